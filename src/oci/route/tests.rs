@@ -1,0 +1,200 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const HEX: &str = "4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865";
+
+fn get(path: &str) -> Result<Route, RouteError> {
+    Route::parse(&Method::GET, path, None)
+}
+
+fn name(text: &str) -> RepositoryName {
+    text.parse().unwrap()
+}
+
+fn digest() -> Digest {
+    format!("sha256:{HEX}").parse().unwrap()
+}
+
+#[test]
+fn every_route_is_read() {
+    let tag = |tag: &str| Reference::Tag(tag.parse().unwrap());
+    for (method, path, route) in [
+        ("GET", "/v2", Route::Base),
+        ("HEAD", "/v2/", Route::Base),
+        ("GET", "/v2/_catalog", Route::Catalog),
+        ("GET", "/v2/a/b/tags/list", Route::Tags { name: name("a/b") }),
+        ("GET", "/v2/a/manifests/v1.2", Route::Manifest { name: name("a"), reference: tag("v1.2") }),
+        (
+            "PUT",
+            &format!("/v2/a/b/c/manifests/sha256:{HEX}"),
+            Route::Manifest { name: name("a/b/c"), reference: Reference::Digest(digest()) },
+        ),
+        ("GET", &format!("/v2/a/blobs/sha256:{HEX}"), Route::Blob { name: name("a"), digest: digest() }),
+        ("GET", &format!("/v2/a/blobs/sha256%3A{HEX}"), Route::Blob { name: name("a"), digest: digest() }),
+        (
+            "GET",
+            &format!("/v2/a/manifests/sha256%3a{HEX}"),
+            Route::Manifest { name: name("a"), reference: Reference::Digest(digest()) },
+        ),
+        ("DELETE", &format!("/v2/a/blobs/sha256:{HEX}"), Route::Blob { name: name("a"), digest: digest() }),
+        ("POST", "/v2/a/blobs/uploads/", Route::UploadStart { name: name("a") }),
+        ("POST", "/v2/a/blobs/uploads", Route::UploadStart { name: name("a") }),
+        ("PATCH", "/v2/a/blobs/uploads/x-_.=~9", Route::Upload { name: name("a"), id: "x-_.=~9".into() }),
+        ("GET", &format!("/v2/a/referrers/sha256:{HEX}"), Route::Referrers { name: name("a"), digest: digest() }),
+        ("OPTIONS", "/v2/a/tags/list", Route::Tags { name: name("a") }),
+        ("GET", "/", Route::Outside),
+        ("BREW", "/service/token", Route::Outside),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        assert_eq!(Route::parse(&method, path, None), Ok(route), "{path}");
+    }
+}
+
+#[test]
+fn names_may_hold_the_words_of_the_routes() {
+    for (path, expected) in [
+        ("/v2/blobs/uploads/manifests/x", "blobs/uploads"),
+        ("/v2/a/tags/list/manifests/x", "a/tags/list"),
+        ("/v2/manifests/tags/list", "manifests"),
+        ("/v2/a/blobs/uploads/tags/list", "a/blobs/uploads"),
+        ("/v2/tags/list/tags/list", "tags/list"),
+        ("/v2/a/blobs/blobs/uploads/id", "a/blobs"),
+        ("/v2/v2/manifests/manifests", "v2"),
+    ] {
+        assert_eq!(get(path).unwrap().repository().unwrap().as_str(), expected, "{path}");
+    }
+    let blob = get(&format!("/v2/a/blobs/uploads/blobs/sha256:{HEX}")).unwrap();
+    assert_eq!(blob, Route::Blob { name: name("a/blobs/uploads"), digest: digest() });
+}
+
+#[test]
+fn bad_paths_have_exact_answers() {
+    let long = format!("/v2/{}/tags/list", "a".repeat(256));
+    let long_tag = format!("/v2/a/manifests/{}", "t".repeat(129));
+    let long_id = format!("/v2/a/blobs/uploads/{}", "i".repeat(513));
+    for (path, code, status) in [
+        ("/v2/A/tags/list", ErrorCode::NameInvalid, 400),
+        (&long, ErrorCode::NameInvalid, 400),
+        ("/v2/a//b/tags/list", ErrorCode::NameInvalid, 400),
+        ("/v2//tags/list", ErrorCode::NameInvalid, 400),
+        ("/v2/a/../b/manifests/x", ErrorCode::NameInvalid, 400),
+        ("/v2/a%2fb/manifests/x", ErrorCode::NameInvalid, 400),
+        ("/v2/a%00/manifests/x", ErrorCode::NameInvalid, 400),
+        ("/v2/a\0/manifests/x", ErrorCode::NameInvalid, 400),
+        ("/v2/%2e%2e/a/manifests/x", ErrorCode::NameInvalid, 400),
+        ("/v2/a\\b/manifests/x", ErrorCode::NameInvalid, 400),
+        ("/v2/é/manifests/x", ErrorCode::NameInvalid, 400),
+        ("/v2/_a/manifests/x", ErrorCode::NameInvalid, 400),
+        ("/v2/a%2fmanifests%2fx", ErrorCode::NameInvalid, 400),
+        ("/v2/../etc/passwd", ErrorCode::NameInvalid, 400),
+        ("/v2//", ErrorCode::NameInvalid, 400),
+        ("/v2/a/blobs/uploads/%2e", ErrorCode::BlobUploadInvalid, 400),
+        ("/v2/a/blobs/uploads/..", ErrorCode::BlobUploadInvalid, 400),
+        (&long_id, ErrorCode::BlobUploadInvalid, 400),
+        ("/v2/a/manifests/..", ErrorCode::TagInvalid, 400),
+        ("/v2/a/manifests/a%2fb", ErrorCode::TagInvalid, 400),
+        ("/v2/a/manifests/.x", ErrorCode::TagInvalid, 400),
+        ("/v2/a/manifests/x%00", ErrorCode::TagInvalid, 400),
+        (&long_tag, ErrorCode::TagInvalid, 400),
+        ("/v2/a/manifests/sha256:baddigeststring", ErrorCode::DigestInvalid, 400),
+        ("/v2/a/blobs/sha256:00", ErrorCode::DigestInvalid, 400),
+        ("/v2/a/blobs/latest", ErrorCode::DigestInvalid, 400),
+        ("/v2/a/blobs/..", ErrorCode::DigestInvalid, 400),
+        (&format!("/v2/a/blobs/sha256%253A{HEX}"), ErrorCode::DigestInvalid, 400),
+        (&format!("/v2/a/blobs/sha384:{HEX}"), ErrorCode::DigestInvalid, 400),
+        ("/v2/a/referrers/x", ErrorCode::DigestInvalid, 400),
+        ("/v2/a", ErrorCode::NameUnknown, 404),
+        ("/v2/a/b/c", ErrorCode::NameUnknown, 404),
+        ("/v2/a/tags", ErrorCode::NameUnknown, 404),
+        ("/v2/a/tags/list/", ErrorCode::NameUnknown, 404),
+        ("/v2/a/manifests/", ErrorCode::NameUnknown, 404),
+        ("/v2/a/uploads/x", ErrorCode::NameUnknown, 404),
+        ("/v2/_catalog/", ErrorCode::NameUnknown, 404),
+        ("/v2/tags/list", ErrorCode::NameUnknown, 404),
+        ("/v2/blobs/uploads/", ErrorCode::NameUnknown, 404),
+        ("/%762/a/manifests/x", ErrorCode::NameInvalid, 400),
+        ("//v2/a/manifests/x", ErrorCode::NameInvalid, 400),
+    ] {
+        let error = get(path).unwrap_err();
+        assert_eq!((error.code(), error.status().as_u16()), (code, status), "{path}");
+    }
+}
+
+#[test]
+fn other_methods_are_405_and_say_what_is_allowed() {
+    for (method, path, allow) in [
+        (Method::POST, "/v2/", "GET, HEAD, OPTIONS"),
+        (Method::DELETE, "/v2/_catalog", "GET, HEAD, OPTIONS"),
+        (Method::POST, "/v2/a/manifests/x", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        (Method::PUT, &format!("/v2/a/blobs/sha256:{HEX}"), "GET, HEAD, DELETE, OPTIONS"),
+        (Method::GET, "/v2/a/blobs/uploads/", "POST, OPTIONS"),
+        (Method::TRACE, "/v2/a/blobs/uploads/x", "GET, HEAD, PATCH, PUT, DELETE, OPTIONS"),
+    ] {
+        let error = Route::parse(&method, path, None).unwrap_err();
+        assert_eq!((error.code(), error.status().as_u16()), (ErrorCode::Unsupported, 405));
+        assert_eq!(error.allow(), Some(allow));
+    }
+}
+
+#[test]
+fn the_digest_of_a_push_is_checked_before_any_byte_is_sent() {
+    let put = |query: Option<&str>| Route::parse(&Method::PUT, "/v2/a/blobs/uploads/x", query).map_err(|e| e.code());
+    assert!(put(Some(&format!("_state=x%2B&digest=sha256%3A{HEX}"))).is_ok());
+    assert!(put(Some(&format!("digest=sha256:{HEX}&digest-x=1"))).is_ok());
+    for bad in [None, Some("_state=x"), Some("digest="), Some("digest"), Some("digest=sha256:x"), Some("digest=%ff")] {
+        assert_eq!(put(bad), Err(ErrorCode::DigestInvalid), "{bad:?}");
+    }
+    for twice in ["digest", "%64igest", "digest=&digest"] {
+        let query = format!("digest=sha256:{HEX}&{twice}=sha256:{HEX}");
+        assert_eq!(put(Some(&query)), Err(ErrorCode::DigestInvalid), "{query}: a peer might take the other one");
+        assert_eq!(query_value(&query, "digest"), None);
+    }
+    assert!(put(Some(&format!("d%69gest=sha256:{HEX}"))).is_ok());
+    assert_eq!(query_value("a=1&tag=x%2By+z", "tag").as_deref(), Some("x+y z"));
+    assert_eq!(put(Some("digest=a\r\nb")), Err(ErrorCode::NameInvalid));
+    let post = |query: Option<&str>| Route::parse(&Method::POST, "/v2/a/blobs/uploads/", query).map_err(|e| e.code());
+    assert!(post(None).is_ok());
+    assert!(post(Some("mount=nonsense&from=B")).is_ok(), "a peer ignores a bad mount and opens an upload");
+    assert_eq!(post(Some("digest=nonsense")), Err(ErrorCode::DigestInvalid));
+}
+
+#[test]
+fn labels_are_few() {
+    assert_eq!(get("/v2/a/blobs/uploads/x").unwrap().kind(), "blob_upload");
+    assert_eq!(get("/elsewhere").unwrap().kind(), "forward");
+}
+
+const NAME: &str =
+    "[a-z0-9]{1,8}((\\.|_|__|--?)[a-z0-9]{1,4}){0,2}(/(blobs|manifests|tags|uploads|list|[a-z0-9]{1,5})){0,4}";
+
+proptest! {
+    #[test]
+    fn any_path_is_no_panic(path in ".*", query in proptest::option::of(".*")) {
+        for method in [Method::GET, Method::PUT, Method::POST] {
+            let _ = Route::parse(&method, &path, query.as_deref());
+            let _ = Route::parse(&method, &format!("/v2/{path}"), query.as_deref());
+        }
+    }
+
+    #[test]
+    fn any_valid_manifest_reads_back(text in NAME, tag in "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}") {
+        let route = get(&format!("/v2/{text}/manifests/{tag}")).unwrap();
+        let reference = Reference::Tag(tag.parse().unwrap());
+        prop_assert_eq!(route, Route::Manifest { name: text.parse().unwrap(), reference });
+    }
+
+    #[test]
+    fn any_valid_upload_reads_back(text in NAME, id in "[a-zA-Z0-9=~_-]{1,40}") {
+        let route = get(&format!("/v2/{text}/blobs/uploads/{id}")).unwrap();
+        prop_assert_eq!(route, Route::Upload { name: text.parse().unwrap(), id });
+    }
+
+    #[test]
+    fn what_is_accepted_holds_nothing_that_a_peer_could_normalise(path in "/v2/[aA%2fF/.0\\\\]{0,12}/(manifests|blobs/uploads)/[a%2f./]{1,6}") {
+        if get(&path).is_ok() {
+            let parts_are_plain = path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+            prop_assert!(parts_are_plain && !path.contains(['%', '\\']));
+        }
+    }
+}

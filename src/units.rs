@@ -1,0 +1,185 @@
+//! Sizes and spans of time as people write them: `"256MiB"`, `"30s"`. Values only, no I/O.
+//!
+//! A bare number is a size in bytes. A span always carries its unit, because `timeout = 30` has
+//! been read as seconds and as milliseconds by different programs often enough.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+
+/// A number of bytes: `"10GiB"`, `"64k"`, `4096`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Size(pub u64);
+
+/// A span of time: `"60s"`, `"5m"`, `"168h"`, `"250ms"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub Duration);
+
+impl Size {
+    /// The size as a length in this process's memory; saturates on 32-bit machines.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<bytesize::ByteSize>()
+            .map(|size| Size(size.as_u64()))
+            .map_err(|_| format!("'{text}' is not a size: write a number of bytes or \"64KiB\", \"256MiB\", \"10GiB\""))
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text)
+            .map(Span)
+            .map_err(|_| format!("'{text}' is not a span of time: write \"250ms\", \"30s\", \"5m\", \"1h\""))
+    }
+}
+
+impl fmt::Display for Size {
+    /// In the largest unit that leaves no fraction, so that it reads back as the same size.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let whole = |shift: u32| self.0 > 0 && self.0.trailing_zeros() >= shift;
+        match units.into_iter().find(|(shift, _)| whole(*shift)) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    /// In the largest unit up to hours that leaves no fraction.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.0.as_millis();
+        let units = [(3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+        match units.into_iter().find(|(unit, _)| milliseconds >= *unit && milliseconds.is_multiple_of(*unit)) {
+            Some((unit, name)) if self.0.subsec_nanos().is_multiple_of(1_000_000) => {
+                write!(f, "{}{name}", milliseconds / unit)
+            }
+            _ => humantime::format_duration(self.0).fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SizeVisitor;
+        impl Visitor<'_> for SizeVisitor {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"256MiB\", or a number of bytes")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<Size, E> {
+                u64::try_from(bytes).map(Size).map_err(|_| E::custom("a size cannot be negative"))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<Size, E> {
+                Ok(Size(bytes))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SpanVisitor;
+        impl Visitor<'_> for SpanVisitor {
+            type Value = Span;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a span of time with its unit, such as \"250ms\", \"30s\" or \"5m\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Span, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(SpanVisitor)
+    }
+}
+
+/// `Span` of whole seconds; for defaults.
+pub const fn seconds(count: u64) -> Span {
+    Span(Duration::from_secs(count))
+}
+
+/// `Size` of so many MiB; for defaults.
+pub const fn mebibytes(count: u64) -> Size {
+    Size(count << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_shown_as_it_can_be_read() {
+        for (bytes, text) in [
+            (0, "0"),
+            (1, "1"),
+            (1000, "1000"),
+            (1024, "1KiB"),
+            (1536, "1536"),
+            (64 << 10, "64KiB"),
+            (10 << 30, "10GiB"),
+            (1 << 40, "1TiB"),
+            (u64::MAX, "18446744073709551615"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+            assert_eq!(text.parse(), Ok(Size(bytes)));
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_in_both_kinds_of_units() {
+        for (text, bytes) in [("10 GiB", 10 << 30), ("64k", 64_000), ("1.5MiB", 3 << 19), ("1MB", 1_000_000), ("7B", 7)]
+        {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        for text in ["", "lots", "-1", "-1GiB", "1 parsec", "NaN", "inf", "GiB", "1GiB1"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_shown_as_it_can_be_read() {
+        for (span, text) in [
+            (seconds(0), "0s"),
+            (seconds(90), "90s"),
+            (seconds(300), "5m"),
+            (seconds(604_800), "168h"),
+            (Span(Duration::from_millis(250)), "250ms"),
+            (Span(Duration::from_micros(1500)), "1ms 500us"),
+        ] {
+            assert_eq!(span.to_string(), text);
+            assert_eq!(text.parse(), Ok(span));
+        }
+    }
+
+    #[test]
+    fn a_span_needs_its_unit() {
+        for (text, milliseconds) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("168h", 604_800_000), ("0s", 0)]
+        {
+            assert_eq!(text.parse(), Ok(Span(Duration::from_millis(milliseconds))), "{text}");
+        }
+        for text in ["", "30", "-1s", "s", "1.5.2s", "1 fortnight", "99999999999999999999s"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+}
