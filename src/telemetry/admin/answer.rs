@@ -1,0 +1,126 @@
+//! What the admin endpoint says to each request.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Body;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use prometheus::Registry;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use crate::oci::digest::Digest;
+use crate::telemetry::metrics;
+
+/// No request here needs a body; a small one is read and ignored so that the answer reaches its sender.
+const MAX_BODY: usize = 4 << 10;
+
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+const INDEX: &str = "Entrepot admin\n\n\
+    GET  /metrics                   metrics for Prometheus\n\
+    GET  /healthz                   200 while the process lives\n\
+    GET  /readyz                    200 if requests should be sent here, else 503 and why\n\
+    GET  /status                    clusters and their peers as JSON\n\
+    POST /cache/purge?digest=DIGEST takes a blob or manifest out of the cache\n";
+
+type Answer = Response<Full<Bytes>>;
+
+/// Answers one request; never fails, as there is nobody to fail to.
+pub async fn answer<B>(request: Request<B>, state: &dyn AdminState, registry: &Registry) -> Answer
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    if let Err(error) = Limited::new(body, MAX_BODY).collect().await {
+        let too_large = error.is::<LengthLimitError>();
+        return text(if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }, "bad body\n");
+    }
+    let method = &head.method;
+    match head.uri.path() {
+        "/" => get(method, || text(StatusCode::OK, INDEX)),
+        "/metrics" => get(method, || exposition(registry)),
+        "/healthz" => get(method, || text(StatusCode::OK, "ok\n")),
+        "/readyz" => get(method, || readiness(state)),
+        "/status" => get(method, || json_answer(StatusCode::OK, &state.status())),
+        "/cache/purge" if method == Method::POST => purge(head.uri.query(), &head.headers, state).await,
+        "/cache/purge" => wrong_method("POST"),
+        _ => text(StatusCode::NOT_FOUND, "not found; GET / lists what is here\n"),
+    }
+}
+
+/// HEAD is answered as GET; hyper leaves the body out.
+fn get(method: &Method, answer: impl FnOnce() -> Answer) -> Answer {
+    if method == Method::GET || method == Method::HEAD { answer() } else { wrong_method("GET, HEAD") }
+}
+
+fn exposition(registry: &Registry) -> Answer {
+    match metrics::expose(registry) {
+        Ok(body) => respond(StatusCode::OK, metrics::CONTENT_TYPE, body),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be told");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be told; see the log\n")
+        }
+    }
+}
+
+fn readiness(state: &dyn AdminState) -> Answer {
+    let readiness = state.ready();
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_answer(status, &json!({ "ready": readiness.is_ready(), "reasons": readiness.reasons }))
+}
+
+async fn purge(query: Option<&str>, headers: &HeaderMap, state: &dyn AdminState) -> Answer {
+    if from_browser(headers) {
+        return error(StatusCode::FORBIDDEN, "DENIED", "a web page may not purge the cache");
+    }
+    let mut digests = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .filter_map(|(key, value)| (key == "digest").then_some(value));
+    let (Some(digest), None) = (digests.next(), digests.next()) else {
+        return error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "exactly one ?digest=sha256:… is needed");
+    };
+    match digest.parse::<Digest>() {
+        Ok(digest) => {
+            let purged = state.purge(&digest).await;
+            tracing::info!(%digest, purged, "cache purge");
+            json_answer(StatusCode::OK, &json!({ "purged": purged }))
+        }
+        Err(reason) => error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", &reason.to_string()),
+    }
+}
+
+/// Browsers send at least one of these with a POST, wherever the page comes from; tools send neither. No page has business
+/// here, so it is not asked which site it is of (a name that is made to point at our address has our own as its origin).
+fn from_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
+}
+
+fn wrong_method(allowed: &'static str) -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+    answer.headers_mut().insert(ALLOW, http::HeaderValue::from_static(allowed));
+    answer
+}
+
+/// An error in the shape of the distribution specification, which our own command line reads as well.
+fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+    json_answer(status, &json!({ "errors": [{ "code": code, "message": message }] }))
+}
+
+fn json_answer(status: StatusCode, value: &Value) -> Answer {
+    respond(status, JSON, format!("{value}\n"))
+}
+
+fn text(status: StatusCode, body: &'static str) -> Answer {
+    respond(status, TEXT, body)
+}
+
+fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let fields = [(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    answer.headers_mut().extend(fields.map(|(name, value)| (name, http::HeaderValue::from_static(value))));
+    answer
+}
