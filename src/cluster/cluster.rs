@@ -1,0 +1,130 @@
+//! The room's front door: builds the pool, owns its tasks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::config::Config;
+use super::direct::Direct;
+use super::discovery::{Discovery, Lookup, system_lookup};
+use super::error::{Error, PickError};
+use super::id::PeerId;
+use super::lease::Lease;
+use super::metrics::Metrics;
+use super::peer::PeerStatus;
+use super::pool::Pool;
+use super::state::{PeerTable, now};
+use super::tls::Material;
+
+/// For so long an unanswered question says that the peers are down, until one is answered.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// One `[cluster.NAME]`. Dropped, it ends its health checks and lookups; requests under way end in peace.
+pub struct Cluster {
+    pool: Arc<Pool>,
+    direct: Direct,
+    retries: IntCounter,
+    /// When a question to every peer stayed without answer, and none was answered since.
+    unheard: Mutex<Option<Instant>>,
+    _discovery: AbortOnDropHandle<()>,
+}
+
+impl Cluster {
+    /// Builds the cluster on the present runtime, which its tasks will need for as long as it lives.
+    ///
+    /// Waits for the first lookup of names, a few seconds at most; a name that cannot be resolved is tried again later.
+    /// Fails for what is wrong in the configuration: files, addresses, TLS names.
+    pub async fn start(
+        name: &str,
+        config: &Config,
+        table: &PeerTable,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Cluster>, Error> {
+        Self::start_with(name, config, table, metrics, system_lookup()).await
+    }
+
+    pub(super) async fn start_with(
+        name: &str,
+        config: &Config,
+        table: &PeerTable,
+        metrics: Arc<Metrics>,
+        lookup: Lookup,
+    ) -> Result<Arc<Cluster>, Error> {
+        let settings = config.tls.settings();
+        let load = tokio::task::spawn_blocking(move || Material::load(settings.as_ref()));
+        let material = Arc::new(load.await.map_err(|error| rustls::Error::General(error.to_string()))??);
+        let pool = Arc::new(Pool::new(name, config));
+        let direct = Direct::new(config, &material)?;
+        let mut discovery = Discovery::new(Arc::clone(&pool), table.clone(), material, Arc::clone(&metrics), lookup)?;
+        discovery.start().await?;
+        metrics.watch(&pool);
+        Ok(Arc::new(Cluster {
+            pool,
+            direct,
+            retries: metrics.retries(name),
+            unheard: Mutex::default(),
+            _discovery: AbortOnDropHandle::new(tokio::spawn(discovery.run())),
+        }))
+    }
+
+    pub fn name(&self) -> &str {
+        self.pool.name()
+    }
+
+    pub fn config(&self) -> &Config {
+        self.pool.config()
+    }
+
+    /// Chooses a peer that is not among `tried`. Waits up to `queue_timeout` for one below its `max_connections`.
+    ///
+    /// `hash` is the key for `consistent_hash`; without one that rule is least connections.
+    pub async fn pick(&self, hash: Option<&[u8]>, tried: &[PeerId]) -> Result<Lease, PickError> {
+        self.pool.pick(hash, tried).await
+    }
+
+    /// The peer that an upload belongs to, well or not; `NoPeer` when it is not of this cluster. Waits like `pick`.
+    pub async fn lease(&self, id: PeerId) -> Result<Lease, PickError> {
+        self.pool.lease(id).await
+    }
+
+    /// True if somebody could be picked, perhaps after a wait.
+    pub fn available(&self) -> bool {
+        self.pool.available()
+    }
+
+    /// Every peer as it is now, primaries first.
+    pub fn snapshot(&self) -> Vec<PeerStatus> {
+        let now = now();
+        self.pool.roster().iter().map(|peer| peer.status(now)).collect()
+    }
+
+    /// The client for URLs that peers redirect to.
+    pub fn direct(&self) -> &Direct {
+        &self.direct
+    }
+
+    /// Counts a request that goes to its next peer.
+    pub fn retried(&self) {
+        self.retries.inc();
+    }
+
+    /// Told by those who ask: whether any peer answered at all.
+    pub fn heard(&self, answered: bool) {
+        let mut unheard = self.unheard.lock();
+        *unheard = (!answered).then(Instant::now);
+    }
+
+    /// Nobody can be picked, or the latest question, not long ago, reached nobody.
+    pub fn is_silent(&self) -> bool {
+        !self.available() || self.unheard.lock().is_some_and(|since| since.elapsed() < SILENCE)
+    }
+
+    /// The peer's address for an id, if it is of this cluster.
+    pub fn address(&self, id: PeerId) -> Option<SocketAddr> {
+        self.pool.roster().iter().find(|peer| peer.id() == id).map(|peer| peer.address())
+    }
+}
