@@ -1,0 +1,176 @@
+//! The cache's door: lookups, fills, inserts, purges. The work is done in the tiers and in `fill`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::config::Config;
+use super::content::Content;
+use super::error::{Error, FillError, Mismatch};
+use super::fill::Complete;
+use super::fill::sink::compact;
+use super::fill::supply::{Origins, Supply};
+use super::memory::Object;
+use super::metrics::Metrics;
+use super::origin::Origin;
+use super::shared::Shared;
+use crate::oci::Digest;
+
+/// Lookups of one request, while contents come and go under it, before it fills without looking.
+const LOOKUPS: usize = 3;
+/// Hashing less than this on an async thread is cheaper than changing threads.
+const INLINE: usize = 64 << 10;
+/// At shutdown, so long we wait for small contents to reach the disk.
+const FINISH_WAIT: Duration = Duration::from_secs(5);
+
+/// Where a content came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Memory,
+    Disk,
+    /// This request began the fill.
+    Miss,
+    /// It joined a fill that others began.
+    Collapsed,
+}
+
+/// Verified bytes by digest. Cheap to share behind an `Arc`.
+pub struct BlobCache {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl BlobCache {
+    /// Takes the folder and lists what it holds; nothing is read but names, and sizes of what the saved index does not
+    /// know. With `disk = 0` the folder is not touched.
+    pub async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Self>, Error> {
+        let shared = Shared::new(config, metrics);
+        if config.disk.0 > 0 {
+            let disk = shared.disk.clone();
+            let panicked = |error| Error::Folder { path: config.path.clone(), source: std::io::Error::other(error) };
+            tokio::task::spawn_blocking(move || disk.load()).await.map_err(panicked)??;
+        }
+        Ok(Arc::new(BlobCache { shared }))
+    }
+
+    /// Takes new bounds over; `path` cannot change. Evicts what no longer fits, off the async threads when called on one.
+    pub fn reconfigure(&self, config: &Config) {
+        self.shared.memory.reconfigure(config);
+        self.shared.fills.reconfigure(config.max_fills);
+        let (disk, cap) = (self.shared.disk.clone(), config.disk.0);
+        let work = move || {
+            let switched_on = disk.resize(cap) == 0 && cap > 0;
+            if switched_on && let Err(error) = disk.load() {
+                tracing::error!(%error, "the disk tier stays off");
+                disk.resize(0);
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(work)),
+            Err(_) => work(),
+        }
+    }
+
+    /// What is complete, in memory or else on disk. A memory hit neither waits nor allocates.
+    pub async fn get(&self, digest: &Digest) -> Option<Content> {
+        Some(self.lookup(digest).await?.0)
+    }
+
+    async fn lookup(&self, digest: &Digest) -> Option<(Content, Source)> {
+        if let Some(object) = self.shared.memory.get(digest) {
+            self.shared.metrics.hit_memory.inc();
+            let complete = Complete::Memory(object);
+            return Some((Content::complete(&self.shared, *digest, complete), Source::Memory));
+        }
+        let complete = self.shared.find_on_disk(digest).await?;
+        self.shared.metrics.hit_disk.inc();
+        Some((Content::complete(&self.shared, *digest, complete), Source::Disk))
+    }
+
+    /// What is complete, or else the fill of this digest, joined or begun with `origin`. Resolves when the origin's head is
+    /// known, for contents up to 64 KiB when they are proven. The fill belongs to no client: it goes on without them.
+    ///
+    /// The caller must have been authorised: a joined fill, or another waiter's origin, never asks this origin. Where the
+    /// answer to the GET is itself the permission, open the origin first and hand over one that begins with that stream.
+    /// A refusal is given to the waiter whose origin it came from, and only when no other waiter's origin did better.
+    ///
+    /// The content keeps `origin` to go on by itself: when a cached file proves damaged, or when there is no place for the
+    /// fill. In the latter case each waiter reads from its own origin.
+    pub async fn get_or_fill(&self, digest: &Digest, origin: Arc<dyn Origin>) -> Result<(Content, Source), FillError> {
+        for lookup in 1..=LOOKUPS {
+            if let Some((content, source)) = self.lookup(digest).await {
+                return Ok((content.with_origin(origin), source));
+            }
+            if let Some(following) = self.shared.follow(digest, origin.clone(), lookup == LOOKUPS) {
+                let source = if following.new { Source::Miss } else { Source::Collapsed };
+                match source {
+                    Source::Miss => self.shared.metrics.miss.inc(),
+                    _ => self.shared.metrics.collapsed.inc(),
+                }
+                let content = match following.fill.wait_for_head(following.ticket).await? {
+                    Some(_) => Content::filling(&self.shared, &following.fill),
+                    None => self.pass_through(digest, &origin).await?,
+                };
+                return Ok((content.with_origin(origin), source));
+            }
+        }
+        // Not reached: the last lookup always follows a fill.
+        Err(FillError::Unavailable("the content came and went".into()))
+    }
+
+    /// No fill could be begun: the request's own origin says how large the content is, and feeds it.
+    async fn pass_through(&self, digest: &Digest, origin: &Arc<dyn Origin>) -> Result<Content, FillError> {
+        let mut supply = Supply::new(Origins::of(origin.clone()), 0, None);
+        let head = supply.open().await?;
+        Ok(Content::through(&self.shared, *digest, head, supply.into_stream()))
+    }
+
+    /// Keeps `bytes` under `digest`, after checking that this is their name.
+    pub async fn insert(&self, digest: &Digest, media_type: Option<&str>, bytes: Bytes) -> Result<(), Mismatch> {
+        let algorithm = digest.algorithm();
+        let hash = move |bytes: &Bytes| Digest::of(algorithm, bytes);
+        let found = match bytes.len() {
+            0..=INLINE => hash(&bytes),
+            _ => {
+                let copy = bytes.clone();
+                // A panic in there would be a bug of the hash; then it is done here.
+                tokio::task::spawn_blocking(move || hash(&copy)).await.unwrap_or_else(|_| hash(&bytes))
+            }
+        };
+        if found != *digest {
+            return Err(Mismatch { expected: *digest, found });
+        }
+        let object = Arc::new(Object::new(compact(&[bytes]), media_type));
+        self.shared.memory.insert(*digest, object.clone());
+        let (shared, digest) = (self.shared.clone(), *digest);
+        let stored = tokio::task::spawn_blocking(move || shared.persist(&digest, &object, || true)).await;
+        if let Err(error) = stored {
+            tracing::error!(%error, "writing a content panicked");
+        }
+        Ok(())
+    }
+
+    /// Forgets `digest` in both tiers and keeps nothing of a fill under way; true when it was there. Those who read it go on.
+    pub async fn purge(&self, digest: &Digest) -> bool {
+        let (shared, digest) = (self.shared.clone(), *digest);
+        tokio::task::spawn_blocking(move || shared.purge(&digest)).await.unwrap_or_default()
+    }
+
+    /// Saves the eviction order and gives the folder free. Fills still downloading are given up by the runtime's end.
+    pub async fn shutdown(&self) {
+        let finished = async {
+            while self.shared.fills.any_finishing() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        _ = tokio::time::timeout(FINISH_WAIT, finished).await;
+        let disk = self.shared.disk.clone();
+        let saved = tokio::task::spawn_blocking(move || {
+            if disk.is_on() {
+                disk.save();
+            }
+            disk.close();
+        });
+        _ = saved.await;
+    }
+}
