@@ -1,0 +1,263 @@
+//! What the peers said, asked by the frontend for every request. Owns the rules of what counts for how long; the facts
+//! are in `facts`, their file in `journal`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::{Clock, Moment, nanoseconds};
+use super::credential::Credential;
+use super::facts::{Facts, PingAnswer, Said, TagAnswer};
+use super::journal::{self, Journal, Line};
+use super::key::{KeyError, Keys, Scope};
+use super::metrics::Metrics;
+use crate::oci::{AcceptClass, Digest, RepositoryName, Tag};
+
+/// Longest media type of a tag's answer that is remembered.
+const MAX_MEDIA_TYPE: usize = 255;
+
+/// Longest challenge of `/v2/` that is remembered, all its headers together.
+const MAX_CHALLENGE: usize = 4 << 10;
+
+/// Why there is no memory.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}: {source}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// When a question was asked. An answer that some withdrawal has overtaken since is not recorded, and its age counts
+/// from the question on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation(Moment);
+
+/// What the peers said. Bounded in memory and on disk; for any number of threads.
+pub struct Memory {
+    keys: Keys,
+    clock: Arc<Clock>,
+    facts: Arc<Facts>,
+    journal: Option<Journal>,
+    metrics: Arc<Metrics>,
+}
+
+impl Memory {
+    /// Remembers what is written in `folder`, and goes on writing there. Reads up to 64 MiB before it returns.
+    ///
+    /// # Errors
+    /// If the folder cannot be made, or the key or the journal cannot be read or made there.
+    pub fn open(folder: &Path, metrics: Arc<Metrics>) -> Result<Arc<Memory>, Error> {
+        let failed = |source| Error::Folder { path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let keys = Keys::open(folder)?;
+        let facts = Arc::new(Facts::new());
+        let path = journal::path(folder);
+        let loaded = journal::load(&path, keys.check(), &facts);
+        let clock = Arc::new(Clock::starting_at_least(loaded.latest.saturating_add(1)));
+        let shared = journal::Shared { facts: facts.clone(), clock: clock.clone(), metrics: metrics.clone() };
+        let journal = Journal::start(path, keys.check(), loaded, shared).map_err(failed)?;
+        Ok(Arc::new(Memory { keys, clock, facts, journal: Some(journal), metrics }))
+    }
+
+    /// A memory that ends with the process.
+    pub fn volatile(metrics: Arc<Metrics>) -> Arc<Memory> {
+        let clock = Arc::new(Clock::starting_at_least(0));
+        Arc::new(Memory { keys: Keys::random(), clock, facts: Arc::new(Facts::new()), journal: None, metrics })
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Who asks with this `Authorization` header.
+    pub fn credential(&self, authorization: Option<&[u8]>) -> Credential {
+        self.keys.credential(authorization)
+    }
+
+    /// The registry meant by a cluster's name and, if its peers see the client's `Host`, that host in lower case.
+    pub fn scope(&self, cluster: &str, host: Option<&str>) -> Scope {
+        self.keys.scope(cluster, host)
+    }
+
+    /// To be taken before a peer is asked, and given back with its answer.
+    pub fn generation(&self) -> Generation {
+        Generation(self.clock.now())
+    }
+
+    /// Waits until all that was recorded is on disk; for shutdown. Blocks, for at most five seconds; false if that was
+    /// not enough.
+    pub fn flush(&self) -> bool {
+        self.journal.as_ref().is_none_or(Journal::flush)
+    }
+}
+
+/// Who may read.
+impl Memory {
+    /// A peer let this credential read in this repository.
+    pub fn record_read(&self, scope: &Scope, who: &Credential, repository: &RepositoryName, asked: Generation) {
+        if who.is_expired() {
+            return;
+        }
+        let id = self.keys.read(scope, who, repository.as_str());
+        if self.facts.learn_read(id, asked.0) {
+            self.write(Line::Read(id, asked.0));
+        }
+    }
+
+    /// Whether a peer let this credential read in this repository less than `max_age` ago.
+    pub fn may_read(&self, scope: &Scope, who: &Credential, repository: &RepositoryName, max_age: Duration) -> bool {
+        let id = self.keys.read(scope, who, repository.as_str());
+        self.facts.reads.get(id, |asked| *asked).is_some_and(|asked| self.is_fresh(asked, max_age)) && !who.is_expired()
+    }
+
+    /// A peer refused this credential (401, 403).
+    pub fn forget_read(&self, scope: &Scope, who: &Credential, repository: &RepositoryName) {
+        let (id, at) = (self.keys.read(scope, who, repository.as_str()), self.clock.now());
+        if self.facts.withdraw(&self.facts.reads, id, at) {
+            self.write(Line::Forget(id, at));
+        }
+    }
+}
+
+/// What repositories hold.
+impl Memory {
+    /// A peer served this digest from this repository, or accepted it there.
+    pub fn record_holds(&self, scope: &Scope, repository: &RepositoryName, digest: &Digest, asked: Generation) {
+        let id = self.keys.hold(scope, repository.as_str(), digest.hash());
+        if self.facts.learn_hold(id, asked.0, self.deleted(scope, repository)) {
+            self.write(Line::Hold(id, asked.0));
+        }
+    }
+
+    pub fn holds(&self, scope: &Scope, repository: &RepositoryName, digest: &Digest) -> bool {
+        let id = self.keys.hold(scope, repository.as_str(), digest.hash());
+        self.facts.holds.get(id, |asked| *asked).is_some_and(|asked| asked > self.deleted(scope, repository))
+    }
+
+    /// A peer does not know this digest in this repository (404).
+    pub fn forget_holds(&self, scope: &Scope, repository: &RepositoryName, digest: &Digest) {
+        let (id, at) = (self.keys.hold(scope, repository.as_str(), digest.hash()), self.clock.now());
+        if self.facts.withdraw(&self.facts.holds, id, at) {
+            self.write(Line::Forget(id, at));
+        }
+    }
+
+    /// Something may have been deleted from this repository through us, by digest: all that it holds and all its tags
+    /// are asked anew, under every host of the cluster.
+    pub fn repository_changed(&self, scope: &Scope, repository: &RepositoryName) {
+        let (id, at) = (self.keys.repository(scope, repository.as_str()), self.clock.now());
+        self.facts.deleted.set(id, at);
+        self.write(Line::Deleted(id.spread(), at));
+    }
+
+    fn deleted(&self, scope: &Scope, repository: &RepositoryName) -> Moment {
+        self.facts.deleted.at(self.keys.repository(scope, repository.as_str()))
+    }
+}
+
+/// What tags meant.
+impl Memory {
+    /// A peer answered a request for this tag with these `Accept` headers.
+    pub fn record_tag(
+        &self,
+        scope: &Scope,
+        repository: &RepositoryName,
+        tag: &Tag,
+        accept: &AcceptClass,
+        answer: TagAnswer,
+        asked: Generation,
+    ) {
+        if answer.media_type.len() > MAX_MEDIA_TYPE {
+            return;
+        }
+        let id = self.keys.tag(scope, repository.as_str(), tag.as_str(), accept.bytes());
+        let said = Said { asked: asked.0, answer: Arc::new(answer) };
+        if self.facts.learn_tag(id, said.clone(), self.changed(scope, repository, tag)) {
+            self.write(Line::Tag(id, said.asked, said.answer));
+        }
+    }
+
+    /// What a peer said less than `max_age` ago.
+    pub fn tag(
+        &self,
+        scope: &Scope,
+        repository: &RepositoryName,
+        tag: &Tag,
+        accept: &AcceptClass,
+        max_age: Duration,
+    ) -> Option<TagAnswer> {
+        let id = self.keys.tag(scope, repository.as_str(), tag.as_str(), accept.bytes());
+        let said = self.facts.tags.get(id, Said::clone)?;
+        let good = self.is_fresh(said.asked, max_age) && said.asked > self.changed(scope, repository, tag);
+        good.then(|| TagAnswer::clone(&said.answer))
+    }
+
+    /// A peer does not know this tag for these `Accept` headers (404).
+    pub fn forget_tag(&self, scope: &Scope, repository: &RepositoryName, tag: &Tag, accept: &AcceptClass) {
+        let id = self.keys.tag(scope, repository.as_str(), tag.as_str(), accept.bytes());
+        let at = self.clock.now();
+        if self.facts.withdraw(&self.facts.tags, id, at) {
+            self.write(Line::Forget(id, at));
+        }
+    }
+
+    /// This tag may have been moved or deleted through us: its answers for all `Accept` headers and hosts are void.
+    pub fn tag_changed(&self, scope: &Scope, repository: &RepositoryName, tag: &Tag) {
+        let (id, at) = (self.keys.tag_mark(scope, repository.as_str(), tag.as_str()), self.clock.now());
+        self.facts.moved.set(id, at);
+        self.write(Line::Moved(id.spread(), at));
+    }
+
+    fn changed(&self, scope: &Scope, repository: &RepositoryName, tag: &Tag) -> Moment {
+        let moved = self.facts.moved.at(self.keys.tag_mark(scope, repository.as_str(), tag.as_str()));
+        moved.max(self.deleted(scope, repository))
+    }
+}
+
+/// How `/v2/` was answered.
+impl Memory {
+    /// Remembers an answer to `/v2/`. A refusal of a named credential is not remembered, it forgets the earlier answer;
+    /// a refusal of nobody is the registry's challenge, and kept.
+    pub fn record_ping(&self, scope: &Scope, who: &Credential, answer: PingAnswer, asked: Generation) {
+        let id = self.keys.ping(scope, who);
+        let challenge: usize = answer.www_authenticate.iter().map(String::len).sum();
+        let good = (200..300).contains(&answer.status) || (answer.status == 401 && who.is_anonymous());
+        if !good || who.is_expired() {
+            let at = self.clock.now();
+            if self.facts.withdraw(&self.facts.pings, id, at) {
+                self.write(Line::Forget(id, at));
+            }
+            return;
+        }
+        if challenge > MAX_CHALLENGE {
+            return;
+        }
+        let said = Said { asked: asked.0, answer: Arc::new(answer) };
+        if self.facts.learn_ping(id, said.clone()) {
+            self.write(Line::Ping(id, said.asked, said.answer));
+        }
+    }
+
+    /// What a peer said less than `max_age` ago.
+    pub fn ping(&self, scope: &Scope, who: &Credential, max_age: Duration) -> Option<PingAnswer> {
+        let said = self.facts.pings.get(self.keys.ping(scope, who), Said::clone)?;
+        (self.is_fresh(said.asked, max_age) && !who.is_expired()).then(|| PingAnswer::clone(&said.answer))
+    }
+}
+
+impl Memory {
+    fn is_fresh(&self, asked: Moment, max_age: Duration) -> bool {
+        // What was asked in the future was asked by another clock: believe nothing.
+        self.clock.now().checked_sub(asked).is_some_and(|age| age < nanoseconds(max_age))
+    }
+
+    fn write(&self, line: Line) {
+        if let Some(journal) = &self.journal {
+            journal.write(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
