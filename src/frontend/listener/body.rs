@@ -1,0 +1,187 @@
+//! Follows the framing of an HTTP/1 request body as its bytes pass, to know where it ends.
+//!
+//! pingora decodes the body; this only counts. So bytes of the next request never reach pingora,
+//! the deadlines know whether a body is awaited, and a connection is reused only if both agree
+//! where the body ended.
+
+/// How a request head frames its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    None,
+    Length(u64),
+    Chunked,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    Length(u64),
+    Chunked(Chunk),
+}
+
+/// Where we are in a chunked body.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    /// In the line that gives the size.
+    Size {
+        size: u64,
+        digits: u32,
+        part: Line,
+    },
+    Data(u64),
+    /// After the data: CR, LF still to come.
+    DataEnd {
+        cr: bool,
+    },
+    /// After the last chunk: fields up to an empty line.
+    Trailer {
+        empty: bool,
+        cr: bool,
+    },
+    Done,
+    /// Not chunked coding; pingora will say so.
+    Broken,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    Digits,
+    Extension,
+    Cr,
+}
+
+const START: Chunk = Chunk::Size { size: 0, digits: 0, part: Line::Digits };
+/// A longer size does not fit 60 bits.
+const MAX_DIGITS: u32 = 15;
+
+impl Body {
+    pub(super) fn new(framing: Framing) -> Body {
+        match framing {
+            Framing::None => Body::Length(0),
+            Framing::Length(length) => Body::Length(length),
+            Framing::Chunked => Body::Chunked(START),
+        }
+    }
+
+    /// The whole body has passed.
+    pub(super) fn done(&self) -> bool {
+        matches!(self, Body::Length(0) | Body::Chunked(Chunk::Done))
+    }
+
+    /// How many of these bytes, the next that came, belong to the body.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Body::Length(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= taken as u64;
+                taken
+            }
+            Body::Chunked(chunk) => chunk.follow(bytes),
+        }
+    }
+}
+
+impl Chunk {
+    fn follow(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            match self {
+                Chunk::Done => return at,
+                Chunk::Broken => return bytes.len(),
+                Chunk::Data(left) => {
+                    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                    *left -= taken as u64;
+                    at += taken;
+                    if *left == 0 {
+                        *self = Chunk::DataEnd { cr: false };
+                    }
+                }
+                _ => {
+                    self.step(byte);
+                    at += 1;
+                }
+            }
+        }
+        at
+    }
+
+    /// One byte of framing.
+    fn step(&mut self, byte: u8) {
+        *self = match (&*self, byte) {
+            (Chunk::Size { size, digits, part: Line::Digits }, _) if byte.is_ascii_hexdigit() => {
+                let digit = u64::from((byte as char).to_digit(16).unwrap_or(0));
+                match digits {
+                    &MAX_DIGITS => Chunk::Broken,
+                    _ => Chunk::Size { size: size << 4 | digit, digits: digits + 1, part: Line::Digits },
+                }
+            }
+            (Chunk::Size { digits: 0, .. }, _) => Chunk::Broken,
+            (&Chunk::Size { size, part: Line::Cr, .. }, b'\n') => match size {
+                0 => Chunk::Trailer { empty: true, cr: false },
+                _ => Chunk::Data(size),
+            },
+            (Chunk::Size { part: Line::Cr, .. }, _) | (Chunk::Size { .. }, b'\n') => Chunk::Broken,
+            (&Chunk::Size { size, digits, .. }, b'\r') => Chunk::Size { size, digits, part: Line::Cr },
+            (&Chunk::Size { size, digits, part: Line::Digits }, b';' | b' ' | b'\t') => {
+                Chunk::Size { size, digits, part: Line::Extension }
+            }
+            (&Chunk::Size { size, digits, part: Line::Extension }, _) => {
+                Chunk::Size { size, digits, part: Line::Extension }
+            }
+            (Chunk::DataEnd { cr: false }, b'\r') => Chunk::DataEnd { cr: true },
+            (Chunk::DataEnd { cr: true }, b'\n') => START,
+            (&Chunk::Trailer { empty, cr: false }, b'\r') => Chunk::Trailer { empty, cr: true },
+            (Chunk::Trailer { empty: true, cr: true }, b'\n') => Chunk::Done,
+            (Chunk::Trailer { empty: false, cr: true }, b'\n') => Chunk::Trailer { empty: true, cr: false },
+            (Chunk::Trailer { cr: false, .. }, _) if byte != b'\n' => Chunk::Trailer { empty: false, cr: false },
+            _ => Chunk::Broken,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of `input` that belong to the body, however the input is cut.
+    fn ends_at(framing: Framing, input: &[u8]) -> (usize, bool) {
+        let mut whole = Body::new(framing);
+        let end = whole.follow(input);
+        for cut in 0..input.len() {
+            let mut body = Body::new(framing);
+            let first = body.follow(&input[..cut]);
+            let second = if first == cut { body.follow(&input[cut..]) } else { 0 };
+            assert_eq!((first + second, body.done()), (end, whole.done()), "cut at {cut}");
+        }
+        (end, whole.done())
+    }
+
+    #[test]
+    fn a_length_ends_where_it_says() {
+        assert_eq!(ends_at(Framing::Length(5), b"helloGET /"), (5, true));
+        assert_eq!(ends_at(Framing::Length(5), b"hell"), (4, false));
+        assert_eq!(ends_at(Framing::None, b"GET /"), (0, true));
+    }
+
+    #[test]
+    fn a_chunked_body_ends_after_its_trailers() {
+        assert_eq!(ends_at(Framing::Chunked, b"5\r\nhello\r\n0\r\n\r\nGET /"), (15, true));
+        assert_eq!(ends_at(Framing::Chunked, b"00a;x=\"y\"\r\n0123456789\r\n0\r\nA: b\r\nC: d\r\n\r\nX"), (40, true));
+        assert_eq!(ends_at(Framing::Chunked, b"5\r\nhello\r\n0\r\n"), (13, false));
+    }
+
+    #[test]
+    fn what_is_not_chunked_never_ends() {
+        for input in [
+            &b"5\nhello\n0\n\n"[..],
+            b"\r\n\r\n",
+            b"5\r\nhelloX\r\n0\r\n\r\n",
+            b"0\r\n\n",
+            b"ffffffffffffffff\r\n",
+            b"0x5\r\n",
+        ] {
+            let mut body = Body::new(Framing::Chunked);
+            assert_eq!(body.follow(input), input.len());
+            assert!(!body.done(), "{:?}", String::from_utf8_lossy(input));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `[[listener]]`: an address that clients connect to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::units::{Size, Span, mebibytes, seconds};
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// IP address and port; port 0 lets the system choose one, which is logged.
+    pub address: SocketAddr,
+    /// With at least one certificate the listener speaks TLS: http/1.1 and h2 by ALPN.
+    #[serde(default)]
+    pub tls: Vec<Certificate>,
+    /// Plain listeners only: answers everything but /healthz with 308 to https.
+    #[serde(default)]
+    pub redirect_to_https: bool,
+    /// A PROXY protocol header (v1 or v2) is required, and believed only from `trusted_proxies`.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// Who may tell us of clients: X-Forwarded-*, Forwarded, X-Real-IP and the PROXY protocol.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// At so many connections we stop accepting until one ends.
+    #[serde(default = "ten_thousand")]
+    pub max_connections: usize,
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Slowest body that we bear in either direction, bytes per second over `timeouts.body`; 0 bears any.
+    #[serde(default = "one_kibibyte")]
+    pub min_body_rate: Size,
+    /// Largest request head (line and fields).
+    #[serde(default = "sixty_four_kibibytes")]
+    pub max_header: Size,
+    /// Kernel send buffer of each connection; 0 lets the kernel tune it.
+    #[serde(default = "no_bytes")]
+    pub send_buffer: Size,
+    #[serde(default)]
+    pub h2: H2,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// PEM file: the certificate and what it needs up to the root.
+    pub certificate: PathBuf,
+    /// PEM file: its private key.
+    pub key: PathBuf,
+    /// Names that it answers; `*.example.com` stands for one label. Left out: the names in the certificate.
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    pub handshake: Span,
+    /// From the connection (or its handshake) to the first byte of the first request.
+    pub first_byte: Span,
+    /// From the first byte of a request to the end of its head, however slowly it drips.
+    pub header: Span,
+    /// Between two requests on a connection.
+    pub keepalive: Span,
+    /// Between two reads or writes of a body; the window of `min_body_rate`.
+    pub body: Span,
+}
+
+/// HTTP/2. Each connection may hold up to `connection_window` of request bodies in memory.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct H2 {
+    pub max_streams: u32,
+    pub stream_window: Size,
+    pub connection_window: Size,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            handshake: seconds(10),
+            first_byte: seconds(30),
+            header: seconds(10),
+            keepalive: seconds(75),
+            body: seconds(60),
+        }
+    }
+}
+
+impl Default for H2 {
+    fn default() -> Self {
+        H2 { max_streams: 128, stream_window: mebibytes(2), connection_window: mebibytes(8) }
+    }
+}
+
+fn ten_thousand() -> usize {
+    10_000
+}
+fn no_bytes() -> Size {
+    Size(0)
+}
+fn one_kibibyte() -> Size {
+    Size(1 << 10)
+}
+fn sixty_four_kibibytes() -> Size {
+    Size(64 << 10)
+}

@@ -1,0 +1,20 @@
+//! Why a listener cannot be opened or changed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot listen on {address}: {source}")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// A certificate or key that does not parse, or a pair that does not match.
+    #[error("{}: {reason}", path.display())]
+    Certificate { path: PathBuf, reason: String },
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("a listener cannot move from {from} to {to}")]
+    Moved { from: SocketAddr, to: SocketAddr },
+}

@@ -1,0 +1,37 @@
+//! What the tasks of one listener share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pingora_core::server::ShutdownWatch;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use tokio::sync::watch;
+
+use super::certificates::Certificates;
+use super::config::Config;
+use super::metrics::ListenerMetrics;
+use super::slots::Slots;
+use super::sweeper::Table;
+
+pub(super) struct Shared {
+    /// Where we listen, with the port that the system chose.
+    pub(super) local: SocketAddr,
+    pub(super) settings: ArcSwap<Config>,
+    pub(super) provider: Arc<CryptoProvider>,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) tls: Arc<ServerConfig>,
+    pub(super) slots: Arc<Slots>,
+    pub(super) table: Arc<Table>,
+    pub(super) metrics: Arc<ListenerMetrics>,
+    /// Becomes true when the listener drains.
+    pub(super) shutdown: watch::Sender<bool>,
+    pub(super) watch: ShutdownWatch,
+}
+
+impl Shared {
+    pub(super) fn drains(&self) -> bool {
+        *self.watch.borrow()
+    }
+}

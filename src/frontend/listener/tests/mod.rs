@@ -1,0 +1,183 @@
+//! The listener over real sockets, with a small handler that answers through `ServerSession`.
+
+mod agreement;
+mod closing;
+mod deadlines;
+mod framing;
+mod protocols;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pingora::http::ResponseHeader;
+use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use prometheus::Registry;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Config, Connection, Handler, Listener, ListenerHandle, Metrics, Refusal};
+
+/// Longest that anything in these tests may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Answers by path: `/size/N`, `/count` (of the body), `/413` (without reading the body),
+/// `/wait/MS`, `/who`.
+#[derive(Default)]
+pub(super) struct Registrar {
+    pub(super) refused: Mutex<Vec<(u16, String)>>,
+    pub(super) served: AtomicUsize,
+    pub(super) failed: AtomicUsize,
+}
+
+#[async_trait]
+impl Handler for Registrar {
+    async fn serve(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        connection: &Arc<Connection>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !session.read_request().await.ok()? {
+            return None;
+        }
+        let answered = answer(&mut session, connection, shutdown).await;
+        self.served.fetch_add(1, Relaxed);
+        if answered.is_err() {
+            self.failed.fetch_add(1, Relaxed);
+            session.shutdown().await;
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+
+    fn refused(&self, _: &Arc<Connection>, refusal: Refusal, line: &[u8]) {
+        self.refused.lock().push((refusal.status, String::from_utf8_lossy(line).into_owned()));
+    }
+}
+
+async fn answer(
+    session: &mut ServerSession,
+    connection: &Arc<Connection>,
+    shutdown: &ShutdownWatch,
+) -> pingora_core::Result<()> {
+    let path = session.req_header().uri.path().to_owned();
+    let mut parts = path.trim_start_matches('/').split('/');
+    let (kind, number) = (parts.next().unwrap_or(""), parts.next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0));
+    let mut pace = connection.pace();
+    let (status, body) = match kind {
+        "size" => (200, Bytes::from(vec![b'x'; number])),
+        "count" => {
+            let mut count = 0;
+            while let Some(bytes) = pace.read(session).await? {
+                count += bytes.len();
+            }
+            (200, Bytes::from(count.to_string()))
+        }
+        "413" => (413, Bytes::from_static(b"too large")),
+        "wait" => {
+            tokio::time::sleep(Duration::from_millis(number as u64)).await;
+            (200, Bytes::from_static(b"waited"))
+        }
+        "who" => {
+            let tls = connection.tls().map_or("plain".into(), |tls| format!("{} {:?}", tls.version, tls.sni));
+            let who = format!("{} {} {tls}", connection.client(), connection.client_is_trusted());
+            (200, Bytes::from(who))
+        }
+        _ => (200, Bytes::from(path.clone())),
+    };
+    if *shutdown.borrow() {
+        session.set_keepalive(None);
+    }
+    let mut header = ResponseHeader::build(status, None)?;
+    header.insert_header("Content-Length", body.len().to_string())?;
+    session.write_response_header(Box::new(header)).await?;
+    pace.write(session, body, true).await
+}
+
+pub(super) struct Server {
+    pub(super) handle: ListenerHandle,
+    pub(super) handler: Arc<Registrar>,
+    pub(super) registry: Registry,
+}
+
+impl Server {
+    pub(super) async fn start(config: &str) -> Server {
+        let config: Config = toml::from_str(&format!("address = \"127.0.0.1:0\"\n{config}")).unwrap();
+        let registry = Registry::new();
+        let metrics = Arc::new(Metrics::new(&registry).unwrap());
+        let handler = Arc::new(Registrar::default());
+        let handle = Listener::bind(&config, metrics).await.unwrap().spawn(Arc::clone(&handler));
+        Server { handle, handler, registry }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address()).await.unwrap()
+    }
+
+    /// Sends these bytes, closes nothing, and reads to the end.
+    pub(super) async fn exchange(&self, request: impl AsRef<[u8]>) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_ref()).await.unwrap();
+        read_to_end(&mut stream).await
+    }
+
+    /// The sum of a metric over all its labels that contain `label`.
+    pub(super) fn metric(&self, name: &str, label: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        let matches = |metric: &&prometheus::proto::Metric| {
+            label.is_empty() || metric.get_label().iter().any(|pair| pair.value() == label)
+        };
+        family.map_or(0.0, |family| {
+            family
+                .get_metric()
+                .iter()
+                .filter(matches)
+                .map(|m| m.get_counter().get_value() + m.get_gauge().get_value())
+                .sum()
+        })
+    }
+}
+
+pub(super) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the connection ends").ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Reads one response with a Content-Length; its status and body.
+pub(super) async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> (u16, String) {
+    let mut bytes = Vec::new();
+    let read = async {
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(stream.read_u8().await.expect("a response head"));
+        }
+        let head = String::from_utf8(std::mem::take(&mut bytes)).unwrap();
+        let length = head
+            .lines()
+            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned))
+            .map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.expect("a response body");
+        (head[9..12].parse().unwrap(), String::from_utf8(body).unwrap())
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("a response in time")
+}
+
+pub(super) fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}

@@ -1,0 +1,60 @@
+//! TLS towards clients: 1.2 and 1.3 by rustls and ring, with resumption and ALPN.
+
+use std::io;
+use std::sync::Arc;
+
+use pingora_core::protocols::ALPN;
+use pingora_core::protocols::tls::SslDigest;
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::version::{TLS12, TLS13};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection::TlsInfo;
+use super::error::Error;
+use super::socket::Socket;
+
+/// Sessions of clients without tickets (some TLS 1.2) that may be resumed; a few hundred bytes each.
+const CACHED_SESSIONS: usize = 4_096;
+
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+pub(super) fn server_config(
+    certificates: Arc<dyn ResolvesServerCert>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<ServerConfig>, Error> {
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = ring::Ticketer::new()?;
+    config.session_storage = ServerSessionMemoryCache::new(CACHED_SESSIONS);
+    Ok(Arc::new(config))
+}
+
+/// A finished handshake.
+pub(super) struct Secured {
+    pub(super) stream: Box<tokio_rustls::server::TlsStream<Socket>>,
+    pub(super) info: TlsInfo,
+    pub(super) digest: Arc<SslDigest>,
+    pub(super) alpn: ALPN,
+}
+
+/// The server's side of a handshake; its deadline is the sweeper's.
+pub(super) async fn handshake(config: Arc<ServerConfig>, socket: Socket) -> io::Result<Secured> {
+    let stream = TlsAcceptor::from(config).accept(socket).await?;
+    let session = stream.get_ref().1;
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    };
+    let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default();
+    let digest = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
+    let info = TlsInfo { version, sni: session.server_name().map(Box::from) };
+    let alpn = if session.alpn_protocol() == Some(b"h2") { ALPN::H2 } else { ALPN::H1 };
+    Ok(Secured { stream: Box::new(stream), info, digest, alpn })
+}
