@@ -1,0 +1,91 @@
+//! Answers for all rooms on the admin address.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use prometheus::{IntCounterVec, Opts};
+use serde_json::json;
+
+use super::Failure;
+use super::rooms::Rooms;
+use crate::cache::BlobCache;
+use crate::frontend::Front;
+use crate::oci::Digest;
+use crate::telemetry::{Admin, AdminConfig, AdminState, Readiness};
+
+/// What is asked on the admin address.
+pub struct Status {
+    front: Arc<Front>,
+    cache: Arc<BlobCache>,
+    draining: AtomicBool,
+    reloads: IntCounterVec,
+}
+
+impl Status {
+    pub fn new(rooms: &Rooms) -> prometheus::Result<Self> {
+        let options = Opts::new("entrepot_config_reloads_total", "Reloads of the configuration on SIGHUP, by result.");
+        let reloads = IntCounterVec::new(options, &["result"])?;
+        for result in ["ok", "refused"] {
+            reloads.with_label_values(&[result]);
+        }
+        rooms.registry.register(Box::new(reloads.clone()))?;
+        Ok(Status { front: rooms.front.clone(), cache: rooms.cache.clone(), draining: AtomicBool::new(false), reloads })
+    }
+
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub fn reloaded(&self, good: bool) {
+        self.reloads.with_label_values(&[if good { "ok" } else { "refused" }]).inc();
+    }
+}
+
+#[async_trait]
+impl AdminState for Status {
+    fn ready(&self) -> Readiness {
+        // Peers that are down are no reason to take an edge cache away: it goes on serving what it holds. /status and
+        // the metrics tell of them.
+        let reasons = if self.draining.load(Ordering::Acquire) { vec!["draining".to_owned()] } else { Vec::new() };
+        Readiness { reasons }
+    }
+
+    async fn purge(&self, digest: &Digest) -> bool {
+        self.cache.purge(digest).await
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let site = self.front.site();
+        let clusters = site.table.clusters().map(|cluster| {
+            let peers: Vec<_> = cluster
+                .snapshot()
+                .into_iter()
+                .map(|peer| {
+                    json!({
+                        "id": peer.id.to_string(),
+                        "address": peer.authority,
+                        "healthy": peer.healthy,
+                        "in_flight": peer.in_flight,
+                    })
+                })
+                .collect();
+            (cluster.name().to_owned(), json!({ "available": cluster.available(), "peers": peers }))
+        });
+        let clusters: serde_json::Map<_, _> = clusters.collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "draining": self.draining.load(Ordering::Acquire),
+            "clusters": clusters,
+        })
+    }
+}
+
+/// Opens the admin address.
+pub async fn start(config: &AdminConfig, status: &Arc<Status>, rooms: &Rooms) -> Result<(), Failure> {
+    let admin = Admin::bind(config).await.map_err(|error| format!("admin {}: {error}", config.address))?;
+    tracing::info!(address = %admin.address(), "admin listening");
+    let (state, registry) = (status.clone(), rooms.registry.clone());
+    tokio::spawn(async move { admin.serve(state, registry).await });
+    Ok(())
+}

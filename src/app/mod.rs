@@ -1,0 +1,178 @@
+//! The composition root: builds the rooms and wires them. Alone may import every room.
+//!
+//! [`rooms`] builds what lives as long as the process, [`site`] what a reload replaces, [`listeners`] keeps the
+//! listening sockets in step with the configuration, [`admin`] answers for all of them.
+
+mod admin;
+mod listeners;
+mod rooms;
+mod site;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{Config, Source};
+use crate::telemetry::{self, AccessTarget, LogHandle};
+use admin::Status;
+use listeners::Listeners;
+use rooms::Rooms;
+
+/// After the drain, background tasks have this long to end with the process.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves until told to stop. `source` is read again on SIGHUP.
+pub fn serve(source: Source, config: Config) -> ExitCode {
+    let logs = telemetry::init_logs(&config.log);
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "threads cannot be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(source, config, logs, threads));
+    runtime.shutdown_timeout(LAST_WORDS);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot serve");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(source: Source, mut config: Config, logs: LogHandle, threads: usize) -> Result<(), Failure> {
+    // Before anything else: an unhandled SIGHUP or SIGUSR1 ends a process.
+    let mut signals = Signals::new()?;
+    let rooms = Rooms::build(&config, threads).await?;
+    let mut listeners = Listeners::start(&config.listener, &rooms).await?;
+    let status = Arc::new(Status::new(&rooms)?);
+    if let Some(admin) = &config.admin {
+        admin::start(admin, &status, &rooms).await?;
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), threads, "ready");
+    loop {
+        match signals.next().await {
+            Order::Reload => {
+                let outcome = reload(&source, &mut config, &rooms, &mut listeners, &logs).await;
+                status.reloaded(outcome.is_ok());
+                match outcome {
+                    Ok(()) => tracing::info!("the configuration was read again and is in force"),
+                    Err(error) => tracing::error!("the configuration is refused, the old one goes on: {error}"),
+                }
+            }
+            Order::Reopen => {
+                if let Err(error) = rooms.access_log.reopen() {
+                    tracing::error!(%error, "the access log cannot be opened again");
+                }
+            }
+            Order::Stop => break,
+        }
+    }
+    drain(&config, &rooms, listeners, &status, &mut signals).await;
+    Ok(())
+}
+
+/// Everything or nothing: what can fail is built before anything is replaced.
+async fn reload(
+    source: &Source,
+    config: &mut Config,
+    rooms: &Rooms,
+    listeners: &mut Listeners,
+    logs: &LogHandle,
+) -> Result<(), Failure> {
+    let source = source.clone();
+    let new = tokio::task::spawn_blocking(move || source.load()).await??;
+    let fixed = config.needs_restart(&new);
+    if !fixed.is_empty() {
+        tracing::warn!(keys = fixed.join(", "), "these keys take effect only after a restart");
+    }
+    let site = site::build(&new, rooms).await?;
+    write_log_to(rooms, &new.log.access).await?;
+    if let Err(error) = listeners.follow(&new.listener, rooms).await {
+        write_log_to(rooms, &config.log.access).await?;
+        return Err(error);
+    }
+    logs.set_level(new.log.level);
+    let kept = crate::cache::Config { path: config.cache.path.clone(), ..new.cache.clone() };
+    rooms.cache.reconfigure(&kept);
+    rooms.front.replace_site(site);
+    *config = Config { admin: config.admin.clone(), threads: config.threads, cache: kept, ..new };
+    Ok(())
+}
+
+async fn write_log_to(rooms: &Rooms, target: &AccessTarget) -> Result<(), Failure> {
+    let (log, target) = (rooms.access_log.clone(), target.clone());
+    Ok(tokio::task::spawn_blocking(move || log.set_target(&target)).await??)
+}
+
+/// Not ready, a delay, no more connections, the last request or the timeout.
+async fn drain(config: &Config, rooms: &Rooms, listeners: Listeners, status: &Status, signals: &mut Signals) {
+    status.drain();
+    let timeout = config.drain.timeout.0;
+    tracing::info!(delay = %config.drain.delay, timeout = %config.drain.timeout, "stopping");
+    let ended = async {
+        tokio::time::sleep(config.drain.delay.0).await;
+        listeners.drain(timeout).await
+    };
+    tokio::select! {
+        clean = ended => {
+            if !clean {
+                tracing::warn!("requests were cut off at drain.timeout");
+            }
+        }
+        () = signals.insist() => tracing::warn!("told to stop again: requests under way are cut off"),
+    }
+    rooms.shutdown().await;
+    tracing::info!("stopped");
+}
+
+enum Order {
+    Reload,
+    Reopen,
+    Stop,
+}
+
+struct Signals {
+    reload: Signal,
+    reopen: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            reload: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.reload.recv() => Order::Reload,
+            _ = self.reopen.recv() => Order::Reopen,
+            _ = self.terminate.recv() => Order::Stop,
+            _ = self.interrupt.recv() => Order::Stop,
+        }
+    }
+
+    /// While we drain: a second SIGINT (Ctrl-C) or SIGTERM means now.
+    async fn insist(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

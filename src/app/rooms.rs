@@ -1,0 +1,56 @@
+//! What lives as long as the process.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+
+use super::{Failure, site};
+use crate::auth::Memory;
+use crate::cache::BlobCache;
+use crate::cluster::PeerTable;
+use crate::config::Config;
+use crate::frontend::listener::Metrics as ListenerMetrics;
+use crate::frontend::{Front, Proxy};
+use crate::telemetry::{AccessLog, HttpMetrics};
+use crate::{auth, cache, cluster, telemetry};
+
+/// The rooms, built.
+pub struct Rooms {
+    pub registry: Registry,
+    pub access_log: Arc<AccessLog>,
+    pub cache: Arc<BlobCache>,
+    pub memory: Arc<Memory>,
+    pub peers: PeerTable,
+    pub cluster_metrics: Arc<cluster::Metrics>,
+    pub listener_metrics: Arc<ListenerMetrics>,
+    pub front: Arc<Front>,
+    pub proxy: Arc<Proxy>,
+}
+
+impl Rooms {
+    pub async fn build(config: &Config, threads: usize) -> Result<Self, Failure> {
+        let registry = telemetry::metrics::registry()?;
+        let access_log = AccessLog::start(&config.log.access, &registry)?;
+        let cache = BlobCache::open(&config.cache, Arc::new(cache::Metrics::new(&registry)?)).await?;
+        let memory = Memory::open(&config.cache.path, Arc::new(auth::Metrics::new(&registry)?))?;
+        let cluster_metrics = Arc::new(cluster::Metrics::new(&registry)?);
+        let listener_metrics = Arc::new(ListenerMetrics::new(&registry)?);
+        let http_metrics = Arc::new(HttpMetrics::new(&registry)?);
+        let peers = PeerTable::default();
+        let site = site::of(config, &peers, &cluster_metrics).await?;
+        let front = Arc::new(Front::new(site, cache.clone(), memory.clone(), access_log.clone(), http_metrics));
+        let proxy = Arc::new(Proxy::new(front.clone(), threads));
+        Ok(Rooms { registry, access_log, cache, memory, peers, cluster_metrics, listener_metrics, front, proxy })
+    }
+
+    /// Writes down what shall survive the process.
+    pub async fn shutdown(&self) {
+        self.cache.shutdown().await;
+        let memory = self.memory.clone();
+        let _ = tokio::task::spawn_blocking(move || memory.flush()).await;
+        let log = self.access_log.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.shutdown()).await {
+            tracing::error!(%error, "the last lines of the access log are lost");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What a reload replaces: clusters and routes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Failure;
+use super::rooms::Rooms;
+use crate::cluster::{self, Cluster, PeerTable};
+use crate::config::Config;
+use crate::frontend::Site;
+use crate::frontend::routing::{RouteSpec, RoutingTable};
+
+/// Builds the site of a configuration. Counters and health of peers that were there before go on.
+pub async fn of(config: &Config, peers: &PeerTable, metrics: &Arc<cluster::Metrics>) -> Result<Site, Failure> {
+    let mut clusters = BTreeMap::new();
+    for (name, cluster) in &config.cluster {
+        let started = Cluster::start(name, cluster, peers, metrics.clone()).await;
+        clusters.insert(name.clone(), started.map_err(|error| format!("cluster.{name}: {error}"))?);
+    }
+    let routes = config.route.iter().map(|route| RouteSpec {
+        hosts: route.hosts.as_deref(),
+        repositories: &route.repositories,
+        read: &route.read,
+        write: route.write.as_deref(),
+    });
+    Ok(Site::new(RoutingTable::new(routes, clusters)?))
+}
+
+pub async fn build(config: &Config, rooms: &Rooms) -> Result<Site, Failure> {
+    of(config, &rooms.peers, &rooms.cluster_metrics).await
+}

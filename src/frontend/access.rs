@@ -1,0 +1,142 @@
+//! One client's standing with one repository: what is remembered of the peers' answers, and what they say now.
+//!
+//! Authorisation comes before every cache look-up (house.md, decision 3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+
+use super::respond::{is_refusal, problem_with_status, relayed};
+use crate::auth::{Credential, Generation, Memory, PermissionResult, Scope, TagAnswer};
+use crate::cluster::Cluster;
+use crate::cluster::config::Permission;
+use crate::oci::media_type::AcceptClass;
+use crate::oci::{Digest, ErrorCode, RepositoryName, Tag};
+
+/// Who asks for what, as far as permission goes.
+#[derive(Clone)]
+pub struct Access {
+    memory: Arc<Memory>,
+    cluster: Arc<Cluster>,
+    pub scope: Scope,
+    /// Whose `holds` count: a digest's being there as a blob says nothing of its being there as a manifest.
+    holding: Scope,
+    pub credential: Credential,
+    pub repository: RepositoryName,
+}
+
+impl Access {
+    pub fn new(
+        memory: &Arc<Memory>,
+        cluster: &Arc<Cluster>,
+        (scope, holding): (Scope, Scope),
+        credential: Credential,
+        repository: &RepositoryName,
+    ) -> Self {
+        let (memory, cluster, repository) = (memory.clone(), cluster.clone(), repository.clone());
+        Access { memory, cluster, scope, holding, credential, repository }
+    }
+
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The client may read this of the repository, by what a peer said within `verdict_ttl`.
+    pub fn remembered(&self, digest: &Digest) -> bool {
+        let good = self.may_read(self.cluster.config().verdict_ttl.0) && self.holds(digest);
+        if good {
+            self.memory.metrics().permission(PermissionResult::Remembered);
+        }
+        good
+    }
+
+    /// The same by what a peer said within `stale`: for when no peer answers.
+    pub fn known_good(&self, digest: &Digest) -> bool {
+        let good = self.may_read(self.cluster.config().stale.0) && self.holds(digest);
+        if good {
+            self.memory.metrics().permission(PermissionResult::Stale);
+        }
+        good
+    }
+
+    fn may_read(&self, max_age: Duration) -> bool {
+        self.cluster.config().permission == Permission::Public
+            || self.memory.may_read(&self.scope, &self.credential, &self.repository, max_age)
+    }
+
+    fn holds(&self, digest: &Digest) -> bool {
+        self.memory.holds(&self.holding, &self.repository, digest)
+    }
+
+    /// What a tag was known to name within `stale`.
+    pub fn known_tag(&self, tag: &Tag, accept: AcceptClass) -> Option<TagAnswer> {
+        self.memory.tag(&self.scope, &self.repository, tag, &accept, self.cluster.config().stale.0)
+    }
+
+    /// To be taken before a peer is asked: its answer is not recorded when a DELETE came in between.
+    pub fn generation(&self) -> Generation {
+        self.memory.generation()
+    }
+
+    /// A peer gave this content, or said that it would.
+    pub fn granted(&self, digest: &Digest, generation: Generation) {
+        self.memory.metrics().permission(PermissionResult::Asked);
+        self.memory.record_read(&self.scope, &self.credential, &self.repository, generation);
+        self.memory.record_holds(&self.holding, &self.repository, digest, generation);
+    }
+
+    /// The same for a tag: one that is gone must not be served when no peer answers.
+    pub fn refused_tag(&self, status: StatusCode, tag: &Tag, accept: AcceptClass) {
+        self.refused(status, None);
+        if status == StatusCode::NOT_FOUND {
+            self.memory.forget_tag(&self.scope, &self.repository, tag, &accept);
+        }
+    }
+
+    /// A peer refused: what was remembered to the contrary goes.
+    pub fn refused(&self, status: StatusCode, digest: Option<&Digest>) {
+        if is_refusal(status) {
+            self.memory.metrics().permission(PermissionResult::Refused);
+            self.memory.forget_read(&self.scope, &self.credential, &self.repository);
+        }
+        if let (StatusCode::NOT_FOUND, Some(digest)) = (status, digest) {
+            self.memory.forget_holds(&self.holding, &self.repository, digest);
+        }
+    }
+}
+
+/// A peer's refusal as the client shall see it. The answer to a HEAD has no body, so the error is written anew;
+/// the challenge and the time to wait are the peer's.
+pub fn refusal(answer: &Response<Bytes>, unknown: ErrorCode) -> Response<Bytes> {
+    let status = answer.status();
+    if status.is_redirection() {
+        return relayed(answer);
+    }
+    let (code, message) = match status {
+        StatusCode::UNAUTHORIZED => (ErrorCode::Unauthorized, "authentication required"),
+        StatusCode::FORBIDDEN => (ErrorCode::Denied, "requested access to the resource is denied"),
+        StatusCode::NOT_FOUND => (unknown, "unknown to the registry"),
+        StatusCode::TOO_MANY_REQUESTS => (ErrorCode::TooManyRequests, "too many requests"),
+        _ => (ErrorCode::Unsupported, "the registry refused"),
+    };
+    let mut response = match answer.body() {
+        body if body.is_empty() => problem_with_status(status, code, message),
+        body => {
+            let mut response = Response::new(body.clone());
+            *response.status_mut() = status;
+            if let Some(kind) = answer.headers().get(http::header::CONTENT_TYPE) {
+                response.headers_mut().insert(http::header::CONTENT_TYPE, kind.clone());
+            }
+            response
+        }
+    };
+    for name in [WWW_AUTHENTICATE, RETRY_AFTER] {
+        for value in answer.headers().get_all(&name) {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    response
+}

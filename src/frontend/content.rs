@@ -1,0 +1,269 @@
+//! Content by digest as HTTP: conditions, ranges, and the bytes themselves.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
+    WARNING,
+};
+use http::{HeaderValue, Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::prelude::Result;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+
+use super::context::{REQUEST_ID, RequestContext};
+use super::respond::{API_VERSION, CACHE_STATUS, CONTENT_DIGEST, STALE_WARNING};
+use crate::cache::Content;
+use crate::oci::conditional::{if_range_holds, none_match_lists};
+use crate::oci::range::{self, Multipart, RangeRequest};
+use crate::oci::{Digest, media_type};
+
+/// What a digest names never changes (issue 3).
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const REGISTRY_2: HeaderValue = HeaderValue::from_static("registry/2.0");
+const OCTET_STREAM: HeaderValue = HeaderValue::from_static(media_type::OCTET_STREAM);
+
+/// What is served, and how it was come by.
+pub struct Served<'a> {
+    pub digest: &'a Digest,
+    pub content: Content,
+    pub media_type: &'a str,
+    /// Asked for by tag: the answer may change, so it is not marked immutable.
+    pub by_tag: bool,
+}
+
+/// Answers a GET or HEAD with content.
+pub async fn serve(session: &mut Session, ctx: &mut RequestContext, served: Served<'_>) -> Result<()> {
+    let digest = served.digest.text();
+    let field = |name| session.req_header().headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+    if field(IF_NONE_MATCH).is_some_and(|listed| none_match_lists(listed, &digest)) {
+        return not_modified(session, ctx, &served, &digest).await;
+    }
+    let Some(total) = served.content.total() else {
+        return unknown_length(session, ctx, served, &digest).await;
+    };
+    // Ranges are defined for GET only (RFC 9110 §14.2).
+    let get = session.req_header().method == Method::GET;
+    let asked = match field(RANGE).filter(|_| get) {
+        Some(asked) if field(IF_RANGE).is_none_or(|tag| if_range_holds(tag, &digest)) => range::parse(asked, total),
+        _ => RangeRequest::Whole,
+    };
+    match asked {
+        RangeRequest::Whole => whole(session, ctx, served, &digest, total).await,
+        RangeRequest::Unsatisfiable => unsatisfiable(session, ctx, &served, &digest, total).await,
+        RangeRequest::Ranges(ranges) => match ranges.as_slice() {
+            [range] => single(session, ctx, served, &digest, total, range.clone()).await,
+            _ => multipart(session, ctx, served, &digest, total, &ranges).await,
+        },
+    }
+}
+
+async fn whole(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    served: Served<'_>,
+    digest: &str,
+    total: u64,
+) -> Result<()> {
+    let mut header = fields(StatusCode::OK, ctx, &served, digest, true)?;
+    header.insert_header(CONTENT_LENGTH, total)?;
+    let end = begin(session, ctx, header, total == 0).await?;
+    if end {
+        return Ok(());
+    }
+    if let Some(bytes) = served.content.bytes() {
+        // One write for head and body together: pingora.md §8.
+        return ctx.write(session, bytes.clone(), true).await;
+    }
+    stream(session, ctx, served.content, 0..total, true).await
+}
+
+async fn single(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    served: Served<'_>,
+    digest: &str,
+    total: u64,
+    range: Range<u64>,
+) -> Result<()> {
+    let proven = served.content.proven() || range.end == total;
+    let mut header = fields(StatusCode::PARTIAL_CONTENT, ctx, &served, digest, proven)?;
+    header.insert_header(CONTENT_LENGTH, range.end - range.start)?;
+    header.insert_header(CONTENT_RANGE, range::content_range(&range, total))?;
+    if begin(session, ctx, header, false).await? {
+        return Ok(());
+    }
+    stream(session, ctx, served.content, range, true).await
+}
+
+async fn multipart(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    served: Served<'_>,
+    digest: &str,
+    total: u64,
+    ranges: &[Range<u64>],
+) -> Result<()> {
+    let proven = served.content.proven() || ranges.iter().any(|range| range.end == total);
+    let multipart = Multipart::new(ctx.id.as_str().to_owned(), served.media_type, ranges, total);
+    let mut header = fields(StatusCode::PARTIAL_CONTENT, ctx, &served, digest, proven)?;
+    header.insert_header(CONTENT_TYPE, multipart.content_type())?;
+    header.insert_header(CONTENT_LENGTH, multipart.content_length())?;
+    if begin(session, ctx, header, false).await? {
+        return Ok(());
+    }
+    for (head, range) in multipart.heads().iter().zip(ranges) {
+        ctx.write(session, Bytes::from(head.clone()), false).await?;
+        stream(session, ctx, served.content.clone(), range.clone(), false).await?;
+    }
+    ctx.write(session, Bytes::from(multipart.tail()), true).await
+}
+
+/// A peer that does not say how long its content is: chunked on HTTP/1.1, and no ranges.
+async fn unknown_length(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    served: Served<'_>,
+    digest: &str,
+) -> Result<()> {
+    if session.req_header().version == http::Version::HTTP_10 {
+        return unknown_length_for_10(session, ctx, served, digest).await;
+    }
+    let mut header = fields(StatusCode::OK, ctx, &served, digest, true)?;
+    if session.req_header().version == http::Version::HTTP_11 {
+        header.insert_header(http::header::TRANSFER_ENCODING, "chunked")?;
+    }
+    if begin(session, ctx, header, false).await? {
+        return Ok(());
+    }
+    let mut reader = served.content.read(0, None);
+    while let Some(chunk) = reader.next().await {
+        ctx.write(session, chunk.map_err(|e| broken(&e))?, false).await?;
+    }
+    ctx.write(session, Bytes::new(), true).await
+}
+
+/// HTTP/1.0 cannot tell the end of such content from a break, so it is proven before it leaves.
+async fn unknown_length_for_10(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    served: Served<'_>,
+    digest: &str,
+) -> Result<()> {
+    let mut reader = served.content.clone().read(0, None);
+    while let Some(chunk) = reader.next().await {
+        chunk.map_err(|e| broken(&e))?;
+    }
+    match served.content.total() {
+        Some(total) => whole(session, ctx, served, digest, total).await,
+        None => Err(broken(&"a length that the peer does not say, for HTTP/1.0")),
+    }
+}
+
+/// Streams a range. Ends the response cleanly only when every byte of it was good.
+async fn stream(
+    session: &mut Session,
+    ctx: &RequestContext,
+    content: Content,
+    range: Range<u64>,
+    ends_response: bool,
+) -> Result<()> {
+    let mut left = range.end - range.start;
+    if let Some(bytes) = content.bytes()
+        && let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end))
+        && end <= bytes.len()
+    {
+        return ctx.write(session, bytes.slice(start..end), ends_response).await;
+    }
+    let mut reader = content.read(range.start, Some(range.end));
+    while left > 0 {
+        let chunk = match reader.next().await {
+            Some(chunk) => chunk.map_err(|e| broken(&e))?,
+            None => return Err(broken(&"the content ended early")),
+        };
+        left = left.checked_sub(chunk.len() as u64).ok_or_else(|| broken(&"the content did not end"))?;
+        ctx.write(session, chunk, ends_response && left == 0).await?;
+    }
+    Ok(())
+}
+
+async fn not_modified(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    served: &Served<'_>,
+    digest: &str,
+) -> Result<()> {
+    let mut header = fields(StatusCode::NOT_MODIFIED, ctx, served, digest, true)?;
+    header.remove_header(&CONTENT_TYPE);
+    ctx.answer_begins(session);
+    session.write_response_header(Box::new(header), true).await
+}
+
+async fn unsatisfiable(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    served: &Served<'_>,
+    digest: &str,
+    total: u64,
+) -> Result<()> {
+    let message = format!("the content has {total} bytes");
+    let body = crate::oci::error_body(crate::oci::ErrorCode::RangeInvalid, &message, None);
+    let mut header = fields(StatusCode::RANGE_NOT_SATISFIABLE, ctx, served, digest, true)?;
+    header.insert_header(CONTENT_RANGE, range::unsatisfied_range(total))?;
+    header.insert_header(CONTENT_TYPE, media_type::JSON)?;
+    header.insert_header(CONTENT_LENGTH, body.len())?;
+    header.remove_header(&CACHE_CONTROL);
+    if begin(session, ctx, header, false).await? {
+        return Ok(());
+    }
+    ctx.write(session, body.into(), true).await
+}
+
+/// Sends the head; true when nothing follows it.
+async fn begin(session: &mut Session, ctx: &mut RequestContext, header: ResponseHeader, empty: bool) -> Result<bool> {
+    let end = empty || session.req_header().method == Method::HEAD;
+    ctx.answer_begins(session);
+    session.write_response_header(Box::new(header), end).await?;
+    Ok(end)
+}
+
+fn fields(
+    status: StatusCode,
+    ctx: &RequestContext,
+    served: &Served<'_>,
+    digest: &str,
+    proven: bool,
+) -> Result<ResponseHeader> {
+    // Names in lower case: keeping another spelling of them would cost a second map for each answer.
+    let mut header = ResponseHeader::build_no_case(status, Some(16))?;
+    match served.media_type {
+        media_type::OCTET_STREAM => header.insert_header(CONTENT_TYPE, OCTET_STREAM)?,
+        other => header.insert_header(CONTENT_TYPE, other)?,
+    }
+    // The digest is the entity tag without its quotes: one allocation for both.
+    let etag = Bytes::from(format!("\"{digest}\""));
+    let bare = etag.slice(1..etag.len() - 1);
+    header.insert_header(CONTENT_DIGEST, HeaderValue::from_maybe_shared(bare).map_err(|_| broken(&"a digest"))?)?;
+    header.insert_header(ETAG, HeaderValue::from_maybe_shared(etag).map_err(|_| broken(&"a digest"))?)?;
+    header.insert_header(ACCEPT_RANGES, BYTES)?;
+    header.insert_header(API_VERSION, REGISTRY_2)?;
+    if !served.by_tag {
+        header.insert_header(CACHE_CONTROL, IMMUTABLE)?;
+    }
+    if let Some(status) = ctx.cache.field(proven) {
+        header.insert_header(CACHE_STATUS, status)?;
+    }
+    if ctx.speaks_for_silent_peers() {
+        header.insert_header(WARNING, STALE_WARNING)?;
+    }
+    header.insert_header(REQUEST_ID, ctx.id.as_str())?;
+    Ok(header)
+}
+
+/// The response cannot end cleanly any more: the connection (or the stream) is cut instead.
+fn broken(why: &dyn std::fmt::Display) -> Box<Error> {
+    Error::explain(ErrorType::ReadError, format!("content broke off: {why}")).into_up()
+}

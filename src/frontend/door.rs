@@ -1,0 +1,253 @@
+//! The door: a request is parsed once, here, and dispatched. Nothing behind it looks at a URL again.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderValue, Method, StatusCode};
+use pingora::prelude::Result;
+use pingora::proxy::Session;
+
+use super::access::Access;
+use super::context::{REQUEST_ID, RequestContext};
+use super::pass::Pass;
+use super::respond::{self, problem, problem_with_status, send};
+use super::upload::take_home;
+use super::{Changed, Front, Next, blob, forwarded, manifest, ping, push};
+use crate::auth::Scope;
+use crate::cluster::Cluster;
+use crate::oci::{ErrorCode, Host, HostError, Reference, RepositoryName, Route};
+use crate::telemetry::RequestId;
+
+/// Reads the head, and answers or says who goes on.
+pub async fn enter(front: &Front, session: &mut Session, ctx: &mut RequestContext) -> Result<Next> {
+    identify(session, ctx);
+    // The target as the client sent it; an absolute one loses its authority. A clone shares the text.
+    let uri = session.req_header().uri.clone();
+    let (path, query) = (uri.path(), uri.query());
+    if path == "/healthz" {
+        let response = match session.req_header().method {
+            Method::GET | Method::HEAD => health(),
+            _ => problem(ErrorCode::Unsupported, "/healthz takes GET and HEAD"),
+        };
+        return answer(session, ctx, response).await;
+    }
+    if let Err(error) = name_host(session, ctx) {
+        let response = problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, &error.to_string());
+        return answer(session, ctx, response).await;
+    }
+    if ctx.connection.as_ref().is_some_and(|connection| connection.settings().redirect_to_https) && !is_https(ctx) {
+        if ctx.host.is_empty() {
+            let response =
+                problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, "no Host to redirect to");
+            return answer(session, ctx, response).await;
+        }
+        let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        return answer(session, ctx, respond::redirect_to_https(&ctx.host, &target)).await;
+    }
+    let route = match Route::parse(&session.req_header().method, path, query) {
+        Ok(route) => route,
+        Err(error) => {
+            let mut response = problem_with_status(error.status(), error.code(), &error.to_string());
+            if let Some(allow) = error.allow() {
+                response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allow));
+            }
+            return answer(session, ctx, response).await;
+        }
+    };
+    if session.req_header().headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        // Which of them a peer would believe is anybody's guess.
+        let response =
+            problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unauthorized, "more than one Authorization");
+        return answer(session, ctx, response).await;
+    }
+    ctx.route = Some(route.clone());
+    dispatch(front, session, ctx, route, path, query).await
+}
+
+async fn dispatch(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    route: Route,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Next> {
+    let site = ctx.site.clone();
+    let method = session.req_header().method.clone();
+    let reads = matches!(method, Method::GET | Method::HEAD);
+    let cluster = match route.repository() {
+        None if matches!(route, Route::Outside) => site.table.forward(&ctx.host, path),
+        None => site.table.host(&ctx.host),
+        Some(repository) if reads && !matches!(route, Route::Upload { .. }) => site.table.read(&ctx.host, repository),
+        Some(repository) => match site.table.write(&ctx.host, repository) {
+            Some(None) => return push::refused(session, ctx).await,
+            Some(cluster) => cluster,
+            None => None,
+        },
+    };
+    let Some(cluster) = cluster.cloned() else {
+        let response = match route {
+            Route::Outside => problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here"),
+            _ => problem(ErrorCode::NameUnknown, "no route of this proxy matches the host and repository"),
+        };
+        return answer(session, ctx, response).await;
+    };
+    ctx.cluster = Some(cluster.clone());
+    match route {
+        Route::Base => {
+            let (scope, credential) = (scope(front, ctx, &cluster, query), front.credential(authorization(session)));
+            ping::ping(front, session, ctx, &cluster, scope, credential).await
+        }
+        Route::Blob { name, digest } if reads => {
+            let access = access(front, session, ctx, &cluster, &name, query);
+            let next = blob::pull(front, session, ctx, &cluster, access, digest).await?;
+            continued(next, ctx, cluster, path, query, &name)
+        }
+        Route::Manifest { name, reference } if reads => {
+            let access = access(front, session, ctx, &cluster, &name, query);
+            manifest::pull(front, session, ctx, &cluster, access, reference).await
+        }
+        Route::Manifest { name, .. } if method == Method::PUT => {
+            let next = push::manifest(front, session, ctx, &cluster, &name).await?;
+            continued(next, ctx, cluster, path, query, &name)
+        }
+        Route::Manifest { name, .. } | Route::Blob { name, .. } => {
+            continued(Next::Pass, ctx, cluster, path, query, &name)
+        }
+        Route::Outside | Route::Catalog => {
+            pass(ctx, cluster, path, query, Vec::new());
+            Ok(Next::Pass)
+        }
+        Route::Tags { name }
+        | Route::Referrers { name, .. }
+        | Route::UploadStart { name }
+        | Route::Upload { name, .. } => continued(Next::Pass, ctx, cluster, path, query, &name),
+    }
+}
+
+/// A request that goes on to a peer by pingora's hands.
+fn continued(
+    next: Next,
+    ctx: &mut RequestContext,
+    cluster: Arc<Cluster>,
+    path: &str,
+    query: Option<&str>,
+    name: &RepositoryName,
+) -> Result<Next> {
+    if matches!(next, Next::Pass) {
+        pass(ctx, cluster, path, query, name.as_str().as_bytes().to_vec());
+    }
+    Ok(next)
+}
+
+fn pass(ctx: &mut RequestContext, cluster: Arc<Cluster>, path: &str, query: Option<&str>, hash: Vec<u8>) {
+    let (query, home) = match ctx.route {
+        Some(Route::Upload { .. }) => take_home(query),
+        _ => (query.map(str::to_owned), None),
+    };
+    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let once = matches!(ctx.route, Some(Route::Outside));
+    ctx.pass = Some(Pass::new(cluster, target, hash, home, once));
+}
+
+/// Something was changed at a peer, or may have been: whoever asked before must not be believed. Called before the client
+/// hears of it, so that it never meets what it deleted. Never for what a peer refused: anybody may try.
+pub fn changed(front: &Front, session: &Session, ctx: &RequestContext) {
+    let method = &session.req_header().method;
+    let moves = || session.req_header().uri.query().is_some_and(|query| query.contains("tag="));
+    let (name, what) = match &ctx.route {
+        Some(Route::Manifest { name, reference: Reference::Tag(tag) }) if is_change(method) => {
+            (name, Changed::Tag(tag.clone()))
+        }
+        // By digest, a PUT changes nothing that is known, but for the tags that it may name.
+        Some(Route::Manifest { name, .. }) if *method == Method::DELETE || (*method == Method::PUT && moves()) => {
+            (name, Changed::Repository)
+        }
+        Some(Route::Blob { name, .. }) if *method == Method::DELETE => (name, Changed::Repository),
+        _ => return,
+    };
+    front.forget(&ctx.site, name, &what);
+}
+
+fn is_change(method: &Method) -> bool {
+    matches!(*method, Method::PUT | Method::DELETE)
+}
+
+/// Whether a peer's answer to a change leaves it possible that something was changed, or is known to be gone.
+pub fn may_have_changed(status: StatusCode) -> bool {
+    status.is_success() || status.is_server_error() || status == StatusCode::NOT_FOUND
+}
+
+fn access(
+    front: &Front,
+    session: &Session,
+    ctx: &RequestContext,
+    cluster: &Arc<Cluster>,
+    name: &RepositoryName,
+    query: Option<&str>,
+) -> Access {
+    let credential = front.credential(authorization(session));
+    let scope = scope(front, ctx, cluster, query);
+    let holding = match ctx.route {
+        Some(Route::Manifest { .. }) => {
+            front.memory.scope(cluster.name(), Some(&format!("{}?{}#manifest", ctx.host, query.unwrap_or_default())))
+        }
+        _ => scope,
+    };
+    Access::new(&front.memory, cluster, (scope, holding), credential, name)
+}
+
+/// Whose answers count together: a cluster's, for one host name (peers may route by it) and one `ns` (mirrors do).
+fn scope(front: &Front, ctx: &RequestContext, cluster: &Cluster, query: Option<&str>) -> Scope {
+    match query {
+        None => front.memory.scope(cluster.name(), Some(&ctx.host)),
+        Some(query) => front.memory.scope(cluster.name(), Some(&format!("{}?{query}", ctx.host))),
+    }
+}
+
+fn authorization(session: &Session) -> Option<&[u8]> {
+    session.req_header().headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)
+}
+
+/// The request's id, and the client behind trusted proxies.
+fn identify(session: &Session, ctx: &mut RequestContext) {
+    let headers = &session.req_header().headers;
+    ctx.id = RequestId::accept(headers.get(&REQUEST_ID).map(HeaderValue::as_bytes));
+    if let Some(connection) = &ctx.connection {
+        let tls = connection.tls().is_some();
+        ctx.client = Some(forwarded::client(headers, connection.client(), tls, &connection.settings().trusted_proxies));
+    }
+}
+
+fn is_https(ctx: &RequestContext) -> bool {
+    ctx.client.as_ref().is_some_and(|client| client.https)
+}
+
+/// Finds the host that the client named: `:authority` on HTTP/2, else `Host`.
+fn name_host(session: &Session, ctx: &mut RequestContext) -> std::result::Result<(), HostError> {
+    let request = session.req_header();
+    let field = request.headers.get(HOST).and_then(|value| value.to_str().ok());
+    let authority = request.uri.authority().map(|authority| authority.as_str()).or(field);
+    // HTTP/1.0 without Host: any route without hosts may still match.
+    if let Some(authority) = authority.filter(|authority| !authority.is_empty()) {
+        let host = authority.parse::<Host>()?;
+        ctx.host = host.name().to_owned();
+        ctx.authority = authority.to_owned();
+    }
+    Ok(())
+}
+
+fn health() -> http::Response<bytes::Bytes> {
+    let mut response = http::Response::new(bytes::Bytes::from_static(b"ok\n"));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+async fn answer(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    response: http::Response<bytes::Bytes>,
+) -> Result<Next> {
+    send(session, ctx, response).await?;
+    Ok(Next::Answered)
+}

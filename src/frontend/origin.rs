@@ -1,0 +1,332 @@
+//! Where a fill gets its bytes: the peers of a cluster, asked with one client's credentials.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, HOST, HeaderName, LOCATION, RANGE,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use parking_lot::Mutex;
+use url::Url;
+
+use super::respond::CONTENT_DIGEST;
+use crate::cache::{Origin, OriginError, OriginStream, Refusal};
+use crate::cluster::config::Redirects;
+use crate::cluster::{Cluster, Lease, PeerId, PickError};
+use crate::oci::Digest;
+use crate::oci::conditional::none_match_lists;
+
+/// Most redirects followed for one request.
+const MAX_HOPS: usize = 5;
+/// Most bytes of a refusal's body that are handed on to the client.
+const MAX_REFUSAL: usize = 64 << 10;
+
+/// One client's way to a blob or manifest on a cluster's peers.
+pub struct ClusterOrigin {
+    cluster: Arc<Cluster>,
+    /// Path and query on the peers.
+    target: String,
+    /// What the peers are told; holds the client's credentials, and is dropped with the fill.
+    headers: HeaderMap,
+    hash: Vec<u8>,
+    /// Peers that broke this content before; avoided while others are left.
+    tried: Arc<Mutex<Vec<PeerId>>>,
+    /// The peer that gave content last, for the access log.
+    gave: Mutex<Option<Arc<str>>>,
+    /// What `open_as_permission` opened, until the fill takes it.
+    opened: Mutex<Option<OriginStream>>,
+    /// The digest that an answer must name, while the answer is a permission.
+    proof: Mutex<Option<String>>,
+}
+
+impl ClusterOrigin {
+    pub fn new(cluster: Arc<Cluster>, target: String, headers: HeaderMap, hash: Vec<u8>) -> Self {
+        ClusterOrigin {
+            cluster,
+            target,
+            headers,
+            hash,
+            tried: Arc::default(),
+            gave: Mutex::default(),
+            opened: Mutex::default(),
+            proof: Mutex::default(),
+        }
+    }
+
+    /// Opens the content before a fill asks for it, where the opening is the permission; the fill goes on with it.
+    ///
+    /// Only a peer's own yes counts: the content with its digest, or a 307. A page to log in at is neither.
+    pub async fn open_as_permission(&self, digest: &Digest) -> Result<(), OriginError> {
+        *self.proof.lock() = Some(digest.text());
+        let stream = self.open(0).await;
+        *self.proof.lock() = None;
+        *self.opened.lock() = Some(stream?);
+        Ok(())
+    }
+
+    /// Gives back what was opened and not used.
+    pub fn close(&self) {
+        *self.opened.lock() = None;
+    }
+
+    /// Address of the peer that gave content last.
+    pub fn gave(&self) -> Option<Arc<str>> {
+        self.gave.lock().clone()
+    }
+
+    /// Chooses a peer that has not failed this content; when all have, begins anew with all of them.
+    async fn lease(&self) -> Result<Lease, OriginError> {
+        let tried = self.tried.lock().clone();
+        match self.cluster.pick(Some(&self.hash), &tried).await {
+            Ok(lease) => return Ok(lease),
+            Err(PickError::Busy) => return Err(OriginError::Unavailable("every peer is at its limit".into())),
+            Err(PickError::NoPeer) if tried.is_empty() => {}
+            Err(PickError::NoPeer) => {
+                self.tried.lock().clear();
+                if let Ok(lease) = self.cluster.pick(Some(&self.hash), &[]).await {
+                    return Ok(lease);
+                }
+            }
+        }
+        Err(OriginError::Unavailable("no peer is left".into()))
+    }
+
+    fn give_up_on(&self, lease: &Lease) {
+        lease.failed();
+        self.tried.lock().push(lease.peer().id());
+    }
+
+    /// One try with one peer. `Ok(None)`: try the next one.
+    async fn try_peer(&self, lease: Lease, offset: u64) -> Result<Option<OriginStream>, OriginError> {
+        let mut headers = self.headers.clone();
+        if offset > 0 {
+            headers.insert(RANGE, range_from(offset));
+        }
+        let response = match lease.peer().send(Method::GET, &self.target, headers, Bytes::new()).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::warn!(peer = lease.peer().authority(), %error, "a peer gave no content");
+                self.give_up_on(&lease);
+                return Ok(None);
+            }
+        };
+        let proof = self.proof.lock().clone();
+        if let Some(proof) = proof
+            && !proves(&response, &proof)
+        {
+            return Err(OriginError::Refused(Refusal::new(absent())));
+        }
+        let response = if response.status().is_redirection() && self.cluster.config().redirects == Redirects::Follow {
+            match self.follow(&lease, response, offset).await {
+                Ok(response) => response,
+                Err(error) => {
+                    tracing::warn!(peer = lease.peer().authority(), %error, "a peer's redirect led nowhere");
+                    self.give_up_on(&lease);
+                    return Ok(None);
+                }
+            }
+        } else {
+            response
+        };
+        self.judge(lease, response, offset).await
+    }
+
+    async fn judge(
+        &self,
+        lease: Lease,
+        response: reqwest::Response,
+        offset: u64,
+    ) -> Result<Option<OriginStream>, OriginError> {
+        let status = response.status();
+        match status {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => match body_from(&response, offset) {
+                Ok((total, skip)) => {
+                    *self.gave.lock() = Some(lease.peer().address().to_string().into());
+                    Ok(Some(stream(lease, response, total, skip, self.tried.clone())))
+                }
+                Err(problem) => {
+                    tracing::warn!(peer = lease.peer().authority(), problem, "a peer's answer is of no use");
+                    self.give_up_on(&lease);
+                    Ok(None)
+                }
+            },
+            status if status.is_server_error() => {
+                tracing::warn!(peer = lease.peer().authority(), status = status.as_u16(), "a peer gave no content");
+                self.give_up_on(&lease);
+                Ok(None)
+            }
+            // At an offset this is no answer to the client's question: the content was there a moment ago.
+            StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
+                self.give_up_on(&lease);
+                Ok(None)
+            }
+            _ => {
+                lease.succeeded();
+                Err(OriginError::Refused(Refusal::new(refusal(response).await)))
+            }
+        }
+    }
+
+    /// Follows redirects to an object store. Credentials stay with the host that they were meant for.
+    async fn follow(
+        &self,
+        lease: &Lease,
+        mut response: reqwest::Response,
+        offset: u64,
+    ) -> Result<reqwest::Response, String> {
+        let scheme = if lease.peer().tls().is_some() { "https" } else { "http" };
+        let base = format!("{scheme}://{}{}", lease.peer().authority(), self.target);
+        let mut at = Url::parse(&base).map_err(|e| e.to_string())?;
+        let mut headers = self.headers.clone();
+        headers.remove(HOST);
+        if offset > 0 {
+            headers.insert(RANGE, range_from(offset));
+        }
+        for _ in 0..MAX_HOPS {
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let next = at.join(location.ok_or("a redirect without Location")?).map_err(|_| "a broken Location")?;
+            if !matches!(next.scheme(), "http" | "https") {
+                return Err("a redirect to something else than http".into());
+            }
+            if (at.scheme() == "https" && next.scheme() == "http") || !same_host(&at, &next) {
+                drop_credentials(&mut headers);
+            }
+            response =
+                self.cluster.direct().send_url(next.as_str(), headers.clone()).await.map_err(|e| e.to_string())?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            at = next;
+        }
+        Err(format!("more than {MAX_HOPS} redirects"))
+    }
+}
+
+#[async_trait]
+impl Origin for ClusterOrigin {
+    async fn open(&self, offset: u64) -> Result<OriginStream, OriginError> {
+        let opened = if offset == 0 { self.opened.lock().take() } else { None };
+        if let Some(opened) = opened {
+            return Ok(opened);
+        }
+        for attempt in 0..self.cluster.config().retry.tries {
+            let lease = self.lease().await?;
+            if attempt > 0 {
+                self.cluster.retried();
+            }
+            if let Some(stream) = self.try_peer(lease, offset).await? {
+                return Ok(stream);
+            }
+        }
+        Err(OriginError::Unavailable("no peer gave the content".into()))
+    }
+}
+
+/// Whether a peer's answer is a yes to this very content.
+fn proves(response: &reqwest::Response, digest: &str) -> bool {
+    let named = |name: HeaderName| {
+        response.headers().get(name).and_then(|v| v.to_str().ok()).is_some_and(|v| none_match_lists(v, digest))
+    };
+    match response.status() {
+        StatusCode::OK => named(CONTENT_DIGEST) || named(ETAG),
+        StatusCode::TEMPORARY_REDIRECT => true,
+        // Refusals and failures are judged like any other.
+        status => !status.is_redirection() && !status.is_success(),
+    }
+}
+
+fn absent() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+fn same_host(a: &Url, b: &Url) -> bool {
+    a.host_str() == b.host_str() && a.port_or_known_default() == b.port_or_known_default()
+}
+
+/// What must not reach another host: credentials, and what tells of the client.
+fn drop_credentials(headers: &mut HeaderMap) {
+    for name in [AUTHORIZATION, COOKIE] {
+        headers.remove(name);
+    }
+    let told: Vec<_> =
+        headers.keys().filter(|n| n.as_str().starts_with("x-") || n.as_str() == "forwarded").cloned().collect();
+    for name in told {
+        headers.remove(name);
+    }
+}
+
+fn range_from(offset: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("bytes={offset}-")).unwrap_or(HeaderValue::from_static("bytes=0-"))
+}
+
+/// The content's whole size when the answer tells it, and how many bytes to skip before `offset`.
+fn body_from(response: &reqwest::Response, offset: u64) -> Result<(Option<u64>, u64), &'static str> {
+    if response.status() == StatusCode::OK {
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        return Ok((length.and_then(|length| length.parse().ok()), offset));
+    }
+    let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let (span, total) =
+        range.and_then(|r| r.strip_prefix("bytes ")).and_then(|r| r.split_once('/')).ok_or("no Content-Range")?;
+    let start: u64 = span.split_once('-').and_then(|(start, _)| start.parse().ok()).ok_or("a broken Content-Range")?;
+    if start != offset {
+        return Err("another range than was asked for");
+    }
+    Ok((total.parse().ok(), 0))
+}
+
+/// The body as a stream that holds the peer's lease until it ends.
+fn stream(
+    lease: Lease,
+    response: reqwest::Response,
+    total: Option<u64>,
+    skip: u64,
+    tried: Arc<Mutex<Vec<PeerId>>>,
+) -> OriginStream {
+    let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = futures::stream::unfold(Some((response, lease, skip, tried)), |state| async move {
+        let (mut response, lease, mut skip, tried) = state?;
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if skip >= chunk.len() as u64 => skip -= chunk.len() as u64,
+                Ok(Some(chunk)) => {
+                    // `skip` is below the chunk's length here, so it fits.
+                    let chunk = chunk.slice(skip as usize..);
+                    return Some((Ok(chunk), Some((response, lease, 0, tried))));
+                }
+                Ok(None) => {
+                    lease.succeeded();
+                    return None;
+                }
+                Err(error) => {
+                    lease.failed();
+                    // The rest is asked of another peer, while there is one.
+                    tried.lock().push(lease.peer().id());
+                    return Some((Err(OriginError::Broken(error.without_url().to_string())), None));
+                }
+            }
+        }
+    });
+    OriginStream { total, media_type, body: body.boxed() }
+}
+
+/// A peer's refusal, small enough to hand on.
+async fn refusal(mut response: reqwest::Response) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = response.headers().clone();
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if body.len() + chunk.len() > MAX_REFUSAL {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    *answer.body_mut() = body.into();
+    answer
+}

@@ -1,0 +1,262 @@
+//! Pingora's hooks. Each delegates: what is decided, is decided in the files that `mod.rs` lists.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, ReusedHttpStream};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::{HttpPeer, Result};
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session};
+use pingora::server::ShutdownWatch;
+use pingora::server::configuration::ServerConf;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use super::context::RequestContext;
+use super::listener::{Connection, Handler, Refusal};
+use super::pass::{FAILING_PEER, NO_PEER, Pass};
+use super::respond::{named_by_connection, problem, problem_with_status, send};
+use super::{Front, Next, door, journal};
+use crate::oci::ErrorCode;
+
+/// Idle connections to peers that uploads and lists share, over all clusters.
+const POOLED_CONNECTIONS: usize = 512;
+
+tokio::task_local! {
+    /// The connection that a request came on, and whether we are to stop: pingora's sessions have no place for them on
+    /// HTTP/2.
+    static CONNECTION: RefCell<Option<(Arc<Connection>, ShutdownWatch)>>;
+}
+
+/// What the listeners hand requests to.
+pub struct Proxy {
+    http: Arc<HttpProxy<Hooks>>,
+    front: Arc<Front>,
+}
+
+/// Our side of `HttpProxy`.
+pub struct Hooks {
+    front: Arc<Front>,
+}
+
+impl Proxy {
+    pub fn new(front: Arc<Front>, threads: usize) -> Self {
+        let conf = ServerConf {
+            threads,
+            upstream_keepalive_pool_size: POOLED_CONNECTIONS,
+            // The bound on tries is each cluster's own `retry.tries`, at most 16.
+            max_retries: 16,
+            ..ServerConf::default()
+        };
+        let mut http = HttpProxy::new(Hooks { front: front.clone() }, Arc::new(conf));
+        http.handle_init_modules();
+        Proxy { http: Arc::new(http), front }
+    }
+}
+
+#[async_trait]
+impl Handler for Proxy {
+    async fn serve(
+        self: &Arc<Self>,
+        session: ServerSession,
+        connection: &Arc<Connection>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let cell = RefCell::new(Some((connection.clone(), shutdown.clone())));
+        CONNECTION.scope(cell, self.http.process_new_http(session, shutdown)).await
+    }
+
+    fn refused(&self, connection: &Arc<Connection>, refusal: Refusal, line: &[u8]) {
+        journal::refused(&self.front, connection, refusal, line);
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Hooks {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        let connection = CONNECTION.try_with(|cell| cell.borrow_mut().take()).ok().flatten();
+        RequestContext::new(connection, self.front.site())
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {
+        // None: content leaves as it is stored.
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        match door::enter(&self.front, session, ctx).await? {
+            Next::Answered => Ok(true),
+            Next::Pass => {
+                // Keeps a connection alive over the peer's `100 Continue`; `response_filter` closes it when need be.
+                session.set_close_on_response_before_downstream_finish(false);
+                if let Some(connection) = &ctx.connection {
+                    // On HTTP/1 the listener's sweeper watches the socket; a stream of h2 needs a clock of its own.
+                    let clock = session.is_http2().then(|| connection.settings().timeouts.body.0);
+                    session.set_write_timeout(clock);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        let headers = ctx.asking(session, None);
+        let pass = ctx.pass.as_mut().ok_or_else(|| Error::explain(NO_PEER, "nothing to proxy"))?;
+        pass.choose(session, &ctx.site, headers).await
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(pass) = &mut ctx.pass {
+            pass.connect_failed(&mut error);
+        }
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut RequestContext,
+        reused: bool,
+    ) -> Box<Error> {
+        // A failing peer has been judged already.
+        if error.etype != FAILING_PEER
+            && let Some(pass) = &mut ctx.pass
+        {
+            pass.exchange_failed(session, &mut error, reused);
+        }
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let Some(mut pass) = ctx.pass.take() else { return Ok(()) };
+        let prepared = pass.prepare(|headers| ctx.tell(headers), request);
+        ctx.pass = Some(pass);
+        prepared
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        for name in named_by_connection(&response.headers) {
+            response.remove_header(&name);
+        }
+        match &mut ctx.pass {
+            Some(pass) => pass.judge(session, response),
+            None => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        if !session.is_body_done() {
+            // An answer to half an upload: what is still on its way would be read as the next request.
+            session.set_keepalive(None);
+        }
+        if door::may_have_changed(response.status) {
+            door::changed(&self.front, session, ctx);
+        }
+        ctx.answer_begins(session);
+        match &ctx.pass {
+            Some(pass) => pass.mend(session, ctx, response),
+            None => Ok(()),
+        }
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+        ctx.problem = Some(error.to_string());
+        let nothing = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        if session.response_written().is_some_and(|written| !written.status.is_informational()) {
+            return nothing;
+        }
+        let refusal = ctx.pass.as_mut().and_then(|pass| pass.refusal.take());
+        let response = match (error.etype(), error.esource()) {
+            _ if refusal.is_some() => refusal.unwrap_or_default(),
+            (ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
+                return nothing;
+            }
+            (ErrorType::ReadTimedout, ErrorSource::Downstream) => problem_with_status(
+                http::StatusCode::REQUEST_TIMEOUT,
+                ErrorCode::BlobUploadInvalid,
+                "the request's body stalled",
+            ),
+            (_, ErrorSource::Downstream) => {
+                problem_with_status(http::StatusCode::BAD_REQUEST, ErrorCode::Unsupported, "the request is malformed")
+            }
+            (ErrorType::ReadTimedout, ErrorSource::Upstream) if !session.is_body_done() => problem_with_status(
+                http::StatusCode::REQUEST_TIMEOUT,
+                ErrorCode::BlobUploadInvalid,
+                "the request's body stalled",
+            ),
+            (ErrorType::ReadTimedout, ErrorSource::Upstream) => problem_with_status(
+                http::StatusCode::GATEWAY_TIMEOUT,
+                ErrorCode::Unavailable,
+                "the registry behind this proxy did not answer in time",
+            ),
+            (etype, ErrorSource::Upstream) if *etype != NO_PEER => {
+                problem(ErrorCode::Unavailable, "the registry behind this proxy does not answer")
+            }
+            (etype, _) if *etype == NO_PEER => {
+                problem(ErrorCode::Unavailable, "no registry behind this proxy takes the request")
+            }
+            _ => problem(ErrorCode::Unknown, "internal error"),
+        };
+        let error_code = response.status().as_u16();
+        if !session.is_body_done() {
+            session.set_keepalive(None);
+        }
+        match send(session, ctx, response).await {
+            Ok(()) => FailToProxy { error_code, can_reuse_downstream: session.is_body_done() },
+            Err(_) => nothing,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        if ctx.pass.as_ref().is_some_and(|pass| pass.sent && !pass.answered) {
+            door::changed(&self.front, session, ctx);
+        }
+        journal::answered(&self.front, session, error, ctx);
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &RequestContext, error: &Error) -> bool {
+        // Clients that go away are in the access log, not in ours.
+        matches!(error.esource(), ErrorSource::Downstream)
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
+        // No URL: it may carry upload states and signatures.
+        format!("request {}", ctx.id.as_str())
+    }
+}
+
+/// The peer's part of a proxied request.
+pub(super) fn passed(ctx: &mut RequestContext) {
+    if let Some((Some(peer), took)) = ctx.pass.as_ref().map(Pass::peer) {
+        ctx.peer = Some(peer);
+        ctx.peer_time = Some(took);
+    }
+}

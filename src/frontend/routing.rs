@@ -1,0 +1,173 @@
+//! Which cluster serves a request: hosts and repository globs, first match wins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::cluster::Cluster;
+use crate::oci::RepositoryName;
+
+/// The routes of one configuration. Replaced whole on reload; a request keeps the table that it began with.
+pub struct RoutingTable {
+    routes: Vec<Route>,
+    clusters: BTreeMap<String, Arc<Cluster>>,
+}
+
+struct Route {
+    /// Lower case, without port; empty means any host.
+    hosts: Vec<HostPattern>,
+    repositories: GlobMatcher,
+    read: Arc<Cluster>,
+    write: Option<Arc<Cluster>>,
+}
+
+enum HostPattern {
+    Exact(String),
+    /// `*.example.com`, kept as `.example.com`: one label more.
+    OneLabel(String),
+}
+
+/// A route as configured: what `app` reads from the configuration.
+pub struct RouteSpec<'a> {
+    pub hosts: Option<&'a [String]>,
+    pub repositories: &'a str,
+    /// `cluster.NAME`
+    pub read: &'a str,
+    pub write: Option<&'a str>,
+}
+
+/// Why a table could not be built; `config` has refused these before.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutingError {
+    #[error("'{0}' is not a glob: {1}")]
+    Glob(String, globset::Error),
+    #[error("there is no '{0}'")]
+    Unknown(String),
+}
+
+impl RoutingTable {
+    pub fn new<'a>(
+        specs: impl Iterator<Item = RouteSpec<'a>>,
+        clusters: BTreeMap<String, Arc<Cluster>>,
+    ) -> Result<Self, RoutingError> {
+        let find = |target: &str| {
+            target
+                .strip_prefix("cluster.")
+                .and_then(|name| clusters.get(name))
+                .cloned()
+                .ok_or_else(|| RoutingError::Unknown(target.to_owned()))
+        };
+        let routes = specs
+            .map(|spec| {
+                Ok(Route {
+                    hosts: spec.hosts.unwrap_or_default().iter().map(|host| HostPattern::new(host)).collect(),
+                    repositories: glob(spec.repositories)?,
+                    read: find(spec.read)?,
+                    write: spec.write.map(find).transpose()?,
+                })
+            })
+            .collect::<Result<_, RoutingError>>()?;
+        Ok(RoutingTable { routes, clusters })
+    }
+
+    /// Who answers reads of a repository.
+    pub fn read(&self, host: &str, repository: &RepositoryName) -> Option<&Arc<Cluster>> {
+        self.of_repository(host, repository).map(|route| &route.read)
+    }
+
+    /// Who takes writes: `None` when no route matches, `Some(None)` when the route takes none.
+    pub fn write(&self, host: &str, repository: &RepositoryName) -> Option<Option<&Arc<Cluster>>> {
+        self.of_repository(host, repository).map(|route| route.write.as_ref())
+    }
+
+    /// Who answers what belongs to no repository (`/v2/`, `_catalog`): the first route of the host.
+    pub fn host(&self, host: &str) -> Option<&Arc<Cluster>> {
+        self.of_host(host).next().map(|route| &route.read)
+    }
+
+    /// Who gets a path outside `/v2/`: the first route of the host, when its cluster forwards that path.
+    pub fn forward(&self, host: &str, path: &str) -> Option<&Arc<Cluster>> {
+        let cluster = self.host(host)?;
+        cluster.config().forward.iter().any(|prefix| path.starts_with(prefix.as_str())).then_some(cluster)
+    }
+
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.clusters.values()
+    }
+
+    fn of_host(&self, host: &str) -> impl Iterator<Item = &Route> {
+        self.routes.iter().filter(move |route| route.hosts.is_empty() || route.hosts.iter().any(|p| p.matches(host)))
+    }
+
+    fn of_repository(&self, host: &str, repository: &RepositoryName) -> Option<&Route> {
+        self.of_host(host).find(|route| route.repositories.is_match(repository.as_str()))
+    }
+}
+
+impl HostPattern {
+    fn new(text: &str) -> Self {
+        let text = text.to_ascii_lowercase();
+        match text.strip_prefix('*') {
+            Some(rest) => HostPattern::OneLabel(rest.to_owned()),
+            None => HostPattern::Exact(text),
+        }
+    }
+
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            HostPattern::Exact(name) => name == host,
+            HostPattern::OneLabel(suffix) => {
+                host.strip_suffix(suffix.as_str()).is_some_and(|label| !label.is_empty() && !label.contains('.'))
+            }
+        }
+    }
+}
+
+/// `*` stays within a part of the name, `**` goes over parts.
+fn glob(pattern: &str) -> Result<GlobMatcher, RoutingError> {
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map(|glob| glob.compile_matcher())
+        .map_err(|e| RoutingError::Glob(pattern.to_owned(), e))
+}
+
+/// The host that a request names: lower case, without port. Brackets of IPv6 addresses stay.
+pub fn host_of(authority: &str) -> String {
+    let host = match authority.rfind(':') {
+        Some(colon) if !authority.ends_with(']') => &authority[..colon],
+        _ => authority,
+    };
+    host.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stays_within_a_part() {
+        let one = glob("team/*").unwrap();
+        assert!(one.is_match("team/app") && !one.is_match("team/app/web"));
+        let all = glob("**").unwrap();
+        assert!(all.is_match("app") && all.is_match("team/app/web"));
+        let under = glob("team/**").unwrap();
+        assert!(under.is_match("team/app/web") && !under.is_match("other/app"));
+    }
+
+    #[test]
+    fn a_host_pattern_covers_one_label() {
+        let pattern = HostPattern::new("*.Example.com");
+        assert!(pattern.matches("a.example.com"));
+        assert!(!pattern.matches("example.com") && !pattern.matches("a.b.example.com"));
+    }
+
+    #[test]
+    fn the_port_is_no_part_of_the_host() {
+        assert_eq!(host_of("Registry.Example.com:5000"), "registry.example.com");
+        assert_eq!(host_of("[::1]:5000"), "[::1]");
+        assert_eq!(host_of("[::1]"), "[::1]");
+        assert_eq!(host_of("plain"), "plain");
+    }
+}

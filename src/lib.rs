@@ -1,0 +1,26 @@
+//! Entrepot: how container images are served, in one binary.
+//!
+//! The rooms, each importing only rooms above it in this list (see ARCHITECTURE.md):
+//!
+//! - [`units`]: sizes and spans of time
+//! - [`oci`]: digest, name, tag, reference, route, range, error codes: values, no I/O
+//! - [`telemetry`]: metrics registry, logs, access log, admin endpoint
+//! - [`cluster`]: a pool of peers: choice, health, connections; knows no OCI
+//! - [`cache`]: verified bytes by digest in memory and on disk; knows no repositories
+//! - [`auth`]: who may read what, as the peers said
+//! - [`frontend`]: listeners, TLS, the proxy
+//! - [`config`]: the file and the environment, joined into the rooms' own structs
+//! - [`app`]: builds the rooms and wires them
+//! - [`cli`]: one file per command
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod auth;
+pub mod cache;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod frontend;
+pub mod oci;
+pub mod telemetry;
+pub mod units;
