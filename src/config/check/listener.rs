@@ -1,0 +1,121 @@
+//! Listeners and the admin endpoint: addresses that do not collide, bounds, certificates.
+
+use std::net::SocketAddr;
+
+use super::names::asked_name_fault;
+use super::pem::{self, PairFault};
+use super::{DAY, MILLISECOND, Report};
+use crate::config::model::Config;
+use crate::config::tree::Path;
+use crate::frontend::listener::config::{Certificate, Config as Listener, H2, Timeouts};
+use crate::units::{Size, mebibytes};
+
+pub fn check(config: &Config, report: &mut Report) {
+    let root = Path::default();
+    if config.listener.is_empty() {
+        report.say(root.key("listener"), "there is none; at least one [[listener]] with an address is required");
+    }
+    let mut taken: Vec<(SocketAddr, Path)> = Vec::new();
+    for (index, listener) in config.listener.iter().enumerate() {
+        let path = root.key("listener").index(index);
+        address(listener.address, path.key("address"), &mut taken, report);
+        one(listener, &path, report);
+    }
+    if let Some(admin) = &config.admin {
+        address(admin.address, root.key("admin").key("address"), &mut taken, report);
+    }
+}
+
+fn address(address: SocketAddr, path: Path, taken: &mut Vec<(SocketAddr, Path)>, report: &mut Report) {
+    if let Some((other, first)) = taken.iter().find(|(other, _)| collide(*other, address)) {
+        report.say(path.clone(), format!("is {address}, but {first} has {other} already; give each its own port"));
+    }
+    taken.push((address, path));
+}
+
+/// Whether the system refuses the second of two addresses.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || any && a.is_ipv4() == b.is_ipv4())
+}
+
+fn one(listener: &Listener, path: &Path, report: &mut Report) {
+    if listener.redirect_to_https && !listener.tls.is_empty() {
+        let what = "is for plain listeners; this one has tls, and redirecting https to itself would never end";
+        report.say(path.key("redirect_to_https"), what);
+    }
+    if listener.proxy_protocol && listener.trusted_proxies.is_empty() {
+        let what = "needs trusted_proxies: without one, every connection would be closed";
+        report.say(path.key("proxy_protocol"), what);
+    }
+    report.within(path.key("max_connections"), listener.max_connections, 1..=1_000_000);
+    report.within(path.key("min_body_rate"), listener.min_body_rate, Size(0)..=mebibytes(1024));
+    report.within(path.key("max_header"), listener.max_header, Size(4 << 10)..=mebibytes(1));
+    if listener.send_buffer > Size(0) {
+        report.within(path.key("send_buffer"), listener.send_buffer, Size(4 << 10)..=mebibytes(64));
+    }
+    timeouts(&listener.timeouts, &path.key("timeouts"), report);
+    h2(&listener.h2, &path.key("h2"), report);
+    for (index, certificate) in listener.tls.iter().enumerate() {
+        tls(certificate, &path.key("tls").index(index), report);
+    }
+}
+
+fn timeouts(timeouts: &Timeouts, path: &Path, report: &mut Report) {
+    let Timeouts { handshake, first_byte, header, keepalive, body } = *timeouts;
+    let spans = [
+        ("handshake", handshake),
+        ("first_byte", first_byte),
+        ("header", header),
+        ("keepalive", keepalive),
+        ("body", body),
+    ];
+    for (key, span) in spans {
+        report.within(path.key(key), span, MILLISECOND..=DAY);
+    }
+}
+
+fn h2(h2: &H2, path: &Path, report: &mut Report) {
+    // The least is the protocol's own window; the most keeps the memory of one connection in bounds.
+    let window = Size(64 << 10)..=mebibytes(16);
+    report.within(path.key("max_streams"), h2.max_streams, 1..=1024);
+    report.within(path.key("stream_window"), h2.stream_window, window);
+    report.within(path.key("connection_window"), h2.connection_window, Size(64 << 10)..=mebibytes(256));
+    if h2.connection_window < h2.stream_window {
+        let what = format!(
+            "is {}, less than stream_window, {}: one stream could never fill its window",
+            h2.connection_window, h2.stream_window
+        );
+        report.say(path.key("connection_window"), what);
+    }
+}
+
+fn tls(certificate: &Certificate, path: &Path, report: &mut Report) {
+    match pem::pair(&certificate.certificate, &certificate.key) {
+        Ok(()) => {}
+        Err(PairFault::Certificate(what)) => report.say(path.key("certificate"), what),
+        Err(PairFault::Key(what)) => report.say(path.key("key"), what),
+    }
+    for (index, name) in certificate.names.iter().enumerate() {
+        if let Some(fault) = asked_name_fault(name) {
+            report.say(path.key("names").index(index), format!("'{name}' {fault}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_collide_when_the_system_would_say_so() {
+        let collide = |a: &str, b: &str| collide(a.parse().unwrap(), b.parse().unwrap());
+        assert!(collide("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(collide("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(collide("[::1]:80", "[::]:80"));
+        assert!(!collide("127.0.0.1:80", "127.0.0.2:80"));
+        assert!(!collide("127.0.0.1:80", "127.0.0.1:81"));
+        assert!(!collide("0.0.0.0:80", "[::1]:80"));
+        assert!(!collide("127.0.0.1:0", "127.0.0.1:0"));
+    }
+}

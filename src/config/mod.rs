@@ -1,0 +1,27 @@
+//! The configuration: a TOML file with the environment laid over it, read into the rooms' own
+//! structs and checked across them. Owns where values come from and what is wrong with them; what a
+//! key means belongs to the room whose struct it fills. Rooms get their struct and never import this.
+//!
+//! [`tree`] parses, [`environment`] overlays, [`secrets`] follows `…_file`, [`read`] gives types,
+//! [`check`] looks across sections, [`reload`] says what a running process cannot change.
+
+mod check;
+mod environment;
+mod errors;
+mod fault;
+mod file;
+pub mod model;
+mod read;
+mod reload;
+mod secrets;
+mod source;
+mod tree;
+
+pub use environment::{FILE_VARIABLE, PREFIX};
+pub use errors::{Errors, Problem};
+pub use model::{Config, Drain, Route};
+pub use source::{DEFAULT_FILE, Source};
+pub use tree::Origin;
+
+#[cfg(test)]
+mod tests;

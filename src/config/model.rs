@@ -1,0 +1,63 @@
+//! The whole configuration: the rooms' own structs, joined.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::units::{Span, seconds};
+use crate::{cache, cluster, frontend, telemetry};
+
+/// A whole configuration, as read; `Config::load` also checks it across sections.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Worker threads; 0 means one for each processor. Needs a restart to change.
+    #[serde(default)]
+    pub threads: usize,
+    pub listener: Vec<frontend::listener::Config>,
+    pub admin: Option<telemetry::AdminConfig>,
+    #[serde(default)]
+    pub log: telemetry::LogConfig,
+    #[serde(default)]
+    pub drain: Drain,
+    #[serde(default)]
+    pub cache: cache::Config,
+    #[serde(default)]
+    pub cluster: BTreeMap<String, cluster::Config>,
+    pub route: Vec<Route>,
+}
+
+/// `[drain]`: how we stop.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// /readyz says no this long before we stop accepting.
+    pub delay: Span,
+    /// Requests under way have this long to end.
+    pub timeout: Span,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain { delay: seconds(0), timeout: seconds(300) }
+    }
+}
+
+/// `[[route]]`: which cluster serves a repository; the first that matches wins.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Host names without port; `*.example.com` stands for one label. Left out: any host.
+    pub hosts: Option<Vec<String>>,
+    /// Glob on the repository name: `*` within a part, `**` over parts.
+    #[serde(default = "everything")]
+    pub repositories: String,
+    /// `"cluster.NAME"`.
+    pub read: String,
+    /// `"cluster.NAME"`. Left out: pushes are refused with 405.
+    pub write: Option<String>,
+}
+
+fn everything() -> String {
+    "**".into()
+}

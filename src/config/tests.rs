@@ -1,0 +1,279 @@
+//! The whole way from text and variables to a configuration or its errors.
+
+use std::path::{Path as FilePath, PathBuf};
+
+use proptest::prelude::*;
+
+use super::read::absent_keys;
+use super::tree::{Node, Path};
+use super::{Config, Errors};
+use crate::cluster::config::{Balance, PeerConfig, Tls, TlsSettings};
+use crate::telemetry::AccessTarget;
+use crate::units::{Size, mebibytes, seconds};
+
+const MINIMAL: &str = r#"[[listener]]
+address = "127.0.0.1:5000"
+[cluster.main]
+peers = ["127.0.0.1:5011"]
+[[route]]
+read = "cluster.main"
+"#;
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Errors> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("entrepot.toml");
+    std::fs::write(&file, text).unwrap();
+    Config::load(Some(&file), pairs(variables))
+}
+
+fn pairs(variables: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+    let owned: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    owned.into_iter()
+}
+
+fn errors(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let errors = load(text, variables).expect_err("this must not load");
+    let lines = errors.0.iter().map(ToString::to_string);
+    lines.map(|line| line.split_once("entrepot.toml:").map_or(line.clone(), |(_, rest)| rest.to_owned())).collect()
+}
+
+/// The least that loads.
+pub fn minimal() -> Config {
+    load(MINIMAL, &[]).unwrap()
+}
+
+fn conf(name: &str) -> PathBuf {
+    FilePath::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = minimal();
+    assert_eq!(config.cache.memory, mebibytes(256));
+    assert_eq!(config.drain.timeout, seconds(300));
+    let cluster = &config.cluster["main"];
+    assert_eq!(
+        (cluster.verdict_ttl, cluster.stale, cluster.balance),
+        (seconds(60), seconds(3600), Balance::LeastConnections)
+    );
+    assert_eq!(config.route[0].repositories, "**");
+    assert_eq!(config.route[0].write, None);
+}
+
+#[test]
+fn the_environment_alone_can_be_the_whole() {
+    let config = Config::load(
+        None,
+        pairs(&[
+            ("ENTREPOT_LISTENER__0__ADDRESS", "[::]:5000"),
+            ("ENTREPOT_LISTENER__0__TRUSTED_PROXIES__0", "10.0.0.0/8"),
+            ("ENTREPOT_LISTENER__0__MAX_CONNECTIONS", "12"),
+            ("ENTREPOT_ADMIN__ADDRESS", "127.0.0.1:5001"),
+            ("ENTREPOT_LOG__ACCESS", "off"),
+            ("ENTREPOT_LOG__LEVEL", "debug"),
+            ("ENTREPOT_CACHE__DISK", "10GiB"),
+            ("ENTREPOT_CACHE__MEMORY", "1048576"),
+            ("ENTREPOT_CACHE__PATH", "1234"),
+            ("ENTREPOT_CLUSTER__MAIN__PEERS__0", "127.0.0.1:5011"),
+            ("ENTREPOT_CLUSTER__MAIN__PEERS__1__ADDRESS", "[::1]:5012"),
+            ("ENTREPOT_CLUSTER__MAIN__PEERS__1__WEIGHT", "2"),
+            ("ENTREPOT_CLUSTER__MAIN__PEERS__2", "{ address = \"c:1\", backup = true }"),
+            ("ENTREPOT_CLUSTER__MAIN__PEERS__3", "[::1]:5013"),
+            ("ENTREPOT_CLUSTER__MAIN__RETRY", "{ tries = 2, statuses = [503] }"),
+            ("ENTREPOT_CLUSTER__MAIN__FORWARD", "[\"/api/\", \"/service/\"]"),
+            ("ENTREPOT_CLUSTER__MAIN__TLS", "true"),
+            ("ENTREPOT_CLUSTER__MAIN__VERDICT_TTL", "5m"),
+            ("ENTREPOT_CLUSTER__MAIN__HEALTH__PATH", "\"/v2/\""),
+            ("ENTREPOT_ROUTE__0__READ", "cluster.main"),
+        ]),
+    )
+    .unwrap();
+    let listener = &config.listener[0];
+    assert_eq!(listener.address, "[::]:5000".parse().unwrap());
+    assert_eq!((listener.max_connections, listener.trusted_proxies.len()), (12, 1));
+    assert_eq!((config.cache.disk, config.cache.memory), (mebibytes(10 << 10), mebibytes(1)));
+    assert_eq!(config.cache.memory_max_object, mebibytes(1), "a default follows what it must not exceed");
+    assert_eq!(config.cache.path, PathBuf::from("1234"), "a path that looks like a number is a path");
+    assert_eq!(config.log.access, AccessTarget::Off);
+    let cluster = &config.cluster["main"];
+    let peers: Vec<_> = cluster.peers.iter().map(|peer| (peer.address.as_str(), peer.weight, peer.backup)).collect();
+    assert_eq!(
+        peers,
+        [("127.0.0.1:5011", 1, false), ("[::1]:5012", 2, false), ("c:1", 1, true), ("[::1]:5013", 1, false)]
+    );
+    assert_eq!((cluster.retry.tries, cluster.retry.statuses.as_slice()), (2, [503].as_slice()));
+    assert_eq!(cluster.forward, ["/api/", "/service/"]);
+    assert_eq!(cluster.tls, Tls::Enabled(true));
+    assert_eq!(cluster.verdict_ttl, seconds(300));
+    assert_eq!(cluster.health.path, "/v2/");
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let text =
+        format!("{MINIMAL}write = \"cluster.main\"\n[cache]\ndisk = \"1GiB\"\n[admin]\naddress = \"127.0.0.1:1\"\n");
+    let variables = [("ENTREPOT_CACHE__DISK", "2GiB"), ("ENTREPOT_ROUTE__0__WRITE", ""), ("ENTREPOT_ADMIN", "")];
+    let config = load(&text, &variables).unwrap();
+    assert_eq!(config.cache.disk, Size(2 << 30));
+    assert_eq!(config.route[0].write, None);
+    assert_eq!(config.admin, None);
+    assert_eq!(
+        load(MINIMAL, &[("ENTREPOT_ADMIN__ADDRESS", ""), ("ENTREPOT_CONFIG", "x"), ("HOME", "/")]).unwrap().admin,
+        None
+    );
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    for (name, value, expected) in [
+        ("ENTREPOT_CHACHE__DISK", "1GiB", "ENTREPOT_CHACHE__DISK: chache: is not a key; did you mean 'cache'?"),
+        ("ENTREPOT_CACHE__DSIK", "1GiB", "ENTREPOT_CACHE__DSIK: cache.dsik: is not a key; did you mean 'disk'?"),
+        (
+            "ENTREPOT_ROUTE__0__WRIET",
+            "",
+            "ENTREPOT_ROUTE__0__WRIET: route[0].wriet: is not a key; did you mean 'write'?",
+        ),
+        ("ENTREPOT_CHACHE__DISK", "", "ENTREPOT_CHACHE__DISK: chache: is not a key"),
+        ("ENTREPOT_CACHE_DISK", "1GiB", "ENTREPOT_CACHE_DISK: cache_disk: is not a key"),
+        ("ENTREPOT_CACHE__DISK", "lots", "ENTREPOT_CACHE__DISK: cache.disk: 'lots' is not a size"),
+        ("ENTREPOT_CACHE__MAX_FILLS", "0", "ENTREPOT_CACHE__MAX_FILLS: cache.max_fills: is 0; allowed: 1 to 65536"),
+        ("ENTREPOT_CACHE__MAX_FILLS", "x", "ENTREPOT_CACHE__MAX_FILLS: cache.max_fills: is the text \"x\""),
+        ("ENTREPOT_LOG", "debug", "ENTREPOT_LOG: log: is the text \"debug\", but must be a table"),
+        ("ENTREPOT_LISTENER__5__ADDRESS", "a", "ENTREPOT_LISTENER__5__ADDRESS: listener: has the numbers below 1"),
+        ("ENTREPOT_CLUSTER__MAIN__PEERS", "a:1", "ENTREPOT_CLUSTER__MAIN__PEERS: cluster.main.peers: is the text"),
+        (
+            "ENTREPOT_CLUSTER__MAIN__PEERS",
+            "[\"a\"]",
+            "ENTREPOT_CLUSTER__MAIN__PEERS: cluster.main.peers[0]: 'a' is not",
+        ),
+        ("ENTREPOT_ROUTE__0__READ", "cluster.x", "ENTREPOT_ROUTE__0__READ: route[0].read: is \"cluster.x\""),
+    ] {
+        let found = errors(MINIMAL, &[(name, value)]);
+        assert!(found.iter().any(|line| line.starts_with(expected)), "{name}={value}: {found:?}");
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_kind_is_told_in_one_go() {
+    let text = "thread = 1\n[[listener]]\naddress = \"x\"\nmax_connections = \"many\"\n[cache]\ndisk = true\n[cluster.main]\npeers = [1]\n[[route]]\nwrite = \"cluster.main\"\n";
+    let found = errors(text, &[]);
+    let lines: Vec<_> = found.iter().map(|line| line.split(':').next().unwrap().parse::<usize>().unwrap()).collect();
+    assert_eq!(lines, [1, 3, 4, 6, 8, 9], "{found:#?}");
+
+    let found = errors(&format!("{MINIMAL}write = \"cluster.x\"\n[cache]\nmax_fills = 0\n"), &[]);
+    assert_eq!(found.len(), 2, "{found:#?}");
+}
+
+#[test]
+fn nothing_at_all_says_what_to_write() {
+    let error = Config::load(None, pairs(&[("HOME", "/")])).unwrap_err().to_string();
+    assert!(error.contains("--config") && error.contains("ENTREPOT_LISTENER__0__ADDRESS"), "{error}");
+    let error = Config::load(Some(FilePath::new("/nowhere/x.toml")), pairs(&[])).unwrap_err().to_string();
+    assert!(error.starts_with("/nowhere/x.toml: cannot read"), "{error}");
+    let error = Config::load(None, pairs(&[("ENTREPOT_THREADS", "1")])).unwrap_err().to_string();
+    assert!(error.starts_with("environment: listener: is missing"), "{error}");
+}
+
+#[test]
+fn the_files_in_conf_are_good() {
+    for name in ["entrepot.toml", "front.toml"] {
+        Config::load(Some(&conf(name)), pairs(&[])).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+/// The reference with the examples that it keeps in comments (`#key = …`, no blank after the `#`) switched on.
+fn whole_reference() -> Node {
+    let text = std::fs::read_to_string(conf("entrepot.toml")).unwrap();
+    let example = |line: &str| {
+        line.strip_prefix('#')
+            .filter(|rest| rest.starts_with(|c: char| !c.is_whitespace() && c != '#'))
+            .map(str::to_owned)
+    };
+    let text: Vec<_> = text.lines().map(|line| example(line).unwrap_or_else(|| line.to_owned())).collect();
+    Node::parse(&text.join("\n")).unwrap_or_else(|error| panic!("line {}: {}", error.line, error.what))
+}
+
+#[test]
+fn the_reference_names_every_key() {
+    let tree = whole_reference();
+    let (outcome, absent) = absent_keys::<Config>(&tree);
+    let config = outcome.unwrap_or_else(|fault| panic!("{:?}: {fault}", fault.path));
+    // Later items of a list need not repeat what the first shows.
+    let absent: Vec<_> = absent.iter().map(ToString::to_string).filter(|path| !later_item(path)).collect();
+    assert_eq!(absent, Vec::<String>::new());
+
+    // These two are read as "this or that", so their keys are not seen above. A new one breaks the build here.
+    let PeerConfig { address: _, weight: _, max_connections: _, backup: _ } = &config.cluster["main"].peers[1];
+    let Tls::Settings(TlsSettings {
+        ca: Some(_),
+        server_name: Some(_),
+        client_certificate: Some(_),
+        client_key: Some(_),
+    }) = &config.cluster["main"].tls
+    else {
+        panic!("cluster.main.tls must show every key: {:?}", config.cluster["main"].tls);
+    };
+    for key in ["address", "weight", "max_connections", "backup"] {
+        let path = Path::default().key("cluster").key("main").key("peers").index(1).key(key);
+        assert!(tree.get(&path).is_some(), "{path}");
+    }
+}
+
+fn later_item(path: &str) -> bool {
+    path.split('[').skip(1).any(|rest| !rest.starts_with("0]"))
+}
+
+/// What the reference shows as the value is the default, except for what has none.
+#[test]
+fn the_reference_shows_the_defaults() {
+    let reference = Config::load(Some(&conf("entrepot.toml")), pairs(&[])).unwrap();
+    let minimal = minimal();
+    assert_eq!(reference.threads, minimal.threads);
+    assert_eq!(reference.log, minimal.log);
+    assert_eq!(reference.drain, minimal.drain);
+    assert_eq!(reference.cache, minimal.cache);
+    let mut listener = reference.listener[0].clone();
+    listener.address = minimal.listener[0].address;
+    assert_eq!(listener, minimal.listener[0]);
+    let mut cluster = reference.cluster["main"].clone();
+    cluster.peers = minimal.cluster["main"].peers.clone();
+    // `tls = false` and no tls are the same; so are they here.
+    cluster.tls = minimal.cluster["main"].tls.clone();
+    assert_eq!(cluster, minimal.cluster["main"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_variables_make_it_panic(variables in prop::collection::vec((
+        prop::collection::vec(prop_oneof![
+            Just("LISTENER"), Just("CLUSTER"), Just("MAIN"), Just("PEERS"), Just("ROUTE"), Just("TLS"), Just("CACHE"),
+            Just("0"), Just("1"), Just("00"), Just("1A"), Just("ADDRESS"), Just("HEALTH"), Just("X"), Just(""),
+        ], 0..5),
+        prop_oneof![
+            Just(""), Just("1"), Just("[1, \"a\"]"), Just("{ address = \"a:1\", x = [{}] }"), Just("true"), Just("[[["),
+            Just("\"quoted\""), Just("'"), Just("{ main = { peers = [\"a:1\"] } }"), Just("127.0.0.1:80"), Just("1e9"),
+        ],
+    ), 0..6)) {
+        let pairs = variables.into_iter().map(|(steps, value)| (format!("ENTREPOT_{}", steps.join("__")), value.to_owned()));
+        let mut tree = Node::parse(MINIMAL).unwrap();
+        let _ = super::environment::overlay(&mut tree, pairs.clone());
+        let _ = Config::load(None, pairs);
+        if let Err(findings) = super::read::read::<Config>(tree) {
+            prop_assert!(!findings.is_empty());
+        }
+    }
+}
+
+#[test]
+fn no_depth_of_nesting_overflows_the_stack() {
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(100_000), close.repeat(100_000));
+    for value in [deep("[", "]"), deep("{a=", "}"), "[".repeat(100_000)] {
+        assert!(load(&format!("x = {value}\n{MINIMAL}"), &[]).is_err());
+        assert!(load(MINIMAL, &[("ENTREPOT_CLUSTER__MAIN__PEERS", &value)]).is_err());
+    }
+    assert!(load(&format!("{}.x = 1\n", ["a"; 100_000].join(".")), &[]).is_err());
+    assert!(load(MINIMAL, &[(&format!("ENTREPOT_{}", ["A"; 20_000].join("__")), "x")]).is_err());
+}
