@@ -1,0 +1,28 @@
+# make run | test | bench | proof | install: each installs what it lacks, and says so.
+
+# rustup puts cargo there; a fresh shell may not know yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: run test proof bench install
+
+run:
+	scripts/install run
+	cargo build --release
+	scripts/run-front
+
+test:
+	scripts/install test
+	cargo test
+
+# What is too long for every commit: 6 GiB both ways, 10,000 pulls with a peer killed among them.
+proof:
+	scripts/install test
+	cargo test --release --test proof -- --nocapture --test-threads=1
+
+bench:
+	scripts/install bench
+	cargo build --release
+	bench/run
+
+install:
+	scripts/install build run test bench

@@ -1,0 +1,76 @@
+//! /metrics counts what happened, and the health endpoints say what is.
+
+use crate::harness::{Connection, Registry, Repository, Request, Setup, eventually, random_bytes};
+
+#[test]
+fn requests_bytes_cache_and_peers_are_counted() {
+    let (one, other, _volume) = Registry::pair();
+    let entrepot = Setup::before(&[one.address, other.address]).start();
+    let client = Repository::at(entrepot.address, "team/app");
+    let blob = client.push_blob(&random_bytes(1, 1_000_000));
+    for _ in 0..3 {
+        client.get_blob(&blob).expect(200);
+        entrepot.settled();
+    }
+    assert_eq!(client.get_blob(&crate::harness::digest(b"absent")).status, 404);
+    let metric = |name: &str, labels: &[(&str, &str)]| entrepot.metric(name, labels);
+    assert_eq!(metric("entrepot_requests_total", &[("route", "blob"), ("method", "GET"), ("code", "200")]), 3.0);
+    assert_eq!(metric("entrepot_requests_total", &[("route", "blob"), ("code", "404")]), 1.0);
+    assert_eq!(metric("entrepot_request_duration_seconds_count", &[("route", "blob")]), 4.0);
+    assert!(metric("entrepot_response_bytes_total", &[]) >= 3_000_000.0);
+    assert!(metric("entrepot_request_bytes_total", &[]) >= 1_000_000.0);
+    assert_eq!(metric("entrepot_cache_requests_total", &[("result", "hit_memory")]), 2.0);
+    assert_eq!(metric("entrepot_cache_fills_total", &[("result", "completed")]), 1.0);
+    assert!(metric("entrepot_cache_bytes", &[("tier", "disk")]) >= 1_000_000.0);
+    assert_eq!(metric("entrepot_cache_entries", &[("tier", "disk")]), 1.0);
+    assert!(metric("entrepot_peer_requests_total", &[]) >= 4.0);
+    assert_eq!(metric("entrepot_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
+    let up = |address: std::net::SocketAddr| {
+        metric("entrepot_peer_up", &[("cluster", "main"), ("peer", &address.to_string())])
+    };
+    assert_eq!((up(one.address), up(other.address)), (1.0, 1.0));
+    drop(one);
+    eventually("a peer that is gone is down", || entrepot.metric("entrepot_peer_up", &[]) == 1.0);
+}
+
+#[test]
+fn connections_are_counted_while_they_are_open() {
+    let registry = Registry::debian().start();
+    let entrepot = Setup::before(&[registry.address]).start();
+    let open: Vec<_> = (0..5).map(|_| Connection::open(entrepot.address).expect("a connection")).collect();
+    eventually("five are open", || entrepot.metric("entrepot_connections", &[]) == 5.0);
+    drop(open);
+    eventually("none is open", || entrepot.metric("entrepot_connections", &[]) == 0.0);
+    assert!(entrepot.metric("entrepot_connections_total", &[]) >= 5.0);
+}
+
+#[test]
+fn every_line_is_prometheus_text_and_every_name_is_ours_and_explained() {
+    let registry = Registry::debian().start();
+    let entrepot = Setup::before(&[registry.address]).start();
+    Request::get("/v2/").send(entrepot.address);
+    let text = entrepot.metrics();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+        let name = series.split('{').next().unwrap_or_default();
+        assert!(name.starts_with("entrepot_") || name.starts_with("process_"), "{line}");
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        assert!(text.contains(&format!("# HELP {base} ")) || text.contains(&format!("# HELP {name} ")), "{name}");
+    }
+}
+
+#[test]
+fn health_is_answered_on_the_listener_and_readiness_by_admin_alone() {
+    let mut registry = Registry::debian().account("ann", "secret").start();
+    let entrepot = Setup::before(&[registry.address]).start();
+    Request::get("/healthz").send(entrepot.address).expect(200);
+    Request::get("/healthz").send(entrepot.admin).expect(200);
+    Request::get("/readyz").send(entrepot.admin).expect(200);
+    assert_eq!(Request::get("/metrics").send(entrepot.address).status, 404);
+    assert_eq!(Request::get("/nothing").send(entrepot.admin).status, 404);
+    assert_eq!(Request::new("POST", "/metrics").send(entrepot.admin).status, 405);
+    registry.kill();
+    // Alive, whatever the peers are.
+    Request::get("/healthz").send(entrepot.address).expect(200);
+}
