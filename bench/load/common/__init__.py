@@ -1,0 +1,11 @@
+"""What the load benches share. Python's standard library only.
+
+machine     cores, versions, the heading of a result
+processes   servers as child processes: pinned, measured, ended by their own pid
+content     blobs: made, pushed through the registry's API, fetched and checked
+servers     the contestants and their configurations
+throttle    a TCP relay with a total rate, standing before a slow origin
+generators  wrk and h2load: run and read
+cells       one measurement, interleaved rounds, medians and ratios
+report      Markdown tables, RESULTS.md
+"""
