@@ -69,6 +69,8 @@ pub async fn pull(
         Verdict::Unanswered(why) => return stale(front, session, ctx, &access, &digest, why.clone()).await,
     }
     if let Some(content) = front.cache.get(&digest).await {
+        // What was opened for the permission is not read: kept, it would hold its peer for as long as the client reads.
+        drop(opened);
         let (used, content) = match content.bytes().is_some() {
             true => (CacheUse::Memory, content),
             // A corrupt file heals from the peers, in this very answer.
