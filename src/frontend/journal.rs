@@ -1,5 +1,6 @@
 //! A request's line in the access log, and its part in the metrics.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use http::header::USER_AGENT;
@@ -10,7 +11,7 @@ use pingora::proxy::Session;
 use super::context::{CacheUse, RequestContext};
 use super::listener::{Connection, Refusal};
 use super::{Front, proxy};
-use crate::oci::{Reference, Route};
+use crate::oci::Route;
 use crate::telemetry::{Entry, RequestId, RouteKind};
 
 /// A request that is over, however it ended.
@@ -32,7 +33,7 @@ pub fn answered(front: &Front, session: &Session, error: Option<&Error>, ctx: &m
     if !front.access_log.enabled() {
         return;
     }
-    let reference = ctx.route.as_ref().and_then(reference);
+    let reference = ctx.route.as_ref().and_then(|route| reference(route, request.uri.path()));
     let client = ctx.client.as_ref().map(|client| client.address);
     front.access_log.write(&Entry {
         time: SystemTime::now(),
@@ -108,11 +109,13 @@ fn kind(ctx: &RequestContext, path: &str) -> RouteKind {
     }
 }
 
-fn reference(route: &Route) -> Option<String> {
-    match route {
-        Route::Manifest { reference: Reference::Digest(digest), .. } => Some(digest.text()),
-        Route::Manifest { reference: Reference::Tag(tag), .. } => Some(tag.as_str().to_owned()),
-        Route::Blob { digest, .. } | Route::Referrers { digest, .. } => Some(digest.text()),
+/// Tag or digest: as the path has it, unless its colon came encoded.
+fn reference<'a>(route: &Route, path: &'a str) -> Option<Cow<'a, str>> {
+    let written = path.rsplit('/').next().filter(|last| !last.contains('%'));
+    match (route, written) {
+        (Route::Manifest { .. } | Route::Blob { .. } | Route::Referrers { .. }, Some(last)) => Some(last.into()),
+        (Route::Manifest { reference, .. }, None) => Some(reference.to_string().into()),
+        (Route::Blob { digest, .. } | Route::Referrers { digest, .. }, None) => Some(digest.text().into()),
         _ => None,
     }
 }

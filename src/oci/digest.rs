@@ -85,14 +85,14 @@ impl Digest {
 
     /// As it is written: `sha256:…`. One allocation; for the hot path.
     pub fn text(&self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = String::with_capacity(self.algorithm.name().len() + 1 + 2 * self.algorithm.len());
+        let mut digits = [0; 128];
+        let digits = digits.get_mut(..2 * self.algorithm.len()).unwrap_or_default();
+        // Cannot fail: the room is exactly what the hash needs.
+        let _ = hex::encode_to_slice(self.hash(), digits);
+        let mut text = String::with_capacity(self.algorithm.name().len() + 1 + digits.len());
         text.push_str(self.algorithm.name());
         text.push(':');
-        for byte in self.hash() {
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
+        text.push_str(std::str::from_utf8(digits).unwrap_or_default());
         text
     }
 }
