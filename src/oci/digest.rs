@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use sha2::Digest as _;
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 /// The registered hash functions that we can verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +126,9 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Names the layout of [`Hasher::state`]: `sha2` keeps it within its 0.11 releases, and no longer.
+pub const STATE_FORMAT: &str = "sha2-0.11";
+
 /// A running hash; `Clone` so that a reader can go on where a fill stopped.
 #[derive(Clone)]
 pub enum Hasher {
@@ -144,6 +148,36 @@ impl Hasher {
         match self {
             Hasher::Sha256(hasher) => hasher.update(bytes),
             Hasher::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// The running state, to go on from in another process: see [`Hasher::restore`]. Its layout belongs to [`STATE_FORMAT`].
+    pub fn state(&self) -> Vec<u8> {
+        match self {
+            Hasher::Sha256(hasher) => SerializableState::serialize(hasher).to_vec(),
+            Hasher::Sha512(hasher) => SerializableState::serialize(hasher).to_vec(),
+        }
+    }
+
+    /// Goes on from a state of the same [`STATE_FORMAT`]; `None` if it cannot be one. A state that was altered but is still
+    /// well formed is not noticed: whoever keeps it keeps a checksum with it.
+    pub fn restore(algorithm: Algorithm, state: &[u8]) -> Option<Self> {
+        Some(match algorithm {
+            Algorithm::Sha256 => {
+                let state = SerializedState::<sha2::Sha256>::try_from(state).ok()?;
+                Hasher::Sha256(SerializableState::deserialize(&state).ok()?)
+            }
+            Algorithm::Sha512 => {
+                let state = SerializedState::<sha2::Sha512>::try_from(state).ok()?;
+                Hasher::Sha512(SerializableState::deserialize(&state).ok()?)
+            }
+        })
+    }
+
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Hasher::Sha256(_) => Algorithm::Sha256,
+            Hasher::Sha512(_) => Algorithm::Sha512,
         }
     }
 
@@ -172,6 +206,21 @@ mod tests {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let digest = Digest::of(algorithm, b"entrepot");
             assert_eq!(digest.to_string().parse(), Ok(digest));
+        }
+    }
+
+    #[test]
+    fn a_hash_goes_on_from_its_state() {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            for split in [0, 1, 63, 64, 65, 127, 128, 300] {
+                let bytes = [7; 400];
+                let mut first = Hasher::new(algorithm);
+                first.update(&bytes[..split]);
+                let mut second = Hasher::restore(algorithm, &first.state()).unwrap();
+                second.update(&bytes[split..]);
+                assert_eq!(second.finish(), Digest::of(algorithm, &bytes), "{algorithm:?} {split}");
+            }
+            assert!(Hasher::restore(algorithm, b"short").is_none());
         }
     }
 

@@ -1,20 +1,28 @@
 //! The words of the OCI specifications as values: parsed once at the door, passed after. No I/O, no async.
 
 pub mod conditional;
+pub mod content_range;
+pub mod descriptor;
 pub mod digest;
 pub mod error_code;
 pub mod host;
+pub mod manifest;
 pub mod media_type;
 pub mod name;
+pub mod pagination;
 pub mod range;
 pub mod reference;
 pub mod route;
 
-pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use content_range::ContentRange;
+pub use descriptor::{Annotations, Descriptor};
+pub use digest::{Algorithm, Digest, DigestError, Hasher, STATE_FORMAT};
 pub use error_code::{ErrorCode, error_body};
 pub use host::{Host, HostError};
+pub use manifest::{Manifest, ManifestError};
 pub use media_type::AcceptClass;
 pub use name::{NameError, RepositoryName};
+pub use pagination::{Page, PageError};
 pub use range::RangeRequest;
 pub use reference::{Reference, ReferenceError, Tag};
 pub use route::{Route, RouteError};

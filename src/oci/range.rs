@@ -124,8 +124,9 @@ impl Multipart {
         }
         let mut multipart = Multipart { boundary, heads, length: 0 };
         let framing: usize = multipart.heads.iter().map(String::len).sum::<usize>() + multipart.tail().len();
-        multipart.length =
-            ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum::<u64>() + framing as u64;
+        // A peer may say any size: too much of it is no panic.
+        let lengths = ranges.iter().map(|range| range.end.saturating_sub(range.start));
+        multipart.length = lengths.fold(framing as u64, u64::saturating_add);
         multipart
     }
 

@@ -118,7 +118,7 @@ impl Route {
 
     /// The methods of this route, as `Allow` lists them. OPTIONS is always among them: browsers ask it before they speak
     /// to a registry (CORS), and only the peer knows what it permits.
-    fn allow(&self) -> &'static str {
+    pub fn allow(&self) -> &'static str {
         match self {
             Route::Base | Route::Catalog | Route::Tags { .. } | Route::Referrers { .. } => "GET, HEAD, OPTIONS",
             Route::Manifest { .. } => "GET, HEAD, PUT, DELETE, OPTIONS",
@@ -208,8 +208,10 @@ pub fn query_value(query: &str, key: &str) -> Option<String> {
     if values.next().is_some() { None } else { value }
 }
 
+/// The decoded values of `key`, in order; `None` for one that is no text.
+///
 /// Keys are decoded too: what a peer reads as `digest` must not escape us as `%64igest`.
-fn query_values<'a>(query: &'a str, key: &'a str) -> impl Iterator<Item = Option<String>> + 'a {
+pub fn query_values<'a>(query: &'a str, key: &'a str) -> impl Iterator<Item = Option<String>> + 'a {
     let text = |part: &str| String::from_utf8(hostile::decode(&part.replace('+', " "))).ok();
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(move |(name, _)| text(name).as_deref() == Some(key)).map(move |(_, value)| text(value))
