@@ -8,6 +8,7 @@
 //! - [`cluster`]: a pool of peers: choice, health, connections; knows no OCI
 //! - [`cache`]: verified bytes by digest in memory and on disk; knows no repositories
 //! - [`auth`]: who may read what, as the peers said
+//! - [`storage`]: distribution's tree on a filesystem or object store; knows no HTTP
 //! - [`frontend`]: listeners, TLS, the proxy
 //! - [`config`]: the file and the environment, joined into the rooms' own structs
 //! - [`app`]: builds the rooms and wires them
@@ -22,5 +23,6 @@ pub mod cluster;
 pub mod config;
 pub mod frontend;
 pub mod oci;
+pub mod storage;
 pub mod telemetry;
 pub mod units;

@@ -1,0 +1,68 @@
+//! Lists folders.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Dir, FileType};
+
+use super::{Disk, TEMPORARY, is_absent};
+
+/// Names directly under a folder, in no order.
+#[derive(Default)]
+pub(in crate::storage) struct Names {
+    pub folders: Vec<String>,
+    pub files: Vec<String>,
+}
+
+impl Disk {
+    /// Empty if there is no such folder. Symlinks, temporary files and names that are no text are passed over.
+    pub(in crate::storage) fn list(&self, folder: &str) -> io::Result<Names> {
+        match self.open_folder(folder) {
+            Ok(folder) => names(folder),
+            Err(error) if is_absent(&error) => Ok(Names::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The sub-folders that hold a file of this name or path.
+    pub(in crate::storage) fn list_holding(&self, folder: &str, file: &str) -> io::Result<Vec<String>> {
+        let handle = match self.open_folder(folder) {
+            Ok(handle) => handle,
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut folders = names(handle.try_clone()?)?.folders;
+        folders.retain(|name| {
+            let stat = rustix::fs::statat(&handle, format!("{name}/{file}"), AtFlags::SYMLINK_NOFOLLOW);
+            let kind = stat.map(|stat| FileType::from_raw_mode(stat.st_mode));
+            matches!(kind, Ok(FileType::RegularFile | FileType::Symlink)) // where a symlink leads, who opens it sees
+        });
+        Ok(folders)
+    }
+}
+
+fn names(folder: OwnedFd) -> io::Result<Names> {
+    let mut names = Names::default();
+    let handle = folder.try_clone()?;
+    for entry in Dir::new(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if name == "." || name == ".." {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            // Some filesystems do not tell with the name.
+            FileType::Unknown => match rustix::fs::statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(_) => continue, // gone meanwhile
+            },
+            kind => kind,
+        };
+        match kind {
+            FileType::Directory => names.folders.push(name.to_owned()),
+            FileType::RegularFile if !name.ends_with(TEMPORARY) => names.files.push(name.to_owned()),
+            _ => {}
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,220 @@
+//! Every key that we read or write, as values: distribution's tree, and our own files beside it.
+//!
+//! Keys are relative to the root (or the bucket's prefix), without a leading '/'.
+//!
+//! | key under `docker/registry/v2/` | holds |
+//! |---|---|
+//! | `blobs/<alg>/<hex[0..2]>/<hex>/data` | layers, configs and manifests |
+//! | `repositories/<name>/_layers/<alg>/<hex>/link` | the digest itself |
+//! | `repositories/<name>/_manifests/revisions/<alg>/<hex>/link` | the digest itself |
+//! | `repositories/<name>/_manifests/tags/<tag>/current/link` | the digest that the tag names |
+//! | `repositories/<name>/_manifests/tags/<tag>/index/<alg>/<hex>/link` | the digest itself |
+//! | `repositories/<name>/_uploads/<uuid>/…` | distribution's pushes under way; ours are elsewhere |
+
+use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+
+const TREE: &str = "docker/registry/v2";
+const OWN: &str = "entrepot/v1";
+
+/// Folder of all repositories.
+pub(super) const REPOSITORIES: &str = "docker/registry/v2/repositories";
+/// Folder of our uploads, one folder each.
+pub(super) const UPLOADS: &str = "entrepot/v1/uploads";
+/// Small folder that may be listed to see whether the store answers.
+pub(super) const LEASES: &str = "entrepot/v1/leases";
+/// Held while a file of ours is replaced conditionally on a filesystem.
+pub(super) const LOCK: &str = "entrepot/v1/lock";
+
+/// A link of distribution's tree: a small file that holds the digest of its target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// `repositories/<name>/_layers/<alg>/<hex>/link`: the repository holds this blob.
+    Layer(RepositoryName, Digest),
+    /// `repositories/<name>/_manifests/revisions/<alg>/<hex>/link`
+    Revision(RepositoryName, Digest),
+    /// `repositories/<name>/_manifests/tags/<tag>/current/link`
+    Tag(RepositoryName, Tag),
+    /// `repositories/<name>/_manifests/tags/<tag>/index/<alg>/<hex>/link`
+    TagIndex(RepositoryName, Tag, Digest),
+}
+
+/// A file of our own, under `<root>/entrepot/v1/`, outside `docker/registry/v2`; each can be rebuilt or lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum OwnKey {
+    /// `media-types/<name>/_types/<alg>/<hex>`: the media type that a manifest was pushed with into this repository, where
+    /// its bytes do not tell. Of a repository, because other ones may have got the same bytes as something else.
+    MediaType(RepositoryName, Digest),
+    /// `revisions/<name>/_memo`: what is known of the manifests of a repository (subjects, descriptors): for referrers.
+    Revisions(RepositoryName),
+    /// `changes/catalog`, `changes/repositories/<name>/_changed`: rewritten when a list of it changed, see `Storage::stamp`.
+    CatalogChanges,
+    RepositoryChanges(RepositoryName),
+    /// `leases/<word>`: who does a job of the fleet.
+    Lease(&'static str),
+}
+
+impl Link {
+    pub(super) fn key(&self) -> String {
+        match self {
+            Link::Layer(name, digest) => format!("{REPOSITORIES}/{name}/_layers/{}/link", digest_path(digest)),
+            Link::Revision(name, digest) => {
+                format!("{REPOSITORIES}/{name}/_manifests/revisions/{}/link", digest_path(digest))
+            }
+            Link::Tag(name, tag) => format!("{}/current/link", tag_folder(name, tag)),
+            Link::TagIndex(name, tag, digest) => {
+                format!("{}/index/{}/link", tag_folder(name, tag), digest_path(digest))
+            }
+        }
+    }
+}
+
+impl OwnKey {
+    pub(super) fn key(&self) -> String {
+        match self {
+            // A word after the name, since `a` and `a/b` can both be repositories, and a file cannot be a folder too.
+            OwnKey::MediaType(name, digest) => format!("{OWN}/media-types/{name}/_types/{}", digest_path(digest)),
+            OwnKey::Revisions(name) => format!("{OWN}/revisions/{name}/_memo"),
+            OwnKey::CatalogChanges => format!("{OWN}/changes/catalog"),
+            OwnKey::RepositoryChanges(name) => format!("{OWN}/changes/repositories/{name}/_changed"),
+            OwnKey::Lease(word) => format!("{LEASES}/{word}"),
+        }
+    }
+}
+
+pub(super) fn blob(digest: &Digest) -> String {
+    let hex = digest.hex();
+    let shard = hex.get(..2).unwrap_or_default();
+    format!("{TREE}/blobs/{}/{shard}/{hex}/data", digest.algorithm().name())
+}
+
+/// A repository exists when this folder does.
+pub(super) fn manifests_folder(name: &RepositoryName) -> String {
+    format!("{REPOSITORIES}/{name}/_manifests")
+}
+
+pub(super) fn tags_folder(name: &RepositoryName) -> String {
+    format!("{REPOSITORIES}/{name}/_manifests/tags")
+}
+
+pub(super) fn tag_folder(name: &RepositoryName, tag: &Tag) -> String {
+    format!("{REPOSITORIES}/{name}/_manifests/tags/{tag}")
+}
+
+/// One folder for each digest.
+pub(super) fn revisions_folder(name: &RepositoryName, algorithm: Algorithm) -> String {
+    format!("{REPOSITORIES}/{name}/_manifests/revisions/{}", algorithm.name())
+}
+
+/// Folder of one of our uploads.
+pub(super) fn upload_folder(id: &uuid::Uuid) -> String {
+    format!("{UPLOADS}/{}", id.hyphenated())
+}
+
+/// A file of one of our uploads; `file` is a plain name.
+pub(super) fn upload_file(id: &uuid::Uuid, file: &str) -> String {
+    format!("{UPLOADS}/{}/{file}", id.hyphenated())
+}
+
+/// `<alg>/<hex>`
+fn digest_path(digest: &Digest) -> String {
+    format!("{}/{}", digest.algorithm().name(), digest.hex())
+}
+
+/// The digest whose folder this is; what cannot be one is not ours to judge, and passed over.
+pub(super) fn digest_of_folder(algorithm: Algorithm, hex: &str) -> Option<Digest> {
+    format!("{}:{hex}", algorithm.name()).parse().ok()
+}
+
+/// Whether a folder below `repositories` can be a part of a repository's name; `_manifests` and its like cannot.
+pub(super) fn is_name_part(folder: &str) -> bool {
+    !folder.starts_with('_')
+}
+
+/// Sorts the catalog as distribution does: '/' before everything else, so that `a/b` stands before `a-b`.
+pub(super) fn catalog_key(name: &RepositoryName) -> Vec<u8> {
+    name.as_str().bytes().map(|byte| if byte == b'/' { 0 } else { byte }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "6c3c624b58dbbcd3c0dd82b4c53f04194d1247c6eebdaab7c610cf7d66709b3b";
+
+    fn digest() -> Digest {
+        format!("sha256:{HEX}").parse().expect("a digest")
+    }
+
+    fn name(text: &str) -> RepositoryName {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn links_are_where_distribution_has_them() {
+        let tag = || "v1.0".parse::<Tag>().expect("a tag");
+        let tree = "docker/registry/v2/repositories/team/app";
+        for (link, key) in [
+            (Link::Layer(name("team/app"), digest()), format!("{tree}/_layers/sha256/{HEX}/link")),
+            (Link::Revision(name("team/app"), digest()), format!("{tree}/_manifests/revisions/sha256/{HEX}/link")),
+            (Link::Tag(name("team/app"), tag()), format!("{tree}/_manifests/tags/v1.0/current/link")),
+            (
+                Link::TagIndex(name("team/app"), tag(), digest()),
+                format!("{tree}/_manifests/tags/v1.0/index/sha256/{HEX}/link"),
+            ),
+        ] {
+            assert_eq!(link.key(), key);
+        }
+    }
+
+    #[test]
+    fn blobs_are_where_distribution_has_them() {
+        assert_eq!(blob(&digest()), format!("docker/registry/v2/blobs/sha256/6c/{HEX}/data"));
+        let long = Digest::of(Algorithm::Sha512, b"");
+        assert_eq!(blob(&long), format!("docker/registry/v2/blobs/sha512/cf/{}/data", long.hex()));
+    }
+
+    #[test]
+    fn folders_are_where_distribution_has_them() {
+        let name = name("a/b");
+        assert_eq!(manifests_folder(&name), "docker/registry/v2/repositories/a/b/_manifests");
+        assert_eq!(tags_folder(&name), "docker/registry/v2/repositories/a/b/_manifests/tags");
+        assert_eq!(
+            revisions_folder(&name, Algorithm::Sha512),
+            "docker/registry/v2/repositories/a/b/_manifests/revisions/sha512"
+        );
+    }
+
+    #[test]
+    fn our_own_files_are_outside_of_the_tree() {
+        let id = uuid::Uuid::nil();
+        for (key, text) in [
+            (
+                OwnKey::MediaType(name("a/b"), digest()).key(),
+                format!("entrepot/v1/media-types/a/b/_types/sha256/{HEX}"),
+            ),
+            (OwnKey::Revisions(name("a/b")).key(), "entrepot/v1/revisions/a/b/_memo".into()),
+            (OwnKey::CatalogChanges.key(), "entrepot/v1/changes/catalog".into()),
+            (OwnKey::RepositoryChanges(name("a")).key(), "entrepot/v1/changes/repositories/a/_changed".into()),
+            (OwnKey::Lease("purge").key(), "entrepot/v1/leases/purge".into()),
+            (upload_folder(&id), "entrepot/v1/uploads/00000000-0000-0000-0000-000000000000".into()),
+            (upload_file(&id, "state"), "entrepot/v1/uploads/00000000-0000-0000-0000-000000000000/state".into()),
+        ] {
+            assert_eq!(key, text);
+        }
+    }
+
+    #[test]
+    fn only_folders_that_are_digests_are_revisions() {
+        assert_eq!(digest_of_folder(Algorithm::Sha256, HEX), Some(digest()));
+        assert_eq!(digest_of_folder(Algorithm::Sha512, HEX), None);
+        assert_eq!(digest_of_folder(Algorithm::Sha256, "link"), None);
+    }
+
+    #[test]
+    fn the_catalog_is_sorted_as_distribution_sorts_it() {
+        let mut names: Vec<_> = ["a-b", "a/c", "a", "ab", "a/b/c", "a/b"].into_iter().map(name).collect();
+        names.sort_by_key(catalog_key);
+        let names: Vec<_> = names.iter().map(RepositoryName::as_str).collect();
+        assert_eq!(names, ["a", "a/b", "a/b/c", "a/c", "a-b", "ab"]);
+    }
+}

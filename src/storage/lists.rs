@@ -1,0 +1,187 @@
+//! Lists, as they are in storage now, and the stamps that tell when they have changed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+
+use super::Error;
+use super::disk::Disk;
+use super::layout::{self, OwnKey};
+use super::metrics::Action;
+use super::storage::{Precondition, Stamp, Storage};
+use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+
+/// Folders listed at once while the catalog is made from an object store.
+const LISTS_AT_ONCE: usize = 32;
+/// A change within the same tick of the filesystem's clock leaves no trace: a stamp so young proves nothing.
+const TICK: Duration = Duration::from_millis(50);
+/// Longer paths cannot be names of repositories: nobody looks below them.
+const LONGEST_NAME: usize = 255;
+
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+
+impl Storage {
+    /// Whether `_manifests` exists.
+    pub async fn repository_exists(&self, name: &RepositoryName) -> Result<bool, Error> {
+        let folder = layout::manifests_folder(name);
+        if let Some(disk) = self.driver().disk() {
+            let changed = move |disk: &Disk| disk.folder_changed(&folder);
+            return Ok(self.driver().with_disk(Action::Stat, disk, changed).await?.is_some());
+        }
+        let (folders, files) = self.driver().list(&folder).await?;
+        Ok(!folders.is_empty() || !files.is_empty())
+    }
+
+    /// Names of the tags, sorted bytewise; `None` if there is no such repository.
+    pub async fn tags(&self, name: &RepositoryName) -> Result<Option<Vec<Tag>>, Error> {
+        let folder = layout::tags_folder(name);
+        let folders = match self.driver().disk() {
+            // A push or a removal that was cut short leaves the folder without the link: no tag, as who asks for it is told.
+            Some(disk) => {
+                let list = move |disk: &Disk| disk.list_holding(&folder, "current/link");
+                self.driver().with_disk(Action::List, disk, list).await?
+            }
+            None => self.driver().list(&folder).await?.0,
+        };
+        if folders.is_empty() && !self.repository_exists(name).await? {
+            return Ok(None);
+        }
+        let mut tags: Vec<Tag> = folders.iter().filter_map(|folder| folder.parse().ok()).collect();
+        tags.sort_unstable();
+        Ok(Some(tags))
+    }
+
+    /// Digests of the manifests, in no order.
+    pub async fn revisions(&self, name: &RepositoryName) -> Result<Vec<Digest>, Error> {
+        let mut digests = Vec::new();
+        for algorithm in ALGORITHMS {
+            let folder = layout::revisions_folder(name, algorithm);
+            let folders = match self.driver().disk() {
+                // distribution's DELETE removes the link and leaves the folder.
+                Some(disk) => {
+                    let list = move |disk: &Disk| disk.list_holding(&folder, "link");
+                    self.driver().with_disk(Action::List, disk, list).await?
+                }
+                None => self.driver().list(&folder).await?.0,
+            };
+            digests.extend(folders.iter().filter_map(|hex| layout::digest_of_folder(algorithm, hex)));
+        }
+        Ok(digests)
+    }
+
+    /// Every repository (has `_manifests`), sorted as distribution sorts its catalog.
+    pub async fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
+        let mut names = match self.driver().disk() {
+            Some(disk) => self.driver().with_disk(Action::List, disk, walk).await?,
+            None => self.search().await?,
+        };
+        names.sort_by_cached_key(layout::catalog_key);
+        Ok(names)
+    }
+
+    /// On object stores, folder by folder, many at once.
+    async fn search(&self) -> Result<Vec<RepositoryName>, Error> {
+        let mut names = Vec::new();
+        let mut waiting = vec![String::new()];
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < LISTS_AT_ONCE
+                && let Some(name) = waiting.pop()
+            {
+                running.push(async move {
+                    let folder = folder_of(&name);
+                    (self.driver().list(&folder).await, name)
+                });
+            }
+            let Some((listed, name)) = running.next().await else { return Ok(names) };
+            sort_out(&name, listed?.0, &mut names, &mut waiting);
+        }
+    }
+
+    /// The stamp of a repository's lists (tags, revisions) or, for `None`, of the catalog. Cheap: one stat or one HEAD.
+    /// Read it before the list that it belongs to.
+    pub async fn stamp(&self, name: Option<&RepositoryName>) -> Result<Stamp, Error> {
+        let marker = marker(name).key();
+        let Some(disk) = self.driver().disk() else {
+            let version = self.driver().version(&marker).await?;
+            return Ok(Stamp(version.map_or_else(String::new, |version| version.0)));
+        };
+        let folders = match name {
+            Some(name) => {
+                let mut folders = vec![layout::manifests_folder(name), layout::tags_folder(name)];
+                folders.extend(ALGORITHMS.map(|algorithm| layout::revisions_folder(name, algorithm)));
+                folders
+            }
+            None => vec![layout::REPOSITORIES.to_owned()],
+        };
+        let stamp = move |disk: &Disk| {
+            let mut times = Vec::with_capacity(folders.len());
+            for folder in &folders {
+                times.push(disk.folder_changed(folder)?);
+            }
+            let written = disk.read(&marker, MARKER_LIMIT)?.and_then(Result::ok).unwrap_or_default();
+            Ok(local_stamp(&times, &written))
+        };
+        self.driver().with_disk(Action::Stat, disk, stamp).await
+    }
+
+    /// Changes the stamp for every instance: called after a list's change, before it is acknowledged.
+    pub async fn stamp_changed(&self, name: Option<&RepositoryName>) -> Result<(), Error> {
+        if let (Some(disk), Some(name)) = (self.driver().disk(), name) {
+            let folder = layout::manifests_folder(name);
+            let touch = move |disk: &Disk| disk.touch_folder(&folder);
+            return self.driver().with_disk(Action::PutContent, disk, touch).await;
+        }
+        let random = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        self.driver().put(&marker(name).key(), random, Precondition::None).await.map(drop)
+    }
+}
+
+/// Bytes of a marker: a UUID.
+const MARKER_LIMIT: u64 = 64;
+
+fn marker(name: Option<&RepositoryName>) -> OwnKey {
+    name.map_or(OwnKey::CatalogChanges, |name| OwnKey::RepositoryChanges(name.clone()))
+}
+
+/// From the times at which folders changed. One that is too young to be trusted is equal to none.
+fn local_stamp(times: &[Option<(i64, i64)>], written: &[u8]) -> Stamp {
+    static YOUNG: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let is_old = |(seconds, nanoseconds): &(i64, i64)| {
+        let then = Duration::new(u64::try_from(*seconds).unwrap_or(0), u32::try_from(*nanoseconds).unwrap_or(0));
+        now.checked_sub(then).is_some_and(|age| age >= TICK)
+    };
+    if !times.iter().flatten().all(is_old) {
+        return Stamp(format!("young {}", YOUNG.fetch_add(1, Ordering::Relaxed)));
+    }
+    Stamp(format!("{times:?} {}", hex::encode(written)))
+}
+
+/// On a disk, folder by folder.
+fn walk(disk: &Disk) -> std::io::Result<Vec<RepositoryName>> {
+    let mut names = Vec::new();
+    let mut waiting = vec![String::new()];
+    while let Some(name) = waiting.pop() {
+        let folders = disk.list(&folder_of(&name))?.folders;
+        sort_out(&name, folders, &mut names, &mut waiting);
+    }
+    Ok(names)
+}
+
+fn folder_of(name: &str) -> String {
+    if name.is_empty() { layout::REPOSITORIES.to_owned() } else { format!("{}/{name}", layout::REPOSITORIES) }
+}
+
+/// What the sub-folders of `name` mean: it is a repository itself, and others are below.
+fn sort_out(name: &str, folders: Vec<String>, names: &mut Vec<RepositoryName>, waiting: &mut Vec<String>) {
+    for folder in folders {
+        if folder == "_manifests" {
+            names.extend(name.parse().ok()); // what cannot be a name cannot be asked for either
+        } else if layout::is_name_part(&folder) && name.len() + folder.len() < LONGEST_NAME {
+            waiting.push(if name.is_empty() { folder } else { format!("{name}/{folder}") });
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Configured stores.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::memory::InMemory;
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+
+use super::http::Client;
+use super::s3::Copier;
+use super::{Remote, store_error};
+use crate::storage::config::{Config, DriverKind, Secret};
+use crate::storage::{Error, driver};
+
+/// What distribution writes with every object.
+const CONTENT_TYPE: &str = "application/octet-stream";
+
+pub(super) fn remote(config: &Config) -> Result<Remote, Error> {
+    match config.driver {
+        DriverKind::S3 => s3(config),
+        DriverKind::Gcs => gcs(config),
+        DriverKind::Azure => azure(config),
+        DriverKind::Memory => {
+            let store = Arc::new(InMemory::new());
+            Ok(Remote { store: Arc::clone(&store) as _, bulk: Arc::clone(&store) as _, parts: store, ..blank(config) })
+        }
+        DriverKind::Filesystem => Err(driver::wrong_kind()),
+    }
+}
+
+fn s3(config: &Config) -> Result<Remote, Error> {
+    let client = Client::new(config)?;
+    let mut builder = match (&config.access_key_id, &config.secret_access_key) {
+        (Some(id), Some(secret)) => {
+            AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret.expose())
+        }
+        _ => AmazonS3Builder::from_env(),
+    };
+    if let Some(region) = &config.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &config.endpoint {
+        let in_path = config.path_style.unwrap_or(true);
+        let endpoint = if in_path { endpoint.clone() } else { with_bucket(endpoint, &config.bucket)? };
+        builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(!in_path);
+    } else {
+        builder = builder.with_virtual_hosted_style_request(!config.path_style.unwrap_or(false));
+    }
+    builder = builder
+        .with_bucket_name(&config.bucket)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        // DeleteObjects is not everywhere (GCS' S3 interface), and we remove few objects at once.
+        .with_disable_bulk_delete(true)
+        .with_client_options(options())
+        .with_retry(retry(config))
+        .with_http_connector(client.clone());
+    let store = Arc::new(builder.clone().build().map_err(store_error)?);
+    let bulk = builder.with_credentials(Arc::clone(store.credentials())).with_unsigned_payload(!config.sign_payload);
+    let bulk = Arc::new(bulk.build().map_err(store_error)?);
+    let copier = Copier::new(Arc::clone(&store), client, config);
+    Ok(Remote {
+        store: Arc::clone(&store) as _,
+        bulk: Arc::clone(&bulk) as _,
+        parts: bulk,
+        signer: Some(store),
+        copier: Some(copier),
+        ..blank(config)
+    })
+}
+
+fn gcs(config: &Config) -> Result<Remote, Error> {
+    let mut builder = match &config.service_account {
+        Some(file) => GoogleCloudStorageBuilder::new().with_service_account_path(file.to_string_lossy()),
+        None => GoogleCloudStorageBuilder::from_env(),
+    };
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_base_url(endpoint);
+    }
+    let store = builder
+        .with_bucket_name(&config.bucket)
+        .with_client_options(options())
+        .with_retry(retry(config))
+        .with_http_connector(Client::new(config)?)
+        .build()
+        .map_err(store_error)?;
+    let store = Arc::new(store);
+    Ok(Remote { store: Arc::clone(&store) as _, parts: Arc::clone(&store) as _, signer: Some(store), ..blank(config) })
+}
+
+fn azure(config: &Config) -> Result<Remote, Error> {
+    let mut builder = match &config.account_key {
+        Some(key) => MicrosoftAzureBuilder::new().with_access_key(Secret::expose(key)),
+        None => MicrosoftAzureBuilder::from_env(),
+    };
+    if let Some(account) = &config.account {
+        builder = builder.with_account(account);
+    }
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_endpoint(endpoint.clone()).with_allow_http(endpoint.starts_with("http://"));
+    }
+    let store = builder
+        .with_container_name(&config.bucket)
+        .with_client_options(options())
+        .with_retry(retry(config))
+        .with_http_connector(Client::new(config)?)
+        .build()
+        .map_err(store_error)?;
+    let store = Arc::new(store);
+    Ok(Remote { store: Arc::clone(&store) as _, parts: Arc::clone(&store) as _, signer: Some(store), ..blank(config) })
+}
+
+/// What all have in common; the store in it is replaced.
+fn blank(config: &Config) -> Remote {
+    let nothing = Arc::new(InMemory::new());
+    let prefix = config.prefix.trim_matches('/');
+    Remote {
+        kind: config.driver,
+        store: Arc::clone(&nothing) as _,
+        bulk: Arc::clone(&nothing) as _,
+        parts: nothing,
+        signer: None,
+        copier: None,
+        prefix: if prefix.is_empty() || config.driver == DriverKind::Memory {
+            String::new()
+        } else {
+            format!("{prefix}/")
+        },
+        limit: config.timeouts.request.0,
+    }
+}
+
+fn options() -> ClientOptions {
+    ClientOptions::new().with_default_content_type(CONTENT_TYPE)
+}
+
+/// Ends before the call's own limit does, so that the store's last words are known and not only that it took too long.
+fn retry(config: &Config) -> RetryConfig {
+    let limit = config.timeouts.request.0;
+    RetryConfig {
+        backoff: BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: limit / 8, base: 2. },
+        max_retries: usize::try_from(config.retries).unwrap_or(usize::MAX),
+        retry_timeout: limit / 2,
+    }
+}
+
+/// `https://host` → `https://bucket.host`
+fn with_bucket(endpoint: &str, bucket: &str) -> Result<String, Error> {
+    let (scheme, rest) = endpoint.split_once("://").ok_or_else(driver::wrong_kind)?;
+    Ok(format!("{scheme}://{bucket}.{}", rest.trim_end_matches('/')))
+}

@@ -1,0 +1,69 @@
+//! What object stores say, by who can act on it. Their errors are text with a status in it; the library keeps its types.
+
+use object_store::Error as StoreError;
+
+use crate::storage::Error;
+
+/// Bytes of a store's own words that we pass on.
+const WORDS: usize = 400;
+
+pub(super) fn store_error(error: StoreError) -> Error {
+    // Its words first: a quota is told with 403.
+    match generic(&error.to_string()) {
+        Error::Failed(text) => match error {
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Error::Refused(text),
+            _ => Error::Failed(text),
+        },
+        known => known,
+    }
+}
+
+/// The status of an answer, with the store's words.
+pub(super) fn status_error(status: http::StatusCode, body: &str) -> Error {
+    generic(&format!("status code: {status}: {body}"))
+}
+
+fn generic(text: &str) -> Error {
+    let kind = if says_full(text) {
+        Error::Full
+    } else if says_refused(text) {
+        Error::Refused
+    } else if is_passing(text) {
+        Error::Unavailable
+    } else {
+        Error::Failed
+    };
+    kind(words(text))
+}
+
+/// A missing bucket is not a missing object.
+pub(super) fn is_about_bucket(error: &StoreError) -> bool {
+    let text = error.to_string();
+    text.contains("NoSuchBucket") || text.contains("ContainerNotFound")
+}
+
+/// MinIO's full disk, quotas of MinIO and Ceph.
+fn says_full(text: &str) -> bool {
+    ["status code: 507", "XMinioStorageFull", "QuotaExceeded", "InsufficientCapacity"]
+        .iter()
+        .any(|sign| text.contains(sign))
+}
+
+/// Of lists the library keeps no more than the text.
+fn says_refused(text: &str) -> bool {
+    ["status code: 401", "status code: 403", "NoSuchBucket", "ContainerNotFound"].iter().any(|sign| text.contains(sign))
+}
+
+fn is_passing(text: &str) -> bool {
+    let signs = ["status code: 5", "status code: 429", "status code: 408", "HTTP error", "SlowDown", "InternalError"];
+    signs.iter().any(|sign| text.contains(sign))
+}
+
+fn words(text: &str) -> String {
+    let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if let Some((end, _)) = text.char_indices().nth(WORDS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

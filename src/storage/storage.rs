@@ -1,0 +1,233 @@
+//! The door of the room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use super::driver::Driver;
+use super::layout::{self, Link, OwnKey};
+use super::metrics::Action;
+use super::{Config, Error, Metrics};
+use crate::oci::{Digest, RepositoryName, Tag};
+
+/// A link holds a digest, the longest of which has 135 bytes; distribution writes no newline, people do.
+const LINK_LIMIT: u64 = 256;
+/// docker-registry 2 writes a link over the old one's bytes, so that who reads at that moment finds it empty or cut: it is
+/// looked at again so often, with so long a pause before.
+const LINK_LOOKS: u32 = 10;
+const LINK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Blobs of an object store that are known to be damaged, so many and so long at most: enough for who pushes them again.
+const DAMAGED: u64 = 1000;
+const DAMAGED_TIME: Duration = Duration::from_secs(3600);
+
+/// The registry's bytes. Shared behind an `Arc`.
+pub struct Storage {
+    driver: Driver,
+    damaged: moka::sync::Cache<Digest, ()>,
+}
+
+/// A blob's bytes from an offset to its end.
+pub struct BlobStream {
+    /// Size of the whole blob in bytes.
+    pub total: u64,
+    pub body: BoxStream<'static, Result<Bytes, Error>>,
+}
+
+/// A blob on this machine's disk, open.
+pub struct LocalBlob {
+    pub file: std::fs::File,
+    pub size: u64,
+}
+
+/// What a conditional write demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    None,
+    Absent,
+    /// The version that was read.
+    Unchanged(Version),
+}
+
+/// The store's own name of a version of an object (an ETag). Opaque.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub String);
+
+/// Tells whether a list may have changed: equal stamps mean that nobody who tells us has changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp(pub String);
+
+/// Of the volume that holds the root.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    pub used: u64,
+    pub total: u64,
+}
+
+impl Storage {
+    /// Builds the driver; a filesystem's root is made if it is not there. Does not need the store to answer.
+    pub async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Self>, Error> {
+        let damaged = moka::sync::Cache::builder().max_capacity(DAMAGED).time_to_live(DAMAGED_TIME).build();
+        Ok(Arc::new(Storage { driver: Driver::new(config, &metrics).await?, damaged }))
+    }
+
+    /// For [`Uploads`](super::Uploads).
+    pub(super) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// Asks the store something cheap: for readiness.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.driver.check(layout::LEASES).await
+    }
+
+    /// Whether blobs are files of this machine.
+    pub fn is_local(&self) -> bool {
+        self.driver.disk().is_some()
+    }
+
+    /// Filesystem only.
+    pub async fn usage(&self) -> Option<Usage> {
+        self.driver.space().await.map(|space| Usage { used: space.used, total: space.total })
+    }
+
+    // Blobs: by digest, of no repository. Who asks has checked that a repository holds them.
+
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        self.driver.size(&layout::blob(digest)).await
+    }
+
+    /// All of a small blob, such as a manifest.
+    pub async fn blob_bytes(&self, digest: &Digest, limit: u64) -> Result<Option<Bytes>, Error> {
+        self.driver.bytes(&layout::blob(digest), limit).await
+    }
+
+    pub async fn blob_open(&self, digest: &Digest, offset: u64) -> Result<Option<BlobStream>, Error> {
+        let found = self.driver.open(&layout::blob(digest), offset, None).await?;
+        Ok(found.map(|(total, body)| BlobStream { total, body }))
+    }
+
+    /// `None` also where storage is not local.
+    pub async fn blob_file(&self, digest: &Digest) -> Result<Option<LocalBlob>, Error> {
+        let found = self.driver.file(&layout::blob(digest)).await?;
+        Ok(found.map(|(file, size)| LocalBlob { file, size }))
+    }
+
+    /// Whoever read the blob found other bytes than its digest says: the next push of it is written, though it is there.
+    /// Known to this process.
+    pub fn blob_damaged(&self, digest: &Digest) {
+        self.damaged.insert(*digest, ());
+    }
+
+    /// It has been written with the right bytes.
+    pub(super) fn blob_healed(&self, digest: &Digest) {
+        self.damaged.invalidate(digest);
+    }
+
+    /// Whether a blob of so many bytes is there that nobody found to be damaged: then it need not be written again.
+    pub(super) async fn blob_serves(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
+        Ok(!self.damaged.contains_key(digest) && self.blob_size(digest).await? == Some(size))
+    }
+
+    /// An address that serves GET (and HEAD) of the blob to anybody for so long; `None` where the store cannot.
+    pub async fn blob_address(&self, digest: &Digest, head: bool, valid: Duration) -> Result<Option<url::Url>, Error> {
+        self.driver.signed(&layout::blob(digest), head, valid).await
+    }
+
+    /// Writes a small blob whose digest the caller has verified. Nothing is written when it is there already.
+    pub async fn blob_put(&self, digest: &Digest, bytes: Bytes) -> Result<(), Error> {
+        let key = layout::blob(digest);
+        let Some(disk) = self.driver.disk() else {
+            // One of another size is damaged, and healed by this.
+            if self.blob_serves(digest, bytes.len() as u64).await? {
+                return Ok(());
+            }
+            return self.driver.put(&key, bytes, Precondition::None).await.map(|_| self.blob_healed(digest));
+        };
+        let put = move |disk: &super::disk::Disk| match disk.read(&key, bytes.len() as u64)? {
+            // Whoever wrote it may not have made it durable, and we promise that it is.
+            Some(Ok(present)) if present == bytes => disk.settle(&key),
+            _ => disk.write(&key, &bytes, super::disk::Place::Any),
+        };
+        self.driver.with_disk(Action::PutContent, disk, put).await
+    }
+
+    pub async fn blob_delete(&self, digest: &Digest) -> Result<bool, Error> {
+        self.driver.delete(&layout::blob(digest)).await
+    }
+
+    // Links.
+
+    /// The digest in a link. A damaged one (empty, cut) is `Error::Damaged`; on a filesystem only if it stays so.
+    pub async fn link(&self, link: &Link) -> Result<Option<Digest>, Error> {
+        let key = link.key();
+        let looks = if self.is_local() { LINK_LOOKS } else { 0 };
+        for _ in 0..looks {
+            match self.link_now(&key).await {
+                Err(Error::Damaged(_)) => tokio::time::sleep(LINK_PAUSE).await,
+                other => return other,
+            }
+        }
+        self.link_now(&key).await.map_err(|error| match error {
+            Error::Damaged(_) => self.driver.failed(error),
+            other => other,
+        })
+    }
+
+    async fn link_now(&self, key: &str) -> Result<Option<Digest>, Error> {
+        let bytes = match self.driver.bytes(key, LINK_LIMIT).await {
+            Err(Error::TooLarge(_)) => return Err(Error::Damaged(format!("{key} is too large"))),
+            other => other?,
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        let digest = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_ascii().parse().ok());
+        digest.map(Some).ok_or_else(|| Error::Damaged(format!("{key} holds no digest")))
+    }
+
+    pub async fn link_exists(&self, link: &Link) -> Result<bool, Error> {
+        Ok(self.driver.size(&link.key()).await?.is_some())
+    }
+
+    pub async fn link_put(&self, link: &Link, target: &Digest) -> Result<(), Error> {
+        self.driver.put(&link.key(), target.text().into(), Precondition::None).await.map(drop)
+    }
+
+    /// Like `link_put`, but false, and nothing is written, when the link is there: of many who create it, here and on other
+    /// instances, one succeeds.
+    pub async fn link_create(&self, link: &Link, target: &Digest) -> Result<bool, Error> {
+        match self.driver.put(&link.key(), target.text().into(), Precondition::Absent).await {
+            Err(Error::Conflict) => Ok(false),
+            other => other.map(|_| true),
+        }
+    }
+
+    pub async fn link_delete(&self, link: &Link) -> Result<bool, Error> {
+        self.driver.delete(&link.key()).await
+    }
+
+    /// The tag's whole folder (`current` first).
+    pub async fn tag_delete(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
+        // A store that does not tell at removal is asked before.
+        let link = Link::Tag(name.clone(), tag.clone());
+        let there = self.is_local() || self.link_exists(&link).await?;
+        let removed = self.link_delete(&link).await?;
+        self.driver.delete_all(&layout::tag_folder(name, tag)).await?;
+        Ok(there && removed)
+    }
+
+    // Our own files. Lists are in `lists`.
+
+    pub async fn own(&self, key: &OwnKey, limit: u64) -> Result<Option<(Bytes, Version)>, Error> {
+        self.driver.get(&key.key(), limit).await
+    }
+
+    pub async fn own_put(&self, key: &OwnKey, bytes: Bytes, precondition: Precondition) -> Result<Version, Error> {
+        self.driver.put(&key.key(), bytes, precondition).await
+    }
+
+    pub async fn own_delete(&self, key: &OwnKey) -> Result<bool, Error> {
+        self.driver.delete(&key.key()).await
+    }
+}

@@ -1,0 +1,304 @@
+//! What every store does, run against each kind.
+
+use bytes::Bytes;
+
+use super::contract_objects::{
+    a_folder_is_deleted_with_everything_in_it, a_multipart_upload_becomes_one_object, objects_are_copied,
+};
+use super::{content, digest, name, tag, whole};
+use crate::oci::{Algorithm, Digest};
+use crate::storage::{Error, Link, OwnKey, Precondition, Storage};
+
+/// Each behaviour becomes one test for each kind of store.
+macro_rules! contract {
+    ($($behaviour:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $behaviour() {
+                super::$behaviour(&*crate::storage::tests::in_memory().await).await;
+            })+
+        }
+        mod filesystem {
+            $(#[tokio::test]
+            async fn $behaviour() {
+                let (storage, _folder) = crate::storage::tests::on_disk().await;
+                super::$behaviour(&storage).await;
+            })+
+        }
+        mod s3 {
+            $(#[tokio::test]
+            async fn $behaviour() {
+                super::$behaviour(&*crate::storage::tests::minio::storage().await).await;
+            })+
+        }
+    };
+}
+
+contract!(
+    an_empty_store_answers,
+    a_blob_is_read_as_it_was_put,
+    a_blob_is_read_from_an_offset,
+    a_damaged_blob_is_healed_by_putting_it_again,
+    links_hold_digests,
+    a_damaged_link_is_said_to_be_damaged,
+    a_tag_is_deleted_with_its_folder,
+    tags_are_listed_in_order,
+    more_names_than_a_page_are_listed,
+    revisions_are_listed_for_both_algorithms,
+    repositories_are_found_at_every_depth,
+    a_conditional_write_happens_once,
+    a_link_is_created_once,
+    an_own_file_has_a_limit,
+    stamps_change_with_their_lists,
+    objects_are_copied,
+    a_folder_is_deleted_with_everything_in_it,
+    a_multipart_upload_becomes_one_object,
+);
+
+async fn an_empty_store_answers(storage: &Storage) {
+    storage.check().await.expect("it answers");
+    assert_eq!(storage.repositories().await.expect("a list"), []);
+    assert_eq!(storage.tags(&name("a")).await.expect("an answer"), None);
+    assert_eq!(storage.revisions(&name("a")).await.expect("an answer"), []);
+    assert!(!storage.repository_exists(&name("a")).await.expect("an answer"));
+    assert_eq!(storage.blob_size(&digest("x")).await.expect("an answer"), None);
+    assert_eq!(storage.blob_bytes(&digest("x"), 10).await.expect("an answer"), None);
+    assert!(storage.blob_open(&digest("x"), 5).await.expect("an answer").is_none());
+    assert!(storage.blob_file(&digest("x")).await.expect("an answer").is_none());
+    assert_eq!(storage.own(&OwnKey::Lease("purge"), 10).await.expect("an answer"), None);
+}
+
+async fn a_blob_is_read_as_it_was_put(storage: &Storage) {
+    for bytes in [content(0), content(1), content(1 << 20)] {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let digest = Digest::of(algorithm, &bytes);
+            let size = bytes.len() as u64;
+            storage.blob_put(&digest, bytes.clone()).await.expect("put");
+            storage.blob_put(&digest, bytes.clone()).await.expect("put again");
+            assert_eq!(storage.blob_size(&digest).await.expect("a size"), Some(size));
+            assert_eq!(storage.blob_bytes(&digest, size).await.expect("bytes"), Some(bytes.clone()));
+            let local = storage.blob_file(&digest).await.expect("an answer");
+            assert_eq!(local.map(|blob| blob.size), storage.is_local().then_some(size));
+            if size > 0 {
+                let limited = storage.blob_bytes(&digest, size - 1).await;
+                assert!(matches!(limited, Err(Error::TooLarge(_))), "{limited:?}");
+            }
+            storage.blob_delete(&digest).await.expect("deleted");
+            assert_eq!(storage.blob_size(&digest).await.expect("no size"), None);
+        }
+    }
+}
+
+async fn a_blob_is_read_from_an_offset(storage: &Storage) {
+    let bytes = content(600_000);
+    let digest = Digest::of(Algorithm::Sha256, &bytes);
+    storage.blob_put(&digest, bytes.clone()).await.expect("put");
+    for offset in [0_usize, 1, 262_144, 599_999, 600_000, 700_000] {
+        let blob = storage.blob_open(&digest, offset as u64).await.expect("an answer").expect("the blob");
+        assert_eq!(blob.total, 600_000);
+        assert_eq!(whole(blob.body).await, bytes.get(offset..).unwrap_or_default(), "from {offset}");
+    }
+    let key = crate::storage::layout::blob(&digest);
+    for (from, to) in [(0, 1), (10, 10), (5, 300_000), (599_000, 900_000), (600_000, 700_000)] {
+        let (total, body) = storage.driver().open(&key, from, Some(to)).await.expect("an answer").expect("the blob");
+        assert_eq!(total, 600_000);
+        let expected = &bytes[(from as usize).min(600_000)..(to as usize).min(600_000)];
+        assert_eq!(whole(body).await, expected, "{from}..{to}");
+    }
+}
+
+async fn a_damaged_blob_is_healed_by_putting_it_again(storage: &Storage) {
+    let digest = digest("healthy");
+    let key = crate::storage::layout::blob(&digest);
+    storage.driver().put(&key, Bytes::from_static(b"he"), Precondition::None).await.expect("put");
+    storage.blob_put(&digest, Bytes::from_static(b"healthy")).await.expect("put");
+    assert_eq!(storage.blob_bytes(&digest, 100).await.expect("bytes").as_deref(), Some(&b"healthy"[..]));
+}
+
+async fn links_hold_digests(storage: &Storage) {
+    let name = name("team/app");
+    let (one, other) = (digest("one"), Digest::of(Algorithm::Sha512, b"other"));
+    for link in [
+        Link::Layer(name.clone(), one),
+        Link::Revision(name.clone(), one),
+        Link::Tag(name.clone(), tag("v1")),
+        Link::TagIndex(name.clone(), tag("v1"), one),
+    ] {
+        assert_eq!(storage.link(&link).await.expect("an answer"), None);
+        assert!(!storage.link_exists(&link).await.expect("an answer"));
+        for target in [one, other] {
+            storage.link_put(&link, &target).await.expect("put");
+            assert_eq!(storage.link(&link).await.expect("an answer"), Some(target));
+        }
+        assert!(storage.link_exists(&link).await.expect("an answer"));
+        assert!(storage.link_delete(&link).await.expect("deleted"));
+        assert_eq!(storage.link(&link).await.expect("an answer"), None);
+        storage.link_delete(&link).await.expect("nothing to delete is no error");
+    }
+}
+
+async fn a_damaged_link_is_said_to_be_damaged(storage: &Storage) {
+    let link = Link::Layer(name("a"), digest("x"));
+    for (text, good) in [
+        ("".to_owned(), false),
+        ("sha256:12".to_owned(), false),
+        ("\0".repeat(71), false),
+        ("x".repeat(1000), false),
+        (format!("{}\n", digest("x")), true),
+    ] {
+        let key = link.key();
+        storage.driver().put(&key, text.clone().into(), Precondition::None).await.expect("put");
+        let read = storage.link(&link).await;
+        let as_expected = if good {
+            read.as_ref().is_ok_and(|d| *d == Some(digest("x")))
+        } else {
+            matches!(read, Err(Error::Damaged(_)))
+        };
+        assert!(as_expected, "{text:?}: {read:?}");
+    }
+}
+
+async fn a_tag_is_deleted_with_its_folder(storage: &Storage) {
+    let name = name("app");
+    for version in ["one", "two"] {
+        for link in [Link::TagIndex(name.clone(), tag("v1"), digest(version)), Link::Tag(name.clone(), tag("v1"))] {
+            storage.link_put(&link, &digest(version)).await.expect("put");
+        }
+    }
+    storage.link_put(&Link::Tag(name.clone(), tag("v1.1")), &digest("one")).await.expect("put");
+    assert!(storage.tag_delete(&name, &tag("v1")).await.expect("deleted"));
+    assert!(!storage.tag_delete(&name, &tag("v1")).await.expect("an answer"));
+    assert_eq!(storage.tags(&name).await.expect("a list"), Some(vec![tag("v1.1")]));
+    let left = storage.link(&Link::TagIndex(name.clone(), tag("v1"), digest("one"))).await.expect("an answer");
+    assert_eq!(left, None);
+    assert!(storage.tag_delete(&name, &tag("v1.1")).await.expect("deleted"));
+    // distribution's catalog keeps a repository without tags; on an object store a folder is there while something is in it.
+    let expected = storage.is_local().then(Vec::new);
+    assert_eq!(storage.tags(&name).await.expect("an answer"), expected);
+}
+
+async fn tags_are_listed_in_order(storage: &Storage) {
+    let name = name("team/app");
+    for text in ["b", "a", "B", "v1.10", "v1.2", "_x"] {
+        storage.link_put(&Link::Tag(name.clone(), tag(text)), &digest("x")).await.expect("put");
+    }
+    // Neither names that cannot be tags nor what is no folder counts.
+    let folder = crate::storage::layout::tags_folder(&name);
+    for stray in ["-x/current/link", "stray", "stray.tmp"] {
+        let key = format!("{folder}/{stray}");
+        storage.driver().put(&key, Bytes::new(), Precondition::None).await.expect("put");
+    }
+    let expected = ["B", "_x", "a", "b", "v1.10", "v1.2"].map(tag).to_vec();
+    assert_eq!(storage.tags(&name).await.expect("a list"), Some(expected));
+    assert!(storage.repository_exists(&name).await.expect("an answer"));
+    assert!(!storage.repository_exists(&super::name("team")).await.expect("an answer"));
+}
+
+async fn more_names_than_a_page_are_listed(storage: &Storage) {
+    use futures::StreamExt as _;
+    let name = name("many");
+    let puts = (0..1100).map(|number| {
+        let link = Link::Tag(name.clone(), tag(&format!("v{number:04}")));
+        async move { storage.link_put(&link, &digest("x")).await.expect("put") }
+    });
+    futures::stream::iter(puts).buffer_unordered(16).collect::<()>().await;
+    let tags = storage.tags(&name).await.expect("a list").expect("the repository");
+    assert_eq!(tags.len(), 1100);
+    assert!(tags.is_sorted());
+}
+
+async fn revisions_are_listed_for_both_algorithms(storage: &Storage) {
+    let name = name("app");
+    let mut digests = vec![digest("one"), digest("two"), Digest::of(Algorithm::Sha512, b"three")];
+    for digest in &digests {
+        storage.link_put(&Link::Revision(name.clone(), *digest), digest).await.expect("put");
+    }
+    let mut found = storage.revisions(&name).await.expect("a list");
+    found.sort_unstable();
+    digests.sort_unstable();
+    assert_eq!(found, digests);
+    assert!(storage.link_delete(&Link::Revision(name.clone(), digest("one"))).await.expect("deleted"));
+    assert_eq!(storage.revisions(&name).await.expect("a list").len(), 2);
+}
+
+async fn repositories_are_found_at_every_depth(storage: &Storage) {
+    for text in ["a-b", "a/b", "a", "a/b/c/d/e", "z/_uploads"] {
+        let Ok(name) = text.parse() else { continue };
+        storage.link_put(&Link::Revision(name, digest("x")), &digest("x")).await.expect("put");
+    }
+    // Pushed into, but without a manifest.
+    storage.link_put(&Link::Layer(name("half"), digest("x")), &digest("x")).await.expect("put");
+    let stray = format!("{}/Not A Name/_manifests/x", crate::storage::layout::REPOSITORIES);
+    storage.driver().put(&stray, Bytes::new(), Precondition::None).await.expect("put");
+    let expected = ["a", "a/b", "a/b/c/d/e", "a-b"].map(name);
+    assert_eq!(storage.repositories().await.expect("a list"), expected);
+}
+
+async fn a_conditional_write_happens_once(storage: &Storage) {
+    let key = OwnKey::Revisions(name("a/b"));
+    let put = |text: &'static str, condition| storage.own_put(&key, Bytes::from_static(text.as_bytes()), condition);
+    let races = (0..8).map(|_| put("first", Precondition::Absent));
+    let won = futures::future::join_all(races).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(won, 1);
+
+    let (bytes, version) = storage.own(&key, 100).await.expect("an answer").expect("the file");
+    assert_eq!(bytes, "first");
+    let next = put("second", Precondition::Unchanged(version.clone())).await.expect("put");
+    assert_ne!(next, version);
+    let late = put("late", Precondition::Unchanged(version)).await;
+    assert!(matches!(late, Err(Error::Conflict)), "{late:?}");
+    let (bytes, read) = storage.own(&key, 100).await.expect("an answer").expect("the file");
+    assert_eq!((bytes, read), (Bytes::from_static(b"second"), next.clone()));
+
+    assert!(storage.own_delete(&key).await.expect("deleted"));
+    let gone = put("again", Precondition::Unchanged(next)).await;
+    assert!(matches!(gone, Err(Error::Conflict)), "{gone:?}");
+    put("anew", Precondition::None).await.expect("put");
+    // A repository whose name begins with another's has a file beside it.
+    storage.own_put(&OwnKey::Revisions(name("a")), Bytes::new(), Precondition::Absent).await.expect("put");
+}
+
+async fn a_link_is_created_once(storage: &Storage) {
+    let link = Link::Tag(name("created"), tag("v1"));
+    let targets: Vec<_> = (0..8).map(|number| digest(&number.to_string())).collect();
+    let races = targets.iter().map(|target| storage.link_create(&link, target));
+    let created = futures::future::try_join_all(races).await.expect("answers");
+    let mut winners = targets.iter().zip(created).filter(|(_, created)| *created).map(|(target, _)| *target);
+    assert_eq!(storage.link(&link).await.expect("an answer"), winners.next());
+    assert_eq!(winners.next(), None);
+}
+
+async fn an_own_file_has_a_limit(storage: &Storage) {
+    let key = OwnKey::MediaType(name("a"), digest("x"));
+    storage.own_put(&key, content(100), Precondition::None).await.expect("put");
+    assert!(matches!(storage.own(&key, 99).await, Err(Error::TooLarge(99))));
+    assert!(storage.own(&key, 100).await.expect("an answer").is_some());
+}
+
+async fn stamps_change_with_their_lists(storage: &Storage) {
+    let name = name("app");
+    for name in [Some(&name), None] {
+        if let Some(name) = name {
+            storage.link_put(&Link::Tag(name.clone(), tag("v1")), &digest("x")).await.expect("put");
+        }
+        let mut stamps = Vec::new();
+        for _ in 0..4 {
+            stamps.push(storage.stamp(name).await.expect("a stamp"));
+            storage.stamp_changed(name).await.expect("changed");
+        }
+        stamps.push(storage.stamp(name).await.expect("a stamp"));
+        stamps.dedup();
+        assert_eq!(stamps.len(), 5, "{stamps:?}");
+        // What has rested for a while is equal to itself.
+        let rested = async {
+            loop {
+                let (one, other) = (storage.stamp(name).await, storage.stamp(name).await);
+                if one.expect("a stamp") == other.expect("a stamp") {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), rested).await.expect("stamps come to rest");
+    }
+}

@@ -1,0 +1,173 @@
+//! The end of uploads that nobody went on with: ours, and distribution's in the tree.
+
+use std::time::{Duration, SystemTime};
+
+use futures::StreamExt;
+
+use super::clock::from_millis;
+use super::disk::Folder;
+use super::error::{blocking, io_error};
+use super::inner::Inner;
+use super::multipart::Note;
+use super::{UploadError, UploadId, keys};
+use crate::storage::{Error, layout};
+
+/// Sessions that are looked at at once.
+const AT_ONCE: usize = 4;
+/// Of distribution's `startedat`, in bytes.
+const STARTED_LIMIT: u64 = 256;
+const NOTE_LIMIT: u64 = 64 << 10;
+/// Parts of a repository's name, at most: it has 255 characters.
+const DEEPEST: usize = 128;
+
+impl Inner {
+    /// Returns how many sessions it ended. What cannot be ended is left for the next time, and keeps nothing else from it.
+    pub(super) async fn purge(&self, older_than: Duration) -> Result<usize, Error> {
+        let (sessions, _) = self.driver().list(keys::UPLOADS).await?;
+        let ended = futures::stream::iter(sessions)
+            .map(|name| async move {
+                let ended = self.purge_session(&name, older_than).await;
+                ended
+                    .inspect_err(|error| tracing::warn!(%error, upload = name, "an upload cannot be purged"))
+                    .unwrap_or(false)
+            })
+            .buffer_unordered(AT_ONCE)
+            .filter(|ended| std::future::ready(*ended))
+            .count()
+            .await;
+        let multiparts = self.purge_multiparts(older_than).await;
+        let ended = ended + self.purge_tree(older_than).await?;
+        multiparts.map(|()| ended)
+    }
+
+    async fn purge_session(&self, name: &str, older_than: Duration) -> Result<bool, Error> {
+        let Ok(id) = name.parse::<UploadId>() else { return Ok(false) };
+        if let Some(folder) = self.local_folder(&id) {
+            let clock = self.clock;
+            return blocking(move || match began(&folder)? {
+                Some(began) if clock.older(began, older_than) => end(&folder),
+                _ => Ok(false),
+            })
+            .await;
+        }
+        let began = match self.state(&id).await? {
+            Some((state, _)) => Some(state.began()),
+            // Segments that were never recorded, or whose state was removed first. All must be old.
+            None => {
+                let (_, names) = self.driver().list(&keys::folder(&id)).await?;
+                names
+                    .iter()
+                    .map(|name| keys::segment_began(name))
+                    .collect::<Option<Vec<_>>>()
+                    .and_then(|all| all.into_iter().max())
+            }
+        };
+        if !began.is_some_and(|began| self.clock.older(began, older_than)) {
+            return Ok(false);
+        }
+        self.remove(&id).await?;
+        Ok(true)
+    }
+
+    async fn purge_multiparts(&self, older_than: Duration) -> Result<(), Error> {
+        let (_, notes) = self.driver().list(keys::MULTIPARTS).await?;
+        for name in notes {
+            let key = format!("{}/{name}", keys::MULTIPARTS);
+            if let Err(error) = self.purge_multipart(&key, older_than).await {
+                tracing::warn!(%error, note = key, "a multipart upload cannot be purged");
+            }
+        }
+        Ok(())
+    }
+
+    async fn purge_multipart(&self, key: &str, older_than: Duration) -> Result<(), Error> {
+        let Some((bytes, _)) = self.driver().get(key, NOTE_LIMIT).await? else { return Ok(()) };
+        let note: Note = serde_json::from_slice(&bytes).map_err(|error| Error::Damaged(error.to_string()))?;
+        if self.clock.older(from_millis(note.began), older_than) {
+            self.driver().multipart_abort(&note.key, &note.id).await?;
+            self.driver().delete(key).await?;
+        }
+        Ok(())
+    }
+
+    /// Distribution's sessions, in whatever repository. Its unfinished multiparts on S3 are not ours to find: they have no
+    /// file that names them.
+    async fn purge_tree(&self, older_than: Duration) -> Result<usize, Error> {
+        let mut folders = vec![(layout::REPOSITORIES.to_owned(), 0)];
+        let mut ended = 0;
+        while let Some((folder, depth)) = folders.pop() {
+            let names = match self.driver().list(&folder).await {
+                Ok((names, _)) => names,
+                Err(error) if depth == 0 => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, folder, "a folder cannot be purged");
+                    continue;
+                }
+            };
+            for name in names {
+                let path = format!("{folder}/{name}");
+                match name.as_str() {
+                    "_uploads" => ended += self.purge_uploads(&path, older_than).await,
+                    name if name.starts_with('_') || depth >= DEEPEST => {}
+                    _ => folders.push((path, depth + 1)),
+                }
+            }
+        }
+        Ok(ended)
+    }
+
+    async fn purge_uploads(&self, folder: &str, older_than: Duration) -> usize {
+        let sessions = match self.driver().list(folder).await {
+            Ok((sessions, _)) => sessions,
+            Err(error) => {
+                tracing::warn!(%error, folder, "a folder cannot be purged");
+                return 0;
+            }
+        };
+        let mut ended = 0;
+        for name in sessions {
+            let session = format!("{folder}/{name}");
+            match self.purge_distributions(&session, older_than).await {
+                Ok(true) => ended += 1,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, session, "an upload cannot be purged"),
+            }
+        }
+        ended
+    }
+
+    async fn purge_distributions(&self, session: &str, older_than: Duration) -> Result<bool, Error> {
+        let started = match self.driver().get(&format!("{session}/startedat"), STARTED_LIMIT).await {
+            Err(Error::TooLarge(_)) => None,
+            other => other?,
+        };
+        let text = started.as_ref().and_then(|(bytes, _)| std::str::from_utf8(bytes).ok());
+        let began = text.and_then(|text| humantime::parse_rfc3339(text.trim()).ok());
+        if !began.is_some_and(|began| self.clock.older(began, older_than)) {
+            return Ok(false);
+        }
+        self.driver().delete_all(session).await.map(|()| true)
+    }
+}
+
+/// When a session began; without a readable state, when its folder was last changed.
+fn began(folder: &Folder) -> Result<Option<SystemTime>, Error> {
+    if let Ok(Some(state)) = folder.state() {
+        return Ok(Some(state.began()));
+    }
+    let changed = folder.disk.folder_changed(&folder.path).map_err(io_error)?;
+    let millis = changed.and_then(|(seconds, nanoseconds)| {
+        u64::try_from(seconds.checked_mul(1000)?.checked_add(nanoseconds / 1_000_000)?).ok()
+    });
+    Ok(millis.map(from_millis))
+}
+
+/// Not while somebody writes to it.
+fn end(folder: &Folder) -> Result<bool, Error> {
+    match folder.lock() {
+        Ok(_file) => folder.remove(),
+        Err(UploadError::Busy | UploadError::Gone) => Ok(false),
+        Err(UploadError::Storage(error)) => Err(error),
+        Err(error) => Err(Error::Failed(error.to_string())),
+    }
+}
