@@ -10,6 +10,7 @@
 //! - [`auth`]: who may read what, as the peers said
 //! - [`storage`]: distribution's tree on a filesystem or object store; knows no HTTP
 //! - [`shared_state`]: what a fleet's instances tell each other: memory or Redis; never the truth
+//! - [`registry`]: registry meaning over storage; knows no proxy
 //! - [`frontend`]: listeners, TLS, the proxy
 //! - [`config`]: the file and the environment, joined into the rooms' own structs
 //! - [`app`]: builds the rooms and wires them
@@ -24,6 +25,7 @@ pub mod cluster;
 pub mod config;
 pub mod frontend;
 pub mod oci;
+pub mod registry;
 pub mod shared_state;
 pub mod storage;
 pub mod telemetry;

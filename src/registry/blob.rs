@@ -1,0 +1,135 @@
+//! GET, HEAD and DELETE of blobs.
+
+use std::time::Duration;
+
+use http::header::LOCATION;
+use http::{Method, StatusCode};
+
+use super::content::{self, MAX_SMALL_BLOB};
+use super::membership::{self, Layer};
+use super::reply::{Answer, DOCKER_CONTENT_DIGEST, Refusal, unsupported};
+use super::{Content, ContentBytes, Registry, Reply, tags};
+use crate::oci::{Digest, ErrorCode, RepositoryName, media_type};
+use crate::storage::{BlobStream, Error, Link};
+
+/// How long a signed address of the store serves: distribution's 20 minutes.
+const REDIRECT_VALID: Duration = Duration::from_secs(20 * 60);
+
+pub(super) async fn get(registry: &Registry, method: &Method, name: &RepositoryName, digest: &Digest) -> Answer {
+    let head = method == Method::HEAD;
+    if !head && let Some(bytes) = registry.content.blob(digest) {
+        let held = membership::holds_layer(registry, name, digest, bytes.len() as u64).await?;
+        return if held { Ok(reply(digest, ContentBytes::Whole(bytes))) } else { Err(unknown()) };
+    }
+    let found = match registry.storage.is_local() {
+        true => local(registry, name, digest).await?,
+        false => remote(registry, name, digest, head).await?,
+    };
+    found.ok_or_else(unknown)
+}
+
+/// From a file: opening it tells that it is there, and its size.
+async fn local(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Option<Reply>, Error> {
+    let target = membership::target(registry, &Link::Layer(name.clone(), *digest)).await?;
+    let Some(target) = target else { return Ok(None) };
+    let Some(blob) = registry.storage.blob_file(&target).await? else { return Ok(None) };
+    if blob.size > MAX_SMALL_BLOB {
+        return Ok(Some(reply(digest, ContentBytes::Local(blob))));
+    }
+    small(registry, digest, &target).await
+}
+
+async fn remote(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    head: bool,
+) -> Result<Option<Reply>, Error> {
+    // A GET proves by its bytes that they are there.
+    let layer = membership::layer(registry, name, digest, head).await?;
+    let Some(Layer { target, size }) = layer else { return Ok(None) };
+    if registry.settings.load().config.redirect
+        && let Some(address) = registry.storage.blob_address(&target, head, REDIRECT_VALID).await?
+    {
+        let reply = Reply::empty(StatusCode::TEMPORARY_REDIRECT).with(LOCATION, address.as_str());
+        return Ok(Some(reply.with(DOCKER_CONTENT_DIGEST, digest.text())));
+    }
+    if size <= MAX_SMALL_BLOB {
+        return small(registry, digest, &target).await;
+    }
+    if target != *digest {
+        registry.aliases.insert(*digest, target);
+    }
+    Ok(Some(reply(digest, ContentBytes::Remote(size))))
+}
+
+async fn small(registry: &Registry, digest: &Digest, target: &Digest) -> Result<Option<Reply>, Error> {
+    let Some(bytes) = content::read(&registry.storage, target, MAX_SMALL_BLOB).await? else { return Ok(None) };
+    let kept = registry.content.keep(*digest, bytes, None);
+    Ok(Some(reply(digest, ContentBytes::Whole(kept.bytes.clone()))))
+}
+
+fn reply(digest: &Digest, bytes: ContentBytes) -> Reply {
+    let media_type = media_type::OCTET_STREAM.to_owned();
+    Reply::content(Content { digest: *digest, media_type, by_tag: false, bytes })
+}
+
+fn unknown() -> Refusal {
+    Refusal::of(ErrorCode::BlobUnknown)
+}
+
+/// For the blob cache, after `get` has granted it.
+pub(super) async fn open(registry: &Registry, digest: &Digest, offset: u64) -> Result<Option<BlobStream>, Error> {
+    let target = registry.aliases.get(digest).unwrap_or(*digest);
+    registry.storage.blob_open(&target, offset).await
+}
+
+/// Whoever opened it found other bytes than the digest says.
+pub(super) fn damaged(registry: &Registry, digest: &Digest) {
+    let target = registry.aliases.get(digest).unwrap_or(*digest);
+    registry.storage.blob_damaged(&target);
+}
+
+/// Takes the blob from this repository; its bytes stay for other ones, until a garbage collection.
+pub(super) async fn delete(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Answer {
+    if !registry.settings.load().config.delete {
+        return Err(unsupported("blobs cannot be deleted here: [registry] delete = false"));
+    }
+    let concerned = registry.settings.load().immutable.concerns(name);
+    // While tags are pushed here, it is not known whether one of them is immutable.
+    let _alone = if concerned { Some(registry.locks.deleting(name).await) } else { None };
+    let link = Link::Layer(name.clone(), *digest);
+    // Object stores do not tell at removal.
+    if !registry.storage.link_exists(&link).await? {
+        return Err(unknown());
+    }
+    if concerned {
+        keep_immutable(registry, name).await?;
+    }
+    let deleting = registry.state.deleting(name).await?;
+    let deleted = registry.storage.link_delete(&link).await;
+    deleting.done().await;
+    match deleted? {
+        true => Ok(Reply::empty(StatusCode::ACCEPTED).with(DOCKER_CONTENT_DIGEST, digest.text())),
+        false => Err(unknown()),
+    }
+}
+
+/// Which blobs an immutable tag needs would take all manifests below it to read: while there is such a tag, all stay.
+async fn keep_immutable(registry: &Registry, name: &RepositoryName) -> Result<(), Refusal> {
+    let kept = tags::all(registry, name).await?;
+    let settings = registry.settings.load();
+    match kept.value.iter().flatten().find(|tag| settings.immutable.matches(name, tag)) {
+        Some(tag) => {
+            let message =
+                format!("the tag '{tag}' never changes, so no blob is deleted here: [registry] immutable_tags");
+            Err(Refusal::status(StatusCode::CONFLICT, ErrorCode::Denied, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `/v2/<name>/blobs/<digest>`
+pub(super) fn location(name: &RepositoryName, digest: &Digest) -> String {
+    format!("/v2/{name}/blobs/{digest}")
+}

@@ -1,0 +1,123 @@
+//! `[registry]`: what the integrated registry allows and keeps.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::immutable::Immutable;
+use crate::units::{Size, Span, mebibytes, seconds};
+
+/// Everything but `spool` takes effect on reload.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Whether DELETE of tags, manifests and blobs is allowed; otherwise 405. Uploads can always be given up.
+    pub delete: bool,
+    /// Refuses every write with 405.
+    pub read_only: bool,
+    /// Answers GET and HEAD of blobs in an object store with 307 to a signed address of the store.
+    pub redirect: bool,
+    /// Tags that never move and are never deleted: `"REPOSITORIES:TAGS"`, both globs, such as `"prod/**:v*"`.
+    pub immutable_tags: Vec<String>,
+    /// Uploads begun longer ago are removed.
+    pub upload_expiry: Span,
+    /// Memory of all uploads together.
+    pub upload_memory: Size,
+    /// How long a list may lack what another program wrote into the same storage.
+    pub list_ttl: Span,
+    /// Whether an image may be pushed whose config or layers the repository does not have.
+    pub missing_references: MissingReferences,
+    /// Folder for bytes on their way to an object store. Needs a restart to change.
+    pub spool: PathBuf,
+    /// Bytes that it may hold; 0 switches it off.
+    pub spool_size: Size,
+    /// Largest `n` of the catalog: more is refused, as distribution does.
+    pub catalog_max: usize,
+    /// Largest page of tags for a client that asks for pages; a larger `n` gets this many.
+    pub tags_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MissingReferences {
+    #[default]
+    Refuse,
+    Accept,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            delete: true,
+            read_only: false,
+            redirect: false,
+            immutable_tags: Vec::new(),
+            upload_expiry: seconds(168 * 3600),
+            upload_memory: mebibytes(256),
+            list_ttl: seconds(5),
+            missing_references: MissingReferences::Refuse,
+            spool: "data/spool".into(),
+            spool_size: mebibytes(2 << 10),
+            catalog_max: 1000,
+            tags_max: 1000,
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong beyond the types: the key below `[registry]`, and what to say of it.
+    pub fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let mut within = |key, good: bool, is: String, allowed: &str| {
+            if !good {
+                faults.push((key, format!("is {is}; allowed: {allowed}")));
+            }
+        };
+        let expiry = self.upload_expiry.0;
+        let hour = Duration::from_secs(3600);
+        within("upload_expiry", expiry >= hour, self.upload_expiry.to_string(), "1h and more");
+        let ttl_good = self.list_ttl.0 <= hour;
+        within("list_ttl", ttl_good, self.list_ttl.to_string(), "0s to 1h");
+        let memory_good = self.upload_memory >= mebibytes(32);
+        within("upload_memory", memory_good, self.upload_memory.to_string(), "32MiB and more");
+        let spool_good = self.spool_size == Size(0) || self.spool_size >= mebibytes(16);
+        within("spool_size", spool_good, self.spool_size.to_string(), "0 for none, or 16MiB and more");
+        for (key, max) in [("catalog_max", self.catalog_max), ("tags_max", self.tags_max)] {
+            within(key, (1..=100_000).contains(&max), max.to_string(), "1 to 100000");
+        }
+        if self.spool.as_os_str().is_empty() {
+            faults.push(("spool", "is empty: name a folder".into()));
+        }
+        faults.extend(Immutable::faults(&self.immutable_tags).map(|fault| ("immutable_tags", fault)));
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_good() {
+        assert_eq!(Config::default().faults(), []);
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_key() {
+        let config: Config = toml::from_str(
+            r#"upload_expiry = "1m"
+            list_ttl = "2h"
+            upload_memory = "1MiB"
+            spool = ""
+            spool_size = "1MiB"
+            catalog_max = 0
+            tags_max = 1000000
+            immutable_tags = ["a", "[:b"]"#,
+        )
+        .unwrap();
+        let keys: Vec<_> = config.faults().into_iter().map(|(key, _)| key).collect();
+        let expected = "upload_expiry list_ttl upload_memory spool_size catalog_max tags_max spool";
+        assert_eq!(keys.join(" "), format!("{expected} immutable_tags immutable_tags"));
+    }
+}

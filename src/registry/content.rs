@@ -1,0 +1,77 @@
+//! Manifests and small blobs in memory, by digest. Bytes under a digest never change, so nothing here is ever stale; that a
+//! repository holds the digest is asked anew each time, before anything is taken from here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::sync::Cache;
+
+use super::media_types::Told;
+use super::shared_read::SharedReads;
+use crate::oci::manifest::MAX_MANIFEST;
+use crate::oci::{Digest, Manifest};
+use crate::storage::{Error, Storage};
+
+/// Bytes of all kept content together.
+const MAX_KEPT: u64 = 64 << 20;
+/// Blobs up to so many bytes are kept and answered whole; larger ones are streamed.
+pub(super) const MAX_SMALL_BLOB: u64 = 64 << 10;
+/// What an entry costs beside its bytes.
+const ENTRY_OVERHEAD: usize = 300;
+
+pub(super) struct ContentCache {
+    kept: Cache<Digest, Arc<Kept>>,
+    reads: SharedReads<Digest, Result<Option<Arc<Kept>>, Error>>,
+}
+
+/// Content whose digest was proven when it was read.
+pub(super) struct Kept {
+    pub bytes: Bytes,
+    /// Of a manifest; `None`: it has only been asked for as a blob.
+    pub told: Option<Told>,
+}
+
+impl ContentCache {
+    pub(super) fn new() -> Self {
+        let weigh = |_: &Digest, kept: &Arc<Kept>| u32::try_from(kept.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX);
+        let kept = Cache::builder().max_capacity(MAX_KEPT).weigher(weigh).build();
+        ContentCache { kept, reads: SharedReads::new() }
+    }
+
+    /// What is kept of a blob.
+    pub(super) fn blob(&self, digest: &Digest) -> Option<Bytes> {
+        self.kept.get(digest).map(|kept| kept.bytes.clone())
+    }
+
+    /// Takes over bytes whose digest is proven.
+    pub(super) fn keep(&self, digest: Digest, bytes: Bytes, told: Option<Told>) -> Arc<Kept> {
+        // A piece of a larger buffer would hold all of it.
+        let kept = Arc::new(Kept { bytes: Bytes::copy_from_slice(&bytes), told });
+        self.kept.insert(digest, kept.clone());
+        kept
+    }
+
+    /// A manifest of any repository, from memory or storage; `told` is there. Simultaneous askers share a read.
+    pub(super) async fn manifest(&self, storage: &Storage, digest: &Digest) -> Result<Option<Arc<Kept>>, Error> {
+        match self.kept.get(digest) {
+            Some(kept) if kept.told.is_some() => Ok(Some(kept)),
+            _ => self.reads.get(digest, || self.read_manifest(storage, digest)).await,
+        }
+    }
+
+    async fn read_manifest(&self, storage: &Storage, digest: &Digest) -> Result<Option<Arc<Kept>>, Error> {
+        let Some(bytes) = read(storage, digest, MAX_MANIFEST as u64).await? else { return Ok(None) };
+        let told = Told::by(&Manifest::parse(&bytes).unwrap_or_default());
+        Ok(Some(self.keep(*digest, bytes, Some(told))))
+    }
+}
+
+/// Small content, proven to be what its digest says.
+pub(super) async fn read(storage: &Storage, digest: &Digest, limit: u64) -> Result<Option<Bytes>, Error> {
+    let Some(bytes) = storage.blob_bytes(digest, limit).await? else { return Ok(None) };
+    if Digest::of(digest.algorithm(), &bytes) != *digest {
+        storage.blob_damaged(digest);
+        return Err(Error::Damaged(format!("the {} bytes of {digest} have another digest", bytes.len())));
+    }
+    Ok(Some(bytes))
+}

@@ -1,0 +1,177 @@
+//! What nobody asks for: whether storage answers, expired uploads, gauges.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Registry, catalog};
+use crate::storage::{Error, OwnKey, Precondition};
+
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// A probe that takes longer has failed.
+const PROBE_TIME: Duration = Duration::from_secs(10);
+/// Counting needs a walk through storage.
+const COUNT_EVERY: Duration = Duration::from_secs(300);
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+/// The first purge comes after a while, not among the first requests. The lease keeps restarts from purging again and again.
+const FIRST_PURGE: Duration = Duration::from_secs(20);
+/// Instances do not wake in step: up to so much is added to every wait.
+const JITTER: f64 = 0.2;
+/// How long a purge may take before another instance takes over.
+const LEASE_TIME: Duration = Duration::from_secs(1800);
+const LEASE: &str = "purge";
+/// Of the lease's file, in bytes.
+const MAX_LEASE: u64 = 1024;
+
+/// Each task waits for itself, so that a slow one delays no other.
+pub(super) async fn run(registry: Arc<Registry>) -> Infallible {
+    let probes = async {
+        loop {
+            probe(&registry).await;
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+    };
+    let counts = async {
+        loop {
+            count(&registry).await;
+            tokio::time::sleep(jittered(COUNT_EVERY)).await;
+        }
+    };
+    let purges = async {
+        tokio::time::sleep(jittered(FIRST_PURGE)).await;
+        loop {
+            purge(&registry).await;
+            tokio::time::sleep(jittered(PURGE_EVERY)).await;
+        }
+    };
+    let (never, _, _): (Infallible, Infallible, Infallible) = tokio::join!(probes, counts, purges);
+    never
+}
+
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + JITTER * rand::random::<f64>())
+}
+
+async fn probe(registry: &Registry) {
+    let trouble = match tokio::time::timeout(PROBE_TIME, registry.storage.check()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("storage has not answered for {} seconds", PROBE_TIME.as_secs())),
+    };
+    let before = std::mem::replace(&mut *registry.trouble.lock(), trouble.clone());
+    match (before, trouble) {
+        (None, Some(trouble)) => tracing::error!(trouble, "the registry cannot serve"),
+        (Some(_), None) => tracing::info!("the registry's storage is well again"),
+        _ => {}
+    }
+    if let Some(usage) = registry.storage.usage().await {
+        registry.metrics.storage_used.set(i64::try_from(usage.used).unwrap_or(i64::MAX));
+        registry.metrics.storage_total.set(i64::try_from(usage.total).unwrap_or(i64::MAX));
+    }
+}
+
+async fn count(registry: &Registry) {
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    match catalog::all(registry).await {
+        Ok(names) => registry.metrics.repositories.set(gauge(names.value.len())),
+        Err(error) => tracing::debug!(%error, "repositories could not be counted"),
+    }
+    match registry.uploads.count().await {
+        Ok(count) => registry.metrics.uploads.set(gauge(count)),
+        Err(error) => tracing::debug!(%error, "uploads could not be counted"),
+    }
+}
+
+/// Once per fleet: the lease in shared state keeps two instances from starting at once, the one in storage from doing it
+/// again within the hour, with or without Redis.
+async fn purge(registry: &Registry) {
+    let expiry = registry.settings.load().config.upload_expiry.0;
+    if registry.settings.load().config.read_only {
+        return;
+    }
+    let Some(_lease) = registry.state.lease(LEASE, LEASE_TIME).await else { return };
+    match take_lease(registry, SystemTime::now()).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => return tracing::warn!(%error, "expired uploads could not be purged"),
+    }
+    match registry.uploads.purge(expiry).await {
+        Ok(0) => {}
+        Ok(count) => {
+            registry.metrics.purged.inc_by(count as u64);
+            tracing::info!(count, "expired uploads were purged");
+        }
+        Err(error) => tracing::warn!(%error, "expired uploads could not be purged"),
+    }
+}
+
+/// The lease as it is stored; by the clock of who took it, so clocks that differ cost a purge too many or too late.
+#[derive(Serialize, Deserialize)]
+struct Lease {
+    /// Seconds since 1970.
+    until: u64,
+}
+
+async fn take_lease(registry: &Registry, now: SystemTime) -> Result<bool, Error> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let found = registry.storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await?;
+    let held = found.as_ref().and_then(|(bytes, _)| serde_json::from_slice::<Lease>(bytes).ok());
+    let longest = now + PURGE_EVERY.as_secs();
+    // One that reaches further was taken by a wrong clock.
+    if held.is_some_and(|lease| lease.until > now && lease.until <= longest) {
+        return Ok(false);
+    }
+    let precondition = found.map_or(Precondition::Absent, |(_, version)| Precondition::Unchanged(version));
+    let lease = Lease { until: now + PURGE_EVERY.as_secs() * 9 / 10 };
+    let bytes = Bytes::from(serde_json::to_vec(&lease).unwrap_or_default());
+    match registry.storage.own_put(&OwnKey::Lease(LEASE), bytes, precondition).await {
+        Ok(_) => Ok(true),
+        Err(Error::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Config;
+    use crate::registry::tests::harness::Harness;
+
+    #[tokio::test]
+    async fn one_instance_purges_within_the_hour() {
+        let one = Harness::new().await;
+        let other = Harness::over(Config::default(), one.storage.clone()).await;
+        let now = SystemTime::now();
+        assert!(take_lease(&one.registry, now).await.unwrap());
+        assert!(!take_lease(&other.registry, now).await.unwrap());
+        assert!(!take_lease(&one.registry, now).await.unwrap());
+        assert!(take_lease(&other.registry, now + PURGE_EVERY).await.unwrap());
+        // Taken by a clock that is ten years ahead.
+        assert!(take_lease(&one.registry, now + PURGE_EVERY * 24 * 3650).await.unwrap());
+        assert!(take_lease(&other.registry, now).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn of_two_who_take_the_lease_at_once_one_gets_it() {
+        let one = Harness::new().await;
+        let other = Harness::over(Config::default(), one.storage.clone()).await;
+        let now = SystemTime::now();
+        let (one, other) = tokio::join!(take_lease(&one.registry, now), take_lease(&other.registry, now));
+        assert!(one.unwrap() != other.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_is_counted_is_seen() {
+        let harness = Harness::new().await;
+        harness.push_image("a", "latest", "x").await;
+        harness.status("POST", "/v2/a/blobs/uploads/").await;
+        probe(&harness.registry).await;
+        count(&harness.registry).await;
+        assert_eq!(harness.registry.trouble(), None);
+        let metrics = &harness.registry.metrics;
+        assert_eq!((metrics.repositories.get(), metrics.uploads.get()), (1, 1));
+    }
+}

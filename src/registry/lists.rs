@@ -1,0 +1,128 @@
+//! Lists that are kept while they are true: until their stamp in storage changes, which every instance of ours sees to, or
+//! `list_ttl` has passed, for what other programs write.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+
+use super::shared_read::SharedReads;
+use crate::storage::{Error, Stamp};
+
+/// One kind of list, by what it is of.
+pub(super) struct Lists<K, V> {
+    kept: Cache<K, Arc<Kept<V>>>,
+    reads: SharedReads<K, Result<Arc<Kept<V>>, Error>>,
+}
+
+pub(super) struct Kept<V> {
+    pub value: Arc<V>,
+    stamp: Stamp,
+    /// When reading it began.
+    read: Instant,
+    refreshing: AtomicBool,
+}
+
+impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lists<K, V> {
+    /// Keeps `capacity` bytes by what `weigh` tells of a list.
+    pub(super) fn new(capacity: u64, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
+        let weigh = move |_: &K, kept: &Arc<Kept<V>>| u32::try_from(weigh(&kept.value)).unwrap_or(u32::MAX);
+        Lists { kept: Cache::builder().max_capacity(capacity).weigher(weigh).build(), reads: SharedReads::new() }
+    }
+
+    /// The list as it was at some moment after this call began, or as another program may have changed it within `ttl`.
+    /// Simultaneous askers share the questions.
+    pub(super) async fn get(
+        &self,
+        key: &K,
+        ttl: Duration,
+        stamp: impl AsyncFnOnce() -> Result<Stamp, Error>,
+        load: impl AsyncFnOnce() -> Result<V, Error>,
+    ) -> Result<Arc<Kept<V>>, Error> {
+        let read = async || {
+            let stamp = stamp().await?;
+            match self.kept.get(key) {
+                Some(kept) if kept.stamp == stamp && kept.read.elapsed() < ttl => Ok(kept),
+                _ => self.load(key, stamp, load).await,
+            }
+        };
+        self.reads.get(key, read).await
+    }
+
+    /// Reads it anew and keeps it. The stamp was asked for before: a change since then makes it differ.
+    pub(super) async fn load(
+        &self,
+        key: &K,
+        stamp: Stamp,
+        load: impl AsyncFnOnce() -> Result<V, Error>,
+    ) -> Result<Arc<Kept<V>>, Error> {
+        let read = Instant::now();
+        let value = Arc::new(load().await?);
+        let kept = Arc::new(Kept { value, stamp, read, refreshing: AtomicBool::new(false) });
+        self.kept.insert(key.clone(), kept.clone());
+        Ok(kept)
+    }
+}
+
+impl<V> Kept<V> {
+    /// Whether the caller should read it anew now, in the background, so that nobody waits when its time is over. True
+    /// once for each.
+    pub(super) fn should_be_refreshed(&self, ttl: Duration) -> bool {
+        self.read.elapsed() > ttl / 2 && !self.refreshing.swap(true, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Source {
+        lists: Lists<u8, usize>,
+        loads: AtomicUsize,
+    }
+
+    impl Source {
+        fn new() -> Self {
+            Source { lists: Lists::new(1 << 20, |_| 1), loads: AtomicUsize::new(0) }
+        }
+
+        async fn get(&self, stamp: &str, ttl: Duration) -> usize {
+            let load = async || Ok(self.loads.fetch_add(1, Ordering::SeqCst) + 1);
+            *self.lists.get(&1, ttl, async || Ok(Stamp(stamp.into())), load).await.unwrap().value
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_is_kept_while_its_stamp_and_its_time_hold() {
+        let source = Source::new();
+        assert_eq!(source.get("a", HOUR).await, 1);
+        assert_eq!(source.get("a", HOUR).await, 1);
+        assert_eq!(source.get("b", HOUR).await, 2);
+        assert_eq!(source.get("b", Duration::ZERO).await, 3);
+    }
+
+    #[tokio::test]
+    async fn an_old_list_is_refreshed_by_one() {
+        let source = Source::new();
+        let load = || source.lists.load(&1, Stamp("a".into()), async || Ok(7));
+        let kept = load().await.unwrap();
+        assert!(!kept.should_be_refreshed(HOUR));
+        assert!(kept.should_be_refreshed(Duration::ZERO));
+        assert!(!kept.should_be_refreshed(Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_not_kept() {
+        let source = Source::new();
+        let fails = async || Err(Error::Unavailable("down".into()));
+        let stamp = async || Ok(Stamp("a".into()));
+        assert!(source.lists.get(&1, HOUR, stamp, fails).await.is_err());
+        assert_eq!(source.get("a", HOUR).await, 1);
+    }
+}

@@ -1,0 +1,108 @@
+//! Whether bytes can be pushed as a manifest: what it is, and whether all that it needs is in the repository.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use crate::oci::manifest::is_plain_object;
+use crate::oci::{Digest, ErrorCode, Manifest, ManifestError, RepositoryName, media_type};
+use crate::registry::Registry;
+use crate::registry::config::MissingReferences;
+use crate::registry::media_types::{MAX_MEDIA_TYPE, Told};
+use crate::registry::membership;
+use crate::registry::reply::Refusal;
+
+/// Questions to storage at once, about what one manifest names.
+const CONCURRENT_CHECKS: usize = 16;
+/// Missing digests that a refusal names.
+const MAX_NAMED: usize = 10;
+
+/// A manifest that may be stored.
+pub(super) struct Checked {
+    pub manifest: Manifest,
+    pub media_type: String,
+    /// What the bytes tell without the client.
+    pub told: Told,
+}
+
+/// Judges the bytes themselves.
+pub(super) fn check(bytes: &Bytes, headers: &HeaderMap) -> Result<Checked, Refusal> {
+    let sent = sent_media_type(headers)?;
+    let parsed = Manifest::parse(bytes);
+    if sent.as_deref().is_some_and(|sent| sent != media_type::JSON && media_type::is_schema1(sent)) {
+        return Err(invalid(&ManifestError::Schema1));
+    }
+    // `application/json` is what clients say that know no better.
+    let sent = sent.filter(|sent| sent != media_type::JSON);
+    let manifest = match (parsed, &sent) {
+        (Ok(manifest), _) => manifest,
+        // What an unknown type's fields mean is not known either.
+        (Err(_), Some(sent)) if !media_type::is_manifest(sent) && is_plain_object(bytes) => Manifest::default(),
+        (Err(error), _) => return Err(invalid(&error)),
+    };
+    let media_type = sent.unwrap_or_else(|| manifest.implied_media_type().to_owned());
+    manifest.check(&media_type).map_err(|error| invalid(&error))?;
+    if !is_for_manifests(&media_type) {
+        return Err(Refusal::new(ErrorCode::ManifestInvalid, "mediaType of a manifest is application/…"));
+    }
+    let told = Told::by(&manifest);
+    Ok(Checked { manifest, media_type, told })
+}
+
+/// The type without parameters; `None` if none was sent.
+fn sent_media_type(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(header) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let text = header.to_str().map(media_type::essence).unwrap_or_default();
+    if !is_for_manifests(text) {
+        return Err(Refusal::new(ErrorCode::ManifestInvalid, "Content-Type of a manifest is application/…"));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// Nothing that a browser would show: what is pushed as text/html would be served as such. RFC 6838, 4.2 has the
+/// characters.
+fn is_for_manifests(media_type: &str) -> bool {
+    let Some((kind, name)) = media_type.split_once('/') else { return false };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b);
+    let fits = media_type.len() <= MAX_MEDIA_TYPE;
+    fits && kind.eq_ignore_ascii_case("application") && !name.is_empty() && name.bytes().all(allowed)
+}
+
+fn invalid(error: &ManifestError) -> Refusal {
+    Refusal::new(ErrorCode::ManifestInvalid, error.to_string())
+}
+
+/// Refuses an image whose config or layers the repository does not have (distribution-spec, "Pushing Manifests"). What an
+/// index names, a subject and layers that live elsewhere may be missing.
+pub(super) async fn references(registry: &Registry, name: &RepositoryName, checked: &Checked) -> Result<(), Refusal> {
+    let accept = registry.settings.load().config.missing_references == MissingReferences::Accept;
+    let is_image = media_type::is_manifest(&checked.media_type) && !media_type::is_index(&checked.media_type);
+    if accept || !is_image {
+        return Ok(());
+    }
+    let needed: HashSet<&str> = checked.manifest.needed().map(|named| named.digest.as_str()).collect();
+    // What we cannot hash we do not have.
+    let (known, mut missing): (Vec<_>, Vec<_>) = needed.into_iter().partition(|text| text.parse::<Digest>().is_ok());
+    let known: Vec<Digest> = known.into_iter().filter_map(|text| text.parse().ok()).collect();
+    let absent: Vec<String> = stream::iter(known)
+        .map(|digest| async move {
+            let found = membership::layer(registry, name, &digest, true).await?;
+            Ok::<_, crate::storage::Error>(found.is_none().then(|| digest.text()))
+        })
+        .buffer_unordered(CONCURRENT_CHECKS)
+        .try_filter_map(|missing| async move { Ok(missing) })
+        .try_collect()
+        .await?;
+    missing.extend(absent.iter().map(String::as_str));
+    match missing.len() {
+        0 => Ok(()),
+        count => {
+            let named: Vec<&str> = missing.into_iter().take(MAX_NAMED).collect();
+            let message = format!("the repository lacks {count} of the manifest's blobs: {}", named.join(", "));
+            Err(Refusal::new(ErrorCode::ManifestBlobUnknown, message))
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! GET and HEAD of a manifest, by tag or digest.
+//!
+//! The client's `Accept` is not looked at: what a digest names is one thing, and a client that asks by tag is better served
+//! with what is there than with 404 (distribution's answer to an OCI manifest without its type in `Accept`) or with a
+//! part of it (a list is rewritten to its linux/amd64 image there, whose digest is not the tag's).
+
+use std::sync::Arc;
+
+use http::Method;
+use http::header::X_CONTENT_TYPE_OPTIONS;
+
+use super::unknown;
+use crate::oci::{Digest, Reference, RepositoryName};
+use crate::registry::content::Kept;
+use crate::registry::membership::{self, Known};
+use crate::registry::reply::Answer;
+use crate::registry::shared_read::SharedReads;
+use crate::registry::{Content, ContentBytes, Registry, Reply, media_types, tags};
+use crate::shared_state::Descriptor;
+use crate::storage::{Error, Link};
+
+/// What a GET found.
+#[derive(Clone)]
+pub(crate) struct Found {
+    digest: Digest,
+    kept: Arc<Kept>,
+    /// In this repository.
+    media_type: String,
+}
+
+/// GETs under way, by what they ask for and whether nothing remembered may be believed.
+pub(crate) type Gets = SharedReads<(RepositoryName, Reference, bool), Result<Option<Found>, Error>>;
+
+pub(crate) async fn get(registry: &Registry, method: &Method, name: &RepositoryName, reference: &Reference) -> Answer {
+    let by_tag = matches!(reference, Reference::Tag(_));
+    // Who asks for a digest by HEAD goes on to leave the manifest out of a push; a tag is read from storage anyway.
+    let proof = method == Method::HEAD && !by_tag;
+    let key = (name.clone(), reference.clone(), proof);
+    // Storage is asked each time, because other programs move tags too; those who ask at the same time share the answer.
+    let found = registry.gets.get(&key, || find(registry, name, reference, proof)).await?;
+    let Found { digest, kept, media_type } = found.ok_or_else(unknown)?;
+    let bytes = ContentBytes::Whole(kept.bytes.clone());
+    let reply = Reply::content(Content { digest, media_type, by_tag, bytes });
+    // Anybody's bytes: no browser shall make a page of them.
+    Ok(reply.with(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+}
+
+async fn find(
+    registry: &Registry,
+    name: &RepositoryName,
+    reference: &Reference,
+    proof: bool,
+) -> Result<Option<Found>, Error> {
+    let digest = match reference {
+        Reference::Digest(digest) => *digest,
+        Reference::Tag(tag) => match tags::read(registry, name, tag).await? {
+            Some(digest) => digest,
+            None => return Ok(None),
+        },
+    };
+    revision(registry, name, digest, proof).await
+}
+
+/// A manifest that the repository holds. With `proof`, nothing remembered is believed.
+async fn revision(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: Digest,
+    proof: bool,
+) -> Result<Option<Found>, Error> {
+    let known = membership::known(registry, name, &digest, true).await;
+    let ticket = match known {
+        Known::Held(Descriptor { media_type: Some(media_type), .. }) if !proof => {
+            let kept = registry.content.manifest(&registry.storage, &digest).await?;
+            return Ok(kept.map(|kept| Found { digest, kept, media_type }));
+        }
+        Known::Held(_) => None,
+        Known::Ask(ticket) => ticket,
+    };
+    if !registry.storage.link_exists(&Link::Revision(name.clone(), digest)).await? {
+        return Ok(None);
+    }
+    if proof && registry.storage.blob_size(&digest).await?.is_none() {
+        return Ok(None);
+    }
+    let Some(kept) = registry.content.manifest(&registry.storage, &digest).await? else { return Ok(None) };
+    let Some(told) = &kept.told else { return Ok(None) };
+    let media_type = media_types::of(registry, name, &digest, told).await?;
+    let descriptor = Descriptor { size: kept.bytes.len() as u64, media_type: Some(media_type.clone()) };
+    membership::remember(registry, ticket, name, &digest, descriptor).await;
+    Ok(Some(Found { digest, kept, media_type }))
+}

@@ -1,0 +1,196 @@
+//! PUT of a manifest, by tag, by digest, and by digest with `?tag=`.
+//!
+//! Order of writes: bytes, links, tags; so whatever is interrupted leaves garbage, never a tag that leads nowhere.
+
+use bytes::Bytes;
+use futures::future::{try_join, try_join_all};
+use http::StatusCode;
+
+use super::check::{self, Checked};
+use super::location;
+use super::receive::receive;
+use crate::oci::route::query_values;
+use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
+use crate::registry::reply::{Answer, OCI_SUBJECT, OCI_TAG, Refusal};
+use crate::registry::{Body, Registry, Reply, Request, media_types, referrers, tags};
+use crate::storage::{Error, Link};
+
+/// Tags that one PUT may set (distribution-spec: at least 10).
+const MAX_TAGS: usize = 50;
+pub(crate) async fn put(
+    registry: &Registry,
+    request: &Request,
+    name: &RepositoryName,
+    reference: &Reference,
+    body: &mut dyn Body,
+) -> Answer {
+    let more = tags_of_query(request.query.as_deref())?;
+    let (bytes, _memory) = receive(&registry.manifest_memory, body).await?;
+    let checked = check::check(&bytes, &request.headers)?;
+    let digest = match reference {
+        Reference::Tag(_) => Digest::of(Algorithm::Sha256, &bytes),
+        Reference::Digest(expected) => verified(expected, &bytes)?,
+    };
+    let tags: Vec<&Tag> = match reference {
+        Reference::Tag(tag) => std::iter::once(tag).chain(&more).collect(),
+        Reference::Digest(_) => more.iter().collect(),
+    };
+    store(registry, name, &digest, &tags, &checked, bytes).await?;
+    let mut reply = Reply::created(location(name, &digest), &digest);
+    if let Some(subject) = checked.manifest.subject.as_ref().filter(|subject| subject.digest_is_well_formed()) {
+        reply = reply.with(OCI_SUBJECT, subject.digest.as_str());
+    }
+    Ok(more.iter().fold(reply, |reply, tag| reply.with(OCI_TAG, tag.as_str())))
+}
+
+/// Tags named by `?tag=`, each once.
+fn tags_of_query(query: Option<&str>) -> Result<Vec<Tag>, Refusal> {
+    let mut tags: Vec<Tag> = Vec::new();
+    for text in query_values(query.unwrap_or_default(), "tag") {
+        let tag: Tag = text
+            .as_deref()
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error: crate::oci::ReferenceError| Refusal::new(ErrorCode::TagInvalid, error.to_string()))?;
+        if tags.contains(&tag) {
+            continue;
+        }
+        if tags.len() == MAX_TAGS {
+            let message = format!("one request sets at most {MAX_TAGS} tags");
+            return Err(Refusal::status(StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid, message));
+        }
+        tags.push(tag);
+    }
+    Ok(tags)
+}
+
+fn verified(expected: &Digest, bytes: &[u8]) -> Result<Digest, Refusal> {
+    let found = Digest::of(expected.algorithm(), bytes);
+    if found == *expected {
+        return Ok(found);
+    }
+    Err(Refusal::new(ErrorCode::DigestInvalid, format!("the content is {found}, not {expected}")))
+}
+
+async fn store(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    tags: &[&Tag],
+    checked: &Checked,
+    bytes: Bytes,
+) -> Result<(), Refusal> {
+    let settings = registry.settings.load_full();
+    let referrer = checked.manifest.subject.is_some();
+    let fixed = |tag: &&&Tag| settings.immutable.matches(name, tag);
+    let _changing = registry.locks.changing(name, tags.iter().filter(fixed).copied()).await;
+    let (before, ()) = tokio::try_join!(
+        async { Ok::<_, Refusal>(before(registry, name, digest, tags, referrer).await?) },
+        check::references(registry, name, checked),
+    )?;
+    for (tag, old) in tags.iter().zip(&before.tags) {
+        if old.is_some_and(|old| old != *digest) && settings.immutable.matches(name, tag) {
+            return Err(immutable(tag));
+        }
+    }
+    let retyped = write(registry, name, digest, tags, checked, &bytes).await?;
+    try_join_all(tags.iter().zip(&before.tags).map(|(tag, old)| {
+        let once = old.is_none() && settings.immutable.matches(name, tag);
+        lead(registry, name, tag, digest, once)
+    }))
+    .await?;
+    referrers::pushed(registry, name, digest, checked.manifest.clone(), &checked.media_type, bytes.len() as u64);
+    let about = referrer && (retyped || !before.revision);
+    announce(registry, name, &before, about).await?;
+    registry.content.keep(*digest, bytes, Some(checked.told.clone()));
+    Ok(())
+}
+
+/// What there was before.
+struct Before {
+    tags: Vec<Option<Digest>>,
+    repository: bool,
+    /// The manifest, where that matters.
+    revision: bool,
+}
+
+async fn before(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    tags: &[&Tag],
+    referrer: bool,
+) -> Result<Before, Error> {
+    let revision = async {
+        match referrer {
+            true => registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await,
+            // Of others, no list tells.
+            false => Ok(true),
+        }
+    };
+    let tags = try_join_all(tags.iter().map(|tag| tags::read(registry, name, tag)));
+    let (tags, revision) = try_join(tags, revision).await?;
+    let known = tags.iter().any(Option::is_some) || registry.existing.contains_key(name);
+    let repository = known || registry.storage.repository_exists(name).await?;
+    Ok(Before { tags, repository, revision })
+}
+
+/// All but the tags themselves. Whether the manifest has another type now.
+async fn write(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    tags: &[&Tag],
+    checked: &Checked,
+    bytes: &Bytes,
+) -> Result<bool, Refusal> {
+    let storage = &registry.storage;
+    storage.blob_put(digest, bytes.clone()).await?;
+    let retyped = media_types::record(registry, name, digest, &checked.told, &checked.media_type).await?;
+    let revision = Link::Revision(name.clone(), *digest);
+    let indexes = tags.iter().map(|tag| Link::TagIndex(name.clone(), (*tag).clone(), *digest));
+    let links: Vec<Link> = std::iter::once(revision).chain(indexes).collect();
+    try_join_all(links.iter().map(|link| storage.link_put(link, digest))).await?;
+    Ok(retyped)
+}
+
+/// Makes the tag lead there. `once`: it never changes, and was not there a moment ago; another instance may have created it
+/// since.
+async fn lead(
+    registry: &Registry,
+    name: &RepositoryName,
+    tag: &Tag,
+    digest: &Digest,
+    once: bool,
+) -> Result<(), Refusal> {
+    let link = Link::Tag(name.clone(), tag.clone());
+    if once {
+        if registry.storage.link_create(&link, digest).await? {
+            return Ok(());
+        }
+        if tags::read(registry, name, tag).await?.is_some_and(|found| found != *digest) {
+            return Err(immutable(tag));
+        }
+        // It leads there already, or a crash left it torn.
+    }
+    Ok(registry.storage.link_put(&link, digest).await?)
+}
+
+/// Tells every instance which lists have changed: with `about`, that of referrers. A tag that moved changes none.
+async fn announce(registry: &Registry, name: &RepositoryName, before: &Before, about: bool) -> Result<(), Error> {
+    let storage = &registry.storage;
+    if before.tags.iter().any(Option::is_none) || about || !before.repository {
+        storage.stamp_changed(Some(name)).await?;
+    }
+    if !before.repository {
+        storage.stamp_changed(None).await?;
+    }
+    registry.existing.insert(name.clone(), ());
+    Ok(())
+}
+
+/// ECR's code for this, which clients show as it is, with the status of a conflict.
+pub(super) fn immutable(tag: &Tag) -> Refusal {
+    let message = format!("the tag '{tag}' exists and never changes here: [registry] immutable_tags");
+    Refusal::status(StatusCode::CONFLICT, ErrorCode::TagInvalid, message)
+}

@@ -1,0 +1,107 @@
+//! Which content a repository holds: by its links, or what the fleet remembers of them.
+//!
+//! A blob is in a repository only by its own link there, however many others hold it; a manifest likewise by its revision.
+//! A link whose bytes are gone (a garbage collector took them) counts as none.
+
+use super::Registry;
+use super::shared_read::SharedReads;
+use crate::oci::{Digest, RepositoryName};
+use crate::shared_state::{Descriptor, Lookup, Ticket};
+use crate::storage::{Error, Link};
+
+/// Questions whether a repository links a blob.
+pub(super) type LayerReads = SharedReads<(RepositoryName, Digest), Result<bool, Error>>;
+
+/// A blob that a repository holds.
+pub(super) struct Layer {
+    /// Where the bytes are: distribution links a sha512 digest to the sha256 one.
+    pub target: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// What the fleet remembers.
+pub(super) enum Known {
+    Held(Descriptor),
+    /// Storage must say; it may be remembered with the ticket, if there is one.
+    Ask(Option<Ticket>),
+}
+
+/// `Descriptor::media_type` tells manifests from blobs: a digest may be one and not the other.
+pub(super) async fn known(registry: &Registry, name: &RepositoryName, digest: &Digest, manifest: bool) -> Known {
+    match registry.state.lookup(name, digest).await {
+        Lookup::Held(descriptor) if descriptor.media_type.is_some() == manifest => Known::Held(descriptor),
+        Lookup::Held(_) => Known::Ask(None),
+        Lookup::Unknown(ticket) => Known::Ask(Some(ticket)),
+    }
+}
+
+pub(super) async fn remember(
+    registry: &Registry,
+    ticket: Option<Ticket>,
+    name: &RepositoryName,
+    digest: &Digest,
+    descriptor: Descriptor,
+) {
+    if let Some(ticket) = ticket {
+        registry.state.remember(ticket, name, digest, &descriptor).await;
+    }
+}
+
+/// The target of a link. One that was torn by a crash counts as none: pushing again repairs it.
+pub(super) async fn target(registry: &Registry, link: &Link) -> Result<Option<Digest>, Error> {
+    match registry.storage.link(link).await {
+        Err(Error::Damaged(what)) => {
+            tracing::warn!(?link, what, "a damaged link counts as none");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+/// Whether the repository holds the blob and storage its bytes. With `proof`, storage is asked about both even if the fleet
+/// remembers them: whoever asks goes on to leave the blob out of a push, or to name it in a manifest, and another program
+/// may have taken the link or the bytes away.
+pub(super) async fn layer(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    proof: bool,
+) -> Result<Option<Layer>, Error> {
+    let ticket = match known(registry, name, digest, false).await {
+        Known::Held(Descriptor { size, .. }) if !proof => return Ok(Some(Layer { target: *digest, size })),
+        Known::Held(_) => None,
+        Known::Ask(ticket) => ticket,
+    };
+    let link = Link::Layer(name.clone(), *digest);
+    let Some(target) = target(registry, &link).await? else { return Ok(None) };
+    let Some(size) = registry.storage.blob_size(&target).await? else { return Ok(None) };
+    if target == *digest {
+        remember(registry, ticket, name, digest, Descriptor { size, media_type: None }).await;
+    }
+    Ok(Some(Layer { target, size }))
+}
+
+/// Like `layer`, for content whose bytes the caller has: only the link is asked for, and by those who ask at the same
+/// time together.
+pub(super) async fn holds_layer(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    size: u64,
+) -> Result<bool, Error> {
+    let key = (name.clone(), *digest);
+    registry.layer_reads.get(&key, || linked(registry, name, digest, size)).await
+}
+
+async fn linked(registry: &Registry, name: &RepositoryName, digest: &Digest, size: u64) -> Result<bool, Error> {
+    let ticket = match known(registry, name, digest, false).await {
+        Known::Held(_) => return Ok(true),
+        Known::Ask(ticket) => ticket,
+    };
+    let held = registry.storage.link_exists(&Link::Layer(name.clone(), *digest)).await?;
+    if held {
+        remember(registry, ticket, name, digest, Descriptor { size, media_type: None }).await;
+    }
+    Ok(held)
+}

@@ -1,0 +1,208 @@
+//! Registry meaning: blobs, uploads, manifests, tags, catalog, referrers over `storage`. Knows no proxy: it is asked with
+//! a [`Request`] and answers with a [`Reply`].
+//!
+//! - `answer`: from a route to its verb
+//! - `blob`, `upload` (`chunk`), `mount`; `manifest`, `tags`, `catalog`, `referrers`: the verbs
+//! - `membership`: what a repository holds; `content`: manifests and small blobs in memory; `media_types`: what a
+//!   repository holds manifests as
+//! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true
+//! - `locks`, `immutable`: what must not meet, and tags that never move
+//! - `reply`: how answers are written, and how what went wrong becomes one
+//! - `housekeeping`: probes, purge, gauges
+
+pub mod config;
+
+mod answer;
+mod blob;
+mod catalog;
+mod chunk;
+mod content;
+mod housekeeping;
+mod immutable;
+mod lists;
+mod locks;
+mod manifest;
+mod media_types;
+mod membership;
+mod metrics;
+mod mount;
+mod referrers;
+mod reply;
+mod shared_read;
+mod tags;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::oci::{Digest, RepositoryName, Route};
+use crate::shared_state::SharedState;
+pub use crate::storage::{BlobStream, Body, BodyError};
+use crate::storage::{Error, LocalBlob, Storage, Uploads, uploads};
+pub use config::Config;
+pub use metrics::Metrics;
+
+/// Blobs under another digest than that of their bytes' place, which the blob cache may come to fetch.
+const MAX_ALIASES: u64 = 10_000;
+/// Repositories that were seen a moment ago, so that a new tag need not ask whether the catalog changes by it.
+const MAX_EXISTING: u64 = 10_000;
+/// An instance that takes the last manifest from one in between, on an object store, leaves it out of catalogs for so long.
+const EXISTING_TIME: Duration = Duration::from_secs(5);
+
+/// The integrated registry. Shared behind an `Arc`.
+pub struct Registry {
+    /// For what goes on in the background.
+    me: Weak<Registry>,
+    settings: ArcSwap<Settings>,
+    storage: Arc<Storage>,
+    uploads: Arc<Uploads>,
+    state: Arc<SharedState>,
+    metrics: Arc<Metrics>,
+    content: content::ContentCache,
+    gets: manifest::Gets,
+    tag_reads: tags::TagReads,
+    layer_reads: membership::LayerReads,
+    tag_lists: tags::TagLists,
+    catalog: catalog::CatalogList,
+    referrers: referrers::IndexLists,
+    memos: referrers::Memos,
+    aliases: Cache<Digest, Digest>,
+    existing: Cache<RepositoryName, ()>,
+    locks: locks::Locks,
+    /// Bytes of manifests that are being pushed.
+    manifest_memory: Semaphore,
+    /// What the last probe of storage said.
+    trouble: Mutex<Option<String>>,
+}
+
+/// What a reload replaces.
+struct Settings {
+    config: Config,
+    immutable: immutable::Immutable,
+}
+
+/// A request that has been parsed and authorised.
+pub struct Request {
+    pub method: Method,
+    pub route: Route,
+    /// As received, without '?'.
+    pub query: Option<String>,
+    /// The client's fields; looked at: Content-Type, Content-Range.
+    pub headers: HeaderMap,
+}
+
+/// An answer, complete but for what concerns the connection, the request's id and `Docker-Distribution-Api-Version`.
+pub struct Reply {
+    pub status: StatusCode,
+    /// Content-Type, Docker-Content-Digest, Location, Range, Link, OCI-* and so on; never Content-Length. With
+    /// `ReplyBody::Content`, its media type and digest are only there.
+    pub headers: HeaderMap,
+    pub body: ReplyBody,
+}
+
+pub enum ReplyBody {
+    /// A small body, whole; a HEAD's is here too: the frontend leaves it out and keeps its length.
+    Bytes(Bytes),
+    /// Content by digest, status 200: the frontend does ranges, conditions, HEAD and caching.
+    Content(Content),
+}
+
+/// What a digest names; immutable.
+pub struct Content {
+    pub digest: Digest,
+    pub media_type: String,
+    /// Asked for by tag: may change.
+    pub by_tag: bool,
+    pub bytes: ContentBytes,
+}
+
+pub enum ContentBytes {
+    /// All of it (manifests, and small blobs).
+    Whole(Bytes),
+    /// A file of this machine: serve from it.
+    Local(LocalBlob),
+    /// In an object store, so many bytes: `Registry::open_blob` streams it, the blob cache keeps it.
+    Remote(u64),
+}
+
+impl Registry {
+    pub async fn open(
+        config: &Config,
+        storage: Arc<Storage>,
+        state: Arc<SharedState>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, Error> {
+        let uploads = Uploads::open(&storage, limits(config)).await?;
+        Ok(Arc::new_cyclic(|me| Registry {
+            me: me.clone(),
+            settings: ArcSwap::from_pointee(settings(config)),
+            storage,
+            uploads,
+            state,
+            metrics,
+            content: content::ContentCache::new(),
+            gets: manifest::Gets::new(),
+            tag_reads: tags::TagReads::new(),
+            layer_reads: membership::LayerReads::new(),
+            tag_lists: tags::lists(),
+            catalog: catalog::lists(),
+            referrers: referrers::lists(),
+            memos: referrers::Memos::new(),
+            aliases: Cache::new(MAX_ALIASES),
+            existing: Cache::builder().max_capacity(MAX_EXISTING).time_to_live(EXISTING_TIME).build(),
+            locks: locks::Locks::new(),
+            manifest_memory: Semaphore::new(manifest::MEMORY),
+            trouble: Mutex::new(None),
+        }))
+    }
+
+    /// Takes a new configuration over (reload).
+    pub fn reconfigure(&self, config: &Config) {
+        self.settings.store(Arc::new(settings(config)));
+        self.uploads.reconfigure(limits(config));
+    }
+
+    /// Answers every route below `/v2/`. Never panics, never hangs without bound. `body` need not have been read to its end
+    /// when it returns.
+    pub async fn answer(&self, request: Request, body: &mut dyn Body) -> Reply {
+        answer::answer(self, request, body).await
+    }
+
+    /// The bytes of a blob that `answer` has granted, from an offset: for the blob cache's fills.
+    pub async fn open_blob(&self, digest: &Digest, offset: u64) -> Result<Option<BlobStream>, Error> {
+        blob::open(self, digest, offset).await
+    }
+
+    /// What `open_blob` gave has another digest: the next push of it is written, though it is there.
+    pub fn blob_damaged(&self, digest: &Digest) {
+        blob::damaged(self, digest);
+    }
+
+    /// Why the registry cannot serve now, for readiness: what the last probe of storage said.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
+
+    /// Runs until dropped: probes of storage, purge of expired uploads, gauges.
+    pub async fn housekeeping(self: Arc<Self>) -> std::convert::Infallible {
+        housekeeping::run(self).await
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings { config: config.clone(), immutable: immutable::Immutable::new(&config.immutable_tags) }
+}
+
+fn limits(config: &Config) -> uploads::Limits {
+    uploads::Limits { memory: config.upload_memory.0, spool: config.spool.clone(), spool_size: config.spool_size.0 }
+}

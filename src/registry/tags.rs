@@ -1,0 +1,113 @@
+//! What a tag leads to, and the list of tags.
+
+use std::sync::Arc;
+
+use http::header::LINK;
+
+use super::lists::{Kept, Lists};
+use super::membership;
+use super::reply::{Answer, Refusal};
+use super::shared_read::SharedReads;
+use super::{Registry, Reply};
+use crate::oci::pagination::link_next;
+use crate::oci::{Digest, ErrorCode, Page, RepositoryName, Tag};
+use crate::storage::{Error, Link};
+
+/// Bytes of all kept lists of tags together.
+const MAX_KEPT: u64 = 32 << 20;
+/// Memory of a tag in a list beside its text.
+const TAG_OVERHEAD: usize = 32;
+/// Longest list that is sent at once; it goes on behind a `Link`.
+pub(super) const MAX_LIST_BYTES: usize = 4 << 20;
+
+/// `None`: no such repository.
+pub(super) type TagLists = Lists<RepositoryName, Option<Vec<Tag>>>;
+pub(super) type TagReads = SharedReads<(RepositoryName, Tag), Result<Option<Digest>, Error>>;
+
+pub(super) fn lists() -> TagLists {
+    let weigh = |tags: &Option<Vec<Tag>>| {
+        tags.iter().flatten().map(|tag| tag.as_str().len() + TAG_OVERHEAD).sum::<usize>() + TAG_OVERHEAD
+    };
+    Lists::new(MAX_KEPT, weigh)
+}
+
+/// Where the tag leads now. Storage is asked each time, because other programs move tags too; simultaneous askers share
+/// the question.
+pub(super) async fn resolve(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
+    let key = (name.clone(), tag.clone());
+    registry.tag_reads.get(&key, || read(registry, name, tag)).await
+}
+
+/// Like `resolve`, asked by one.
+pub(super) async fn read(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
+    membership::target(registry, &Link::Tag(name.clone(), tag.clone())).await
+}
+
+/// `GET /v2/<name>/tags/list`
+pub(super) async fn list(registry: &Registry, name: &RepositoryName, query: Option<&str>) -> Answer {
+    let page =
+        Page::parse(query).map_err(|error| Refusal::new(ErrorCode::PaginationNumberInvalid, error.to_string()))?;
+    let kept = all(registry, name).await?;
+    let Some(tags) = kept.value.as_ref() else { return Err(Refusal::of(ErrorCode::NameUnknown)) };
+    // Without `n`, distribution sends all; clients that page get no more than our own largest page.
+    let n = page.n.map(|n| n.min(registry.settings.load().config.tags_max));
+    let start = page.last.as_ref().map_or(0, |last| tags.partition_point(|tag| tag.as_str() <= last.as_str()));
+    let rest = tags.get(start..).unwrap_or_default();
+    let names = rest.iter().map(Tag::as_str);
+    let listed = json_list(&format!("{{\"name\":\"{name}\",\"tags\":["), names, n.unwrap_or(usize::MAX));
+    let reply = Reply::json(listed.text);
+    match listed.count.checked_sub(1).and_then(|index| rest.get(index)) {
+        Some(last) if listed.count < rest.len() => {
+            let n = n.unwrap_or(listed.count).to_string();
+            let path = format!("/v2/{name}/tags/list");
+            Ok(reply.with(LINK, link_next(&path, &[("last", last.as_str()), ("n", &n)])))
+        }
+        _ => Ok(reply),
+    }
+}
+
+/// As it is kept: what other programs tagged within `list_ttl` may be missing.
+pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Arc<Kept<Option<Vec<Tag>>>>, Error> {
+    let ttl = registry.settings.load().config.list_ttl.0;
+    let storage = &registry.storage;
+    let stamp = async || storage.stamp(Some(name)).await;
+    let kept = registry.tag_lists.get(name, ttl, stamp, async || storage.tags(name).await).await?;
+    if kept.should_be_refreshed(ttl)
+        && let Some(registry) = registry.me.upgrade()
+    {
+        let name = name.clone();
+        tokio::spawn(async move {
+            let Ok(stamp) = registry.storage.stamp(Some(&name)).await else { return };
+            // When it fails, the next asker's own read says so.
+            let _ = registry.tag_lists.load(&name, stamp, async || registry.storage.tags(&name).await).await;
+        });
+    }
+    Ok(kept)
+}
+
+/// A JSON object that ends in a list of names, and how many of them were written.
+pub(super) struct Listed {
+    pub text: String,
+    pub count: usize,
+}
+
+/// Writes at most `n` names, none of which has a character that JSON escapes.
+pub(super) fn json_list<'a>(head: &str, names: impl Iterator<Item = &'a str>, n: usize) -> Listed {
+    let mut text = String::with_capacity(head.len() + names.size_hint().0.min(n).min(1 << 16) * 16 + 3);
+    text.push_str(head);
+    let mut count = 0;
+    for name in names.take(n) {
+        if text.len() + name.len() > MAX_LIST_BYTES {
+            break;
+        }
+        if count > 0 {
+            text.push(',');
+        }
+        text.push('"');
+        text.push_str(name);
+        text.push('"');
+        count += 1;
+    }
+    text.push_str("]}\n");
+    Listed { text, count }
+}

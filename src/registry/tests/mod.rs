@@ -1,0 +1,8 @@
+//! The registry driven through `answer`, over storage in memory.
+
+mod blobs;
+pub mod harness;
+mod lists;
+mod manifests;
+mod media_types;
+mod model;

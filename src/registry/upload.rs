@@ -1,0 +1,140 @@
+//! Pushes of blobs: POST, PATCH, PUT, GET and DELETE of uploads.
+
+use http::header::{LOCATION, RANGE};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::chunk::Chunk;
+use super::reply::{Answer, DOCKER_UPLOAD_UUID, Refusal};
+use super::{Body, Registry, Reply, Request, blob, membership, mount};
+use crate::oci::route::query_value;
+use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName};
+use crate::storage::{Link, Upload, UploadError, UploadId};
+
+/// POST: mounts, takes a whole blob, or begins an upload.
+pub(super) async fn start(
+    registry: &Registry,
+    request: &Request,
+    name: &RepositoryName,
+    body: &mut dyn Body,
+) -> Answer {
+    let query = request.query.as_deref().unwrap_or_default();
+    if let Some(mounted) = mount::try_mount(registry, name, query).await? {
+        return Ok(mounted);
+    }
+    if let Some(digest) = query_value(query, "digest") {
+        let digest = parse_digest(&digest)?;
+        registry.uploads.put(&digest, body).await?;
+        return finish(registry, name, &digest).await;
+    }
+    let algorithm = match query_value(query, "digest-algorithm") {
+        Some(text) => text.parse().map_err(|_| {
+            Refusal::status(
+                StatusCode::BAD_REQUEST,
+                ErrorCode::Unsupported,
+                "digest-algorithm: sha256 and sha512 are known",
+            )
+        })?,
+        None => Algorithm::Sha256,
+    };
+    let upload = registry.uploads.begin(name, algorithm).await?;
+    Ok(progress(StatusCode::ACCEPTED, name, upload.id(), 0))
+}
+
+/// Everything below `/blobs/uploads/<id>`.
+pub(super) async fn go_on(
+    registry: &Registry,
+    request: &Request,
+    name: &RepositoryName,
+    id: &str,
+    body: &mut dyn Body,
+) -> Answer {
+    let id: UploadId = id.parse().map_err(|_| unknown())?;
+    let Some(upload) = registry.uploads.resume(name, &id).await? else {
+        return if request.method == Method::PUT { finished(registry, request, name).await } else { Err(unknown()) };
+    };
+    match request.method {
+        Method::PATCH => patch(name, upload, &request.headers, body).await,
+        Method::PUT => put(registry, request, name, upload, body).await,
+        Method::DELETE => {
+            upload.cancel().await?;
+            Ok(Reply::empty(StatusCode::NO_CONTENT).with(DOCKER_UPLOAD_UUID, id.to_string()))
+        }
+        _ => Ok(progress(StatusCode::NO_CONTENT, name, &id, upload.offset())),
+    }
+}
+
+async fn patch(name: &RepositoryName, mut upload: Upload, headers: &HeaderMap, body: &mut dyn Body) -> Answer {
+    let mut chunk = Chunk::new(name, &upload, headers, body)?;
+    match upload.append(&mut chunk).await {
+        Ok(offset) => Ok(progress(StatusCode::ACCEPTED, name, upload.id(), offset)),
+        // What did arrive is kept, as of a body that breaks off: who goes on must ask how much.
+        Err(error) => Err(chunk.fault().unwrap_or_else(|| error.into())),
+    }
+}
+
+async fn put(
+    registry: &Registry,
+    request: &Request,
+    name: &RepositoryName,
+    upload: Upload,
+    body: &mut dyn Body,
+) -> Answer {
+    let digest = digest_of(request)?;
+    let mut chunk = Chunk::new(name, &upload, &request.headers, body)?;
+    match upload.commit(&digest, &mut chunk).await {
+        Ok(committed) => {
+            // Only then is the upload over: without the link, the client sends the same PUT again.
+            let created = finish(registry, name, &digest).await?;
+            committed.done().await;
+            Ok(created)
+        }
+        Err(UploadError::Gone) => finished(registry, request, name).await,
+        Err(error) => Err(chunk.fault().unwrap_or_else(|| error.into())),
+    }
+}
+
+/// PUT to an upload that is not there. It may be one whose answer was lost on its way: then the repository has the blob, and
+/// the client is told so again. Otherwise the upload is unknown.
+async fn finished(registry: &Registry, request: &Request, name: &RepositoryName) -> Answer {
+    let digest = digest_of(request)?;
+    match membership::layer(registry, name, &digest, true).await? {
+        Some(_) => Ok(Reply::created(blob::location(name, &digest), &digest)),
+        None => Err(unknown()),
+    }
+}
+
+fn digest_of(request: &Request) -> Result<Digest, Refusal> {
+    let digest = query_value(request.query.as_deref().unwrap_or_default(), "digest");
+    parse_digest(&digest.ok_or_else(|| Refusal::new(ErrorCode::DigestInvalid, "?digest= is missing"))?)
+}
+
+/// The bytes are there: the repository holds them from now on.
+async fn finish(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Answer {
+    registry.storage.link_put(&Link::Layer(name.clone(), *digest), digest).await?;
+    Ok(Reply::created(blob::location(name, digest), digest))
+}
+
+/// How far an upload is, and where it goes on.
+fn progress(status: StatusCode, name: &RepositoryName, id: &UploadId, offset: u64) -> Reply {
+    Reply::empty(status)
+        .with(LOCATION, location(name, id))
+        .with(RANGE, received(offset))
+        .with(DOCKER_UPLOAD_UUID, id.to_string())
+}
+
+/// What has arrived, in the form that distribution gave it: for nothing, as for one byte, `0-0`.
+pub(super) fn received(offset: u64) -> String {
+    format!("0-{}", offset.saturating_sub(1))
+}
+
+pub(super) fn location(name: &RepositoryName, id: &UploadId) -> String {
+    format!("/v2/{name}/blobs/uploads/{id}")
+}
+
+fn parse_digest(text: &str) -> Result<Digest, Refusal> {
+    text.parse::<Digest>().map_err(|error| Refusal::new(ErrorCode::DigestInvalid, error.to_string()))
+}
+
+fn unknown() -> Refusal {
+    Refusal::of(ErrorCode::BlobUploadUnknown)
+}
