@@ -1,12 +1,19 @@
-# make run | test | bench | proof | install: each installs what it lacks, and says so.
+# make run | run-front | test | bench | proof | install: each installs what it lacks, and says so.
 
 # rustup puts cargo there; a fresh shell may not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: run test proof bench install
+.PHONY: run run-front test proof bench install
 
+# A registry: one process, nothing besides.
 run:
-	scripts/install run
+	scripts/install build
+	cargo build --release
+	scripts/run
+
+# Two registries of another make, with Entrepot in front.
+run-front:
+	scripts/install front
 	cargo build --release
 	scripts/run-front
 
@@ -25,4 +32,4 @@ bench:
 	bench/run
 
 install:
-	scripts/install build run test bench
+	scripts/install build front test bench

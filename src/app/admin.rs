@@ -8,6 +8,7 @@ use prometheus::{IntCounterVec, Opts};
 use serde_json::json;
 
 use super::Failure;
+use super::integrated::Integrated;
 use super::rooms::Rooms;
 use crate::cache::BlobCache;
 use crate::frontend::Front;
@@ -18,6 +19,7 @@ use crate::telemetry::{Admin, AdminConfig, AdminState, Readiness};
 pub struct Status {
     front: Arc<Front>,
     cache: Arc<BlobCache>,
+    registry: Arc<Integrated>,
     draining: AtomicBool,
     reloads: IntCounterVec,
 }
@@ -30,7 +32,8 @@ impl Status {
             reloads.with_label_values(&[result]);
         }
         rooms.registry.register(Box::new(reloads.clone()))?;
-        Ok(Status { front: rooms.front.clone(), cache: rooms.cache.clone(), draining: AtomicBool::new(false), reloads })
+        let (front, cache, registry) = (rooms.front.clone(), rooms.cache.clone(), rooms.integrated.clone());
+        Ok(Status { front, cache, registry, draining: AtomicBool::new(false), reloads })
     }
 
     pub fn drain(&self) {
@@ -47,7 +50,15 @@ impl AdminState for Status {
     fn ready(&self) -> Readiness {
         // Peers that are down are no reason to take an edge cache away: it goes on serving what it holds. /status and
         // the metrics tell of them.
-        let reasons = if self.draining.load(Ordering::Acquire) { vec!["draining".to_owned()] } else { Vec::new() };
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Acquire) {
+            reasons.push("draining".to_owned());
+        }
+        // Without its storage a registry answers nothing; one that only takes the writes of others' reads may stay.
+        let site = self.front.site();
+        if let Some(trouble) = site.table.registry_read().and_then(|registry| registry.trouble()) {
+            reasons.push(format!("registry: {trouble}"));
+        }
         Readiness { reasons }
     }
 
@@ -73,10 +84,13 @@ impl AdminState for Status {
             (cluster.name().to_owned(), json!({ "available": cluster.available(), "peers": peers }))
         });
         let clusters: serde_json::Map<_, _> = clusters.collect();
+        // Null while no route has named it.
+        let registry = self.registry.get().map(|registry| json!({ "trouble": registry.trouble() }));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.draining.load(Ordering::Acquire),
             "clusters": clusters,
+            "registry": registry,
         })
     }
 }

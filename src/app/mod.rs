@@ -4,6 +4,7 @@
 //! listening sockets in step with the configuration, [`admin`] answers for all of them.
 
 mod admin;
+mod integrated;
 mod listeners;
 mod rooms;
 mod site;
@@ -59,6 +60,7 @@ async fn run(source: Source, mut config: Config, logs: LogHandle, threads: usize
     if let Some(admin) = &config.admin {
         admin::start(admin, &status, &rooms).await?;
     }
+    advice(&config);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), threads, "ready");
     loop {
         match signals.next().await {
@@ -92,10 +94,12 @@ async fn reload(
 ) -> Result<(), Failure> {
     let source = source.clone();
     let new = tokio::task::spawn_blocking(move || source.load()).await??;
-    let fixed = config.needs_restart(&new);
+    let registry_open = rooms.integrated.get().is_some();
+    let fixed = config.needs_restart(&new, registry_open);
     if !fixed.is_empty() {
         tracing::warn!(keys = fixed.join(", "), "these keys take effect only after a restart");
     }
+    let new = config.with_reload(new, registry_open);
     let site = site::build(&new, rooms).await?;
     write_log_to(rooms, &new.log.access).await?;
     if let Err(error) = listeners.follow(&new.listener, rooms).await {
@@ -103,11 +107,21 @@ async fn reload(
         return Err(error);
     }
     logs.set_level(new.log.level);
-    let kept = crate::cache::Config { path: config.cache.path.clone(), ..new.cache.clone() };
-    rooms.cache.reconfigure(&kept);
+    rooms.cache.reconfigure(&new.cache);
+    if let Some(registry) = rooms.integrated.get() {
+        registry.reconfigure(&new.registry);
+    }
     rooms.front.replace_site(site);
-    *config = Config { admin: config.admin.clone(), threads: config.threads, cache: kept, ..new };
+    advice(&new);
+    *config = new;
     Ok(())
+}
+
+/// What is allowed and may not be meant.
+fn advice(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
 }
 
 async fn write_log_to(rooms: &Rooms, target: &AccessTarget) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 
+use super::integrated::Integrated;
 use super::{Failure, site};
 use crate::auth::Memory;
 use crate::cache::BlobCache;
@@ -23,6 +24,7 @@ pub struct Rooms {
     pub peers: PeerTable,
     pub cluster_metrics: Arc<cluster::Metrics>,
     pub listener_metrics: Arc<ListenerMetrics>,
+    pub integrated: Arc<Integrated>,
     pub front: Arc<Front>,
     pub proxy: Arc<Proxy>,
 }
@@ -37,10 +39,23 @@ impl Rooms {
         let listener_metrics = Arc::new(ListenerMetrics::new(&registry)?);
         let http_metrics = Arc::new(HttpMetrics::new(&registry)?);
         let peers = PeerTable::default();
-        let site = site::of(config, &peers, &cluster_metrics).await?;
+        let integrated = Arc::new(Integrated::new(&registry));
+        let ours = integrated.for_config(config).await?;
+        let site = site::of(config, &peers, &cluster_metrics, ours.as_ref()).await?;
         let front = Arc::new(Front::new(site, cache.clone(), memory.clone(), access_log.clone(), http_metrics));
         let proxy = Arc::new(Proxy::new(front.clone(), threads));
-        Ok(Rooms { registry, access_log, cache, memory, peers, cluster_metrics, listener_metrics, front, proxy })
+        Ok(Rooms {
+            registry,
+            access_log,
+            cache,
+            memory,
+            peers,
+            cluster_metrics,
+            listener_metrics,
+            integrated,
+            front,
+            proxy,
+        })
     }
 
     /// Writes down what shall survive the process.

@@ -9,9 +9,15 @@ use crate::cluster::{self, Cluster, PeerTable};
 use crate::config::Config;
 use crate::frontend::Site;
 use crate::frontend::routing::{RouteSpec, RoutingTable};
+use crate::registry::Registry;
 
 /// Builds the site of a configuration. Counters and health of peers that were there before go on.
-pub async fn of(config: &Config, peers: &PeerTable, metrics: &Arc<cluster::Metrics>) -> Result<Site, Failure> {
+pub async fn of(
+    config: &Config,
+    peers: &PeerTable,
+    metrics: &Arc<cluster::Metrics>,
+    registry: Option<&Arc<Registry>>,
+) -> Result<Site, Failure> {
     let mut clusters = BTreeMap::new();
     for (name, cluster) in &config.cluster {
         let started = Cluster::start(name, cluster, peers, metrics.clone()).await;
@@ -23,9 +29,10 @@ pub async fn of(config: &Config, peers: &PeerTable, metrics: &Arc<cluster::Metri
         read: &route.read,
         write: route.write.as_deref(),
     });
-    Ok(Site::new(RoutingTable::new(routes, clusters)?))
+    Ok(Site::new(RoutingTable::new(routes, clusters, registry)?))
 }
 
 pub async fn build(config: &Config, rooms: &Rooms) -> Result<Site, Failure> {
-    of(config, &rooms.peers, &rooms.cluster_metrics).await
+    let registry = rooms.integrated.for_config(config).await?;
+    of(config, &rooms.peers, &rooms.cluster_metrics, registry.as_ref()).await
 }

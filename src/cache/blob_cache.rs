@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::buffers::Buffers;
 use super::config::Config;
 use super::content::Content;
 use super::error::{Error, FillError, Mismatch};
@@ -51,6 +52,11 @@ impl BlobCache {
             tokio::task::spawn_blocking(move || disk.load()).await.map_err(panicked)??;
         }
         Ok(Arc::new(BlobCache { shared }))
+    }
+
+    /// Read buffers, for those who read other files for clients.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        self.shared.disk.buffers()
     }
 
     /// Takes new bounds over; `path` cannot change. Evicts what no longer fits, off the async threads when called on one.

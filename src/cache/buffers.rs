@@ -24,24 +24,24 @@ const LENT: [usize; 3] = [128 << 20, 96 << 20, 48 << 20];
 /// What a reader may keep of a block when even the smallest class is used up; the block's buffer goes back at once.
 const COPIED: usize = 16 * KIB;
 
-/// The pool. One per cache.
+/// The pool. One per cache; those who read other files for clients borrow from it too, so that one bound holds them all.
 #[derive(Default)]
-pub(super) struct Buffers {
+pub struct Buffers {
     free: [Mutex<Vec<Vec<u8>>>; 3],
     lent: AtomicUsize,
 }
 
 /// How much the next chunk of a reader may hold, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Allowance {
+pub struct Allowance {
     /// Bytes to read: a multiple of a block.
-    pub(super) read: usize,
+    pub read: usize,
     /// Bytes to hand on, when they must be copied out so that the buffer returns at once.
-    pub(super) copy: Option<usize>,
+    pub copy: Option<usize>,
 }
 
 /// A lent buffer of exactly `len` initialised bytes; it returns when dropped.
-pub(super) struct Buffer {
+pub struct Buffer {
     bytes: Vec<u8>,
     len: usize,
     class: usize,
@@ -49,7 +49,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffers {
-    pub(super) fn allowance(&self) -> Allowance {
+    pub fn allowance(&self) -> Allowance {
         let lent = self.lent.load(Ordering::Relaxed);
         let class = (0..CLASSES.len()).rev().find(|&class| lent < LENT[class]);
         match class {
@@ -59,7 +59,7 @@ impl Buffers {
     }
 
     /// Lends a buffer of `len` bytes, at most the largest class.
-    pub(super) fn take(self: &Arc<Self>, len: usize) -> Buffer {
+    pub fn take(self: &Arc<Self>, len: usize) -> Buffer {
         let class = CLASSES.iter().position(|size| len <= *size).unwrap_or(CLASSES.len() - 1);
         let bytes = self.free[class].lock().pop().unwrap_or_else(|| vec![0; CLASSES[class]]);
         self.lent.fetch_add(CLASSES[class], Ordering::Relaxed);
@@ -68,12 +68,12 @@ impl Buffers {
 }
 
 impl Buffer {
-    pub(super) fn as_mut(&mut self) -> &mut [u8] {
+    pub fn as_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.len]
     }
 
     /// The bytes `range` of it, without a copy. The range is clipped to the buffer.
-    pub(super) fn freeze(self, range: std::ops::Range<usize>) -> Bytes {
+    pub fn freeze(self, range: std::ops::Range<usize>) -> Bytes {
         let end = range.end.min(self.len);
         let start = range.start.min(end);
         Bytes::from_owner(self).slice(start..end)

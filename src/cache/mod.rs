@@ -27,6 +27,7 @@ mod shared;
 mod tests;
 
 pub use blob_cache::{BlobCache, Source};
+pub use buffers::Buffers;
 pub use config::Config;
 pub use content::Content;
 pub use error::{Error, FillError, Mismatch, ReadError};

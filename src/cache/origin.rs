@@ -15,6 +15,9 @@ pub trait Origin: Send + Sync + 'static {
     /// Opens the content from `offset` to its end. Called again with a later offset when a stream broke; the
     /// implementation chooses another peer then. A peer that ignores `Range` must be skipped forward here.
     async fn open(&self, offset: u64) -> Result<OriginStream, OriginError>;
+
+    /// What came was not the content of the digest.
+    fn mismatched(&self) {}
 }
 
 /// One opened stream.

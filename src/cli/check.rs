@@ -11,6 +11,9 @@ pub fn run(file: PathBuf) -> ExitCode {
     match (Source { path: Some(file) }).load() {
         Ok(config) => {
             println!("{name}: ok\n{}", summary(&config).trim_end());
+            for warning in config.warnings() {
+                println!("  warning: {warning}");
+            }
             ExitCode::SUCCESS
         }
         Err(errors) => super::fail(errors),
@@ -34,10 +37,19 @@ fn summary(config: &Config) -> String {
         let peers: Vec<_> = cluster.peers.iter().map(|peer| peer.address.as_str()).collect();
         let _ = writeln!(text, "  cluster  {name}: {}", peers.join(", "));
     }
+    if config.uses_registry() {
+        let state = if config.redis.is_some() { "redis" } else { "this process" };
+        let _ = writeln!(text, "  registry {}; shared state in {state}", storage(&config.storage));
+    }
     for route in &config.route {
         let hosts = route.hosts.as_ref().map_or("any host".into(), |hosts| hosts.join(", "));
         let write = route.write.as_deref().unwrap_or("refused");
         let _ = writeln!(text, "  route    {hosts}, {}: read {}, write {write}", route.repositories, route.read);
     }
     text
+}
+
+/// Where the registry's content is.
+fn storage(config: &crate::storage::Config) -> String {
+    format!("{:?}", config.driver).to_lowercase()
 }

@@ -21,8 +21,8 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM; SIGHUP reads the configuration again, SIGUSR1 reopens the access log.
     Serve {
-        /// The configuration file [default: $ENTREPOT_CONFIG, then /etc/entrepot/entrepot.toml, then the
-        /// environment alone]
+        /// The configuration file [default: $ENTREPOT_CONFIG, then /etc/entrepot/entrepot.toml, then a registry in
+        /// ./data on 127.0.0.1:5000]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },

@@ -3,7 +3,8 @@
 //! key means belongs to the room whose struct it fills. Rooms get their struct and never import this.
 //!
 //! [`tree`] parses, [`environment`] overlays, [`secrets`] follows `…_file`, [`read`] gives types,
-//! [`check`] looks across sections, [`reload`] says what a running process cannot change.
+//! [`check`] looks across sections, [`warnings`] says what is allowed and may not be meant, [`reload`] what a running
+//! process cannot change.
 
 mod check;
 mod environment;
@@ -16,6 +17,7 @@ mod reload;
 mod secrets;
 mod source;
 mod tree;
+mod warnings;
 
 pub use environment::{FILE_VARIABLE, PREFIX};
 pub use errors::{Errors, Problem};

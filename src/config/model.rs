@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::frontend::routing::REGISTRY;
 use crate::units::{Span, seconds};
-use crate::{cache, cluster, frontend, telemetry};
+use crate::{cache, cluster, frontend, registry, shared_state, storage, telemetry};
 
 /// A whole configuration, as read; `Config::load` also checks it across sections.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -24,7 +25,20 @@ pub struct Config {
     pub cache: cache::Config,
     #[serde(default)]
     pub cluster: BTreeMap<String, cluster::Config>,
+    #[serde(default)]
+    pub registry: registry::Config,
+    #[serde(default)]
+    pub storage: storage::Config,
+    pub redis: Option<shared_state::Config>,
     pub route: Vec<Route>,
+}
+
+impl Config {
+    /// Whether any route goes to the integrated registry.
+    pub fn uses_registry(&self) -> bool {
+        let ours = |target: &str| target == REGISTRY;
+        self.route.iter().any(|route| ours(&route.read) || route.write.as_deref().is_some_and(ours))
+    }
 }
 
 /// `[drain]`: how we stop.
@@ -43,7 +57,7 @@ impl Default for Drain {
     }
 }
 
-/// `[[route]]`: which cluster serves a repository; the first that matches wins.
+/// `[[route]]`: who serves a repository; the first that matches wins.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -52,9 +66,9 @@ pub struct Route {
     /// Glob on the repository name: `*` within a part, `**` over parts.
     #[serde(default = "everything")]
     pub repositories: String,
-    /// `"cluster.NAME"`.
+    /// `"cluster.NAME"` or `"registry"`.
     pub read: String,
-    /// `"cluster.NAME"`. Left out: pushes are refused with 405.
+    /// `"cluster.NAME"` or `"registry"`. Left out: pushes are refused with 405.
     pub write: Option<String>,
 }
 

@@ -3,32 +3,56 @@
 use super::model::Config;
 
 impl Config {
-    /// Keys that differ in `new` and take effect only after a restart.
-    pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
+    /// Keys that differ in `new` and take effect only after a restart. Before the integrated registry is open, its storage
+    /// may still change.
+    pub fn needs_restart(&self, new: &Config, registry_open: bool) -> Vec<&'static str> {
         let keys = [
             ("admin", self.admin != new.admin),
             ("cache.path", self.cache.path != new.cache.path),
+            ("redis", registry_open && self.redis != new.redis),
+            ("registry.spool", registry_open && self.registry.spool != new.registry.spool),
+            ("storage", registry_open && self.storage != new.storage),
             ("threads", self.threads != new.threads),
         ];
         keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    }
+
+    /// Keeps of `self` what `new` cannot change in a running process.
+    pub fn with_reload(&self, new: Config, registry_open: bool) -> Config {
+        let cache = crate::cache::Config { path: self.cache.path.clone(), ..new.cache };
+        let kept = Config { admin: self.admin.clone(), threads: self.threads, cache, ..new };
+        if !registry_open {
+            return kept;
+        }
+        let registry = crate::registry::Config { spool: self.registry.spool.clone(), ..kept.registry };
+        Config { registry, storage: self.storage.clone(), redis: self.redis.clone(), ..kept }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::minimal;
+    use crate::storage::config::DriverKind;
 
     #[test]
-    fn only_admin_cache_path_and_threads_need_a_restart() {
+    fn what_cannot_change_is_named_and_kept() {
         let old = minimal();
         let mut new = old.clone();
-        assert!(old.needs_restart(&new).is_empty());
+        assert!(old.needs_restart(&new, true).is_empty());
         new.cache.memory.0 += 1;
         new.listener[0].max_connections += 1;
-        assert!(old.needs_restart(&new).is_empty());
+        assert!(old.needs_restart(&new, true).is_empty());
         new.cache.path = "elsewhere".into();
         new.threads += 1;
         new.admin = None;
-        assert_eq!(old.needs_restart(&new), ["cache.path", "threads"]);
+        new.storage.driver = DriverKind::Memory;
+        new.registry.delete = false;
+        assert_eq!(old.needs_restart(&new, true), ["cache.path", "storage", "threads"]);
+        assert_eq!(old.needs_restart(&new, false), ["cache.path", "threads"]);
+        let kept = old.with_reload(new.clone(), true);
+        assert_eq!((&kept.storage, kept.registry.delete, kept.threads), (&old.storage, false, old.threads));
+        assert_eq!(kept.cache.path, old.cache.path);
+        assert_eq!(kept.cache.memory, new.cache.memory);
+        assert_eq!(old.with_reload(new.clone(), false).storage, new.storage);
     }
 }

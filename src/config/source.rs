@@ -12,6 +12,11 @@ use super::secrets;
 use super::tree::{Node, Origin, Path};
 use crate::units::Size;
 
+/// What counts without a file: an address that only this machine reaches.
+const BUILT_IN: &str = "[[listener]]\naddress = \"127.0.0.1:5000\"\n[admin]\naddress = \"127.0.0.1:5001\"\n";
+/// … and a complete registry, unless the environment says what to serve.
+const BUILT_IN_ROUTE: &str = "[[route]]\nread = \"registry\"\nwrite = \"registry\"\n";
+
 /// Read when neither `--config` nor `ENTREPOT_CONFIG` names a file.
 pub const DEFAULT_FILE: &str = "/etc/entrepot/entrepot.toml";
 
@@ -21,7 +26,7 @@ const MAX_FILE: u64 = 4 << 20;
 /// The file, if any; the process's environment always counts too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// `None`: the environment alone.
+    /// `None`: a registry on this machine, with the environment laid over it.
     pub path: Option<PathBuf>,
 }
 
@@ -56,22 +61,18 @@ impl Source {
 }
 
 impl Config {
-    /// Reads `path`, if given, lays `environment` over it and checks the whole.
+    /// Reads `path`, lays `environment` over it and checks the whole. Without a path, a registry in `./data` on
+    /// 127.0.0.1:5000 takes the file's place; its route only if the environment names no route and no cluster.
     ///
     /// # Errors
     /// Everything that is wrong, with where it was written and what is allowed. A file that is no TOML
     /// is a single error; wrong keys and types are told together, and so are faults across sections.
     pub fn load(path: Option<&FilePath>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Errors> {
         let environment: Vec<_> = environment.collect();
-        let names_keys = |(name, _): &(String, String)| name.starts_with(PREFIX) && name != FILE_VARIABLE;
-        if path.is_none() && !environment.iter().any(names_keys) {
-            let what = format!(
-                "there is no configuration: give --config FILE or {FILE_VARIABLE}, write {DEFAULT_FILE}, \
-                 or set keys such as {PREFIX}LISTENER__0__ADDRESS"
-            );
-            return Err(Errors::whole(None, Origin::Start, what));
-        }
-        let mut tree = parse(path)?;
+        let mut tree = match path {
+            Some(path) => parse(path)?,
+            None => built_in(&environment)?,
+        };
         let complaints = environment::overlay(&mut tree, environment.into_iter());
         let file = path.map(PathBuf::from);
         let mut problems: Vec<Problem> = complaints
@@ -118,11 +119,20 @@ fn origin(tree: &Node, path: &Path) -> Origin {
     }
 }
 
-fn parse(path: Option<&FilePath>) -> Result<Node, Errors> {
-    let Some(path) = path else { return Ok(Node::empty(Origin::Start)) };
+fn parse(path: &FilePath) -> Result<Node, Errors> {
     let fault = |origin, what| Errors::whole(Some(path.into()), origin, what);
     let text = file::text(path, MAX_FILE).map_err(|what| fault(Origin::Start, what))?;
     Node::parse(&text).map_err(|error| fault(Origin::Line(error.line), format!("is not TOML: {}", error.what)))
+}
+
+fn built_in(environment: &[(String, String)]) -> Result<Node, Errors> {
+    let names = |section: &str| {
+        let rest = |name: &str| name.strip_prefix(PREFIX)?.strip_prefix(section).map(str::to_owned);
+        environment.iter().any(|(name, _)| rest(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("__")))
+    };
+    let route = if names("ROUTE") || names("CLUSTER") { "" } else { BUILT_IN_ROUTE };
+    Node::parse(&format!("{BUILT_IN}{route}"))
+        .map_err(|error| Errors::whole(None, Origin::Start, format!("the built-in configuration: {}", error.what)))
 }
 
 /// One default follows another key, so that lowering that one alone is no mistake.

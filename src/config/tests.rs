@@ -8,6 +8,8 @@ use super::read::absent_keys;
 use super::tree::{Node, Path};
 use super::{Config, Errors};
 use crate::cluster::config::{Balance, PeerConfig, Tls, TlsSettings};
+use crate::shared_state;
+use crate::storage::config::DriverKind;
 use crate::telemetry::AccessTarget;
 use crate::units::{Size, mebibytes, seconds};
 
@@ -26,7 +28,7 @@ fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Errors> {
     Config::load(Some(&file), pairs(variables))
 }
 
-fn pairs(variables: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+pub fn pairs(variables: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
     let owned: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     owned.into_iter()
 }
@@ -166,18 +168,50 @@ fn every_mistake_of_a_kind_is_told_in_one_go() {
 }
 
 #[test]
-fn nothing_at_all_says_what_to_write() {
-    let error = Config::load(None, pairs(&[("HOME", "/")])).unwrap_err().to_string();
-    assert!(error.contains("--config") && error.contains("ENTREPOT_LISTENER__0__ADDRESS"), "{error}");
+fn a_file_that_is_not_there_is_an_error() {
     let error = Config::load(Some(FilePath::new("/nowhere/x.toml")), pairs(&[])).unwrap_err().to_string();
     assert!(error.starts_with("/nowhere/x.toml: cannot read"), "{error}");
-    let error = Config::load(None, pairs(&[("ENTREPOT_THREADS", "1")])).unwrap_err().to_string();
-    assert!(error.starts_with("environment: listener: is missing"), "{error}");
+}
+
+#[test]
+fn without_a_file_it_is_a_registry_that_only_this_machine_reaches() {
+    let config = Config::load(None, pairs(&[("HOME", "/")])).unwrap();
+    assert_eq!(config.listener[0].address, "127.0.0.1:5000".parse().unwrap());
+    assert_eq!(config.admin.unwrap().address, "127.0.0.1:5001".parse().unwrap());
+    let route = &config.route[0];
+    assert_eq!((route.read.as_str(), route.write.as_deref()), ("registry", Some("registry")));
+    assert_eq!((config.listener.len(), config.route.len(), config.cluster.len()), (1, 1, 0));
+    assert_eq!(config.storage, Default::default());
+}
+
+#[test]
+fn the_environment_changes_the_registry_that_needs_no_file() {
+    let variables = [
+        ("ENTREPOT_LISTENER__0__ADDRESS", "0.0.0.0:80"),
+        ("ENTREPOT_STORAGE__DRIVER", "memory"),
+        ("ENTREPOT_ADMIN", ""),
+    ];
+    let config = Config::load(None, pairs(&variables)).unwrap();
+    assert_eq!(config.listener[0].address, "0.0.0.0:80".parse().unwrap());
+    assert_eq!(config.storage.driver, DriverKind::Memory);
+    assert_eq!(config.admin, None);
+    assert!(config.uses_registry());
+}
+
+#[test]
+fn an_environment_that_says_what_to_serve_gets_no_registry_besides() {
+    let peers = ("ENTREPOT_CLUSTER__MAIN__PEERS__0", "a:5000");
+    let config = Config::load(None, pairs(&[peers, ("ENTREPOT_ROUTE__0__READ", "cluster.main")])).unwrap();
+    assert_eq!((config.route.len(), config.route[0].write.as_deref(), config.uses_registry()), (1, None, false));
+    let error = Config::load(None, pairs(&[peers])).unwrap_err().to_string();
+    assert!(error.starts_with("environment: route: is missing"), "{error}");
+    let error = Config::load(None, pairs(&[("ENTREPOT_LISTENER__0__ADDRESS", "localhost")])).unwrap_err().to_string();
+    assert!(error.starts_with("ENTREPOT_LISTENER__0__ADDRESS: listener[0].address: "), "{error}");
 }
 
 #[test]
 fn the_files_in_conf_are_good() {
-    for name in ["entrepot.toml", "front.toml"] {
+    for name in ["entrepot.toml", "front.toml", "registry.toml", "cluster.toml"] {
         Config::load(Some(&conf(name)), pairs(&[])).unwrap_or_else(|errors| panic!("{errors}"));
     }
 }
@@ -241,6 +275,12 @@ fn the_reference_shows_the_defaults() {
     // `tls = false` and no tls are the same; so are they here.
     cluster.tls = minimal.cluster["main"].tls.clone();
     assert_eq!(cluster, minimal.cluster["main"]);
+    assert_eq!((&reference.registry, &reference.storage), (&minimal.registry, &minimal.storage));
+    // The examples of [redis] are its defaults, but for those that have none.
+    let (whole, _) = absent_keys::<Config>(&whole_reference());
+    let shown = whole.unwrap().redis.unwrap();
+    let defaults = shared_state::Config { username: None, password: None, tls_ca: None, ..shown.clone() };
+    assert_eq!(defaults, shared_state::Config::at(shown.url));
 }
 
 proptest! {

@@ -62,10 +62,6 @@ pub struct SyntaxError {
 struct Lines(Vec<usize>);
 
 impl Node {
-    pub fn empty(origin: Origin) -> Self {
-        Node { origin, value: Value::Table(BTreeMap::new()) }
-    }
-
     /// Parses a whole file.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let lines = Lines::of(text);

@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 
 use super::access::{Access, refusal};
 use super::ask::{Answer, Question, Unanswered, any_answer, ask};
-use super::content::{Served, serve};
+use super::content::{Served, Stored, serve};
 use super::context::{CacheUse, RequestContext};
 use super::origin::ClusterOrigin;
 use super::respond::{self, CACHE_STATUS, CONTENT_DIGEST, problem, send};
@@ -132,7 +132,18 @@ async fn fill(
 }
 
 async fn blob(session: &mut Session, ctx: &mut RequestContext, digest: &Digest, content: Content) -> Result<Next> {
-    serve(session, ctx, Served { digest, content, media_type: media_type::OCTET_STREAM, by_tag: false }).await?;
+    serve(
+        session,
+        ctx,
+        Served {
+            digest,
+            content: Stored::Cached(content),
+            media_type: media_type::OCTET_STREAM,
+            by_tag: false,
+            extra: None,
+        },
+    )
+    .await?;
     Ok(Next::Answered)
 }
 

@@ -1,5 +1,7 @@
 //! Content by digest as HTTP: conditions, ranges, and the bytes themselves.
 
+mod stored;
+
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
     WARNING,
 };
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::prelude::Result;
 use pingora::proxy::Session;
@@ -15,10 +17,11 @@ use pingora::{Error, ErrorType};
 
 use super::context::{REQUEST_ID, RequestContext};
 use super::respond::{API_VERSION, CACHE_STATUS, CONTENT_DIGEST, STALE_WARNING};
-use crate::cache::Content;
 use crate::oci::conditional::{if_range_holds, none_match_lists};
 use crate::oci::range::{self, Multipart, RangeRequest};
 use crate::oci::{Digest, media_type};
+
+pub use stored::Stored;
 
 /// What a digest names never changes (issue 3).
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
@@ -29,29 +32,55 @@ const OCTET_STREAM: HeaderValue = HeaderValue::from_static(media_type::OCTET_STR
 /// What is served, and how it was come by.
 pub struct Served<'a> {
     pub digest: &'a Digest,
-    pub content: Content,
+    pub content: Stored,
     pub media_type: &'a str,
     /// Asked for by tag: the answer may change, so it is not marked immutable.
     pub by_tag: bool,
+    /// Fields that whoever knows the content wants to see besides those that are made here.
+    pub extra: Option<&'a HeaderMap>,
+}
+
+/// What a request wants of a content of known size.
+enum Wanted {
+    NotModified,
+    Bytes(RangeRequest),
+}
+
+fn wanted(session: &Session, digest: &str, total: u64) -> Wanted {
+    let field = |name| session.req_header().headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+    if field(IF_NONE_MATCH).is_some_and(|listed| none_match_lists(listed, digest)) {
+        return Wanted::NotModified;
+    }
+    // Ranges are defined for GET only (RFC 9110 §14.2).
+    let get = session.req_header().method == Method::GET;
+    Wanted::Bytes(match field(RANGE).filter(|_| get) {
+        Some(asked) if field(IF_RANGE).is_none_or(|tag| if_range_holds(tag, digest)) => range::parse(asked, total),
+        _ => RangeRequest::Whole,
+    })
+}
+
+/// Whether the answer will hold bytes of the content: nothing is fetched for one that does not.
+pub fn needs_bytes(session: &Session, digest: &Digest, total: u64) -> bool {
+    let head = session.req_header().method == Method::HEAD;
+    !head
+        && match wanted(session, &digest.text(), total) {
+            Wanted::NotModified => false,
+            Wanted::Bytes(range) => range != RangeRequest::Unsatisfiable,
+        }
 }
 
 /// Answers a GET or HEAD with content.
 pub async fn serve(session: &mut Session, ctx: &mut RequestContext, served: Served<'_>) -> Result<()> {
     let digest = served.digest.text();
-    let field = |name| session.req_header().headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
-    if field(IF_NONE_MATCH).is_some_and(|listed| none_match_lists(listed, &digest)) {
-        return not_modified(session, ctx, &served, &digest).await;
-    }
-    let Some(total) = served.content.total() else {
+    let total = served.content.total();
+    let range = match wanted(session, &digest, total.unwrap_or_default()) {
+        Wanted::NotModified => return not_modified(session, ctx, &served, &digest).await,
+        Wanted::Bytes(range) => range,
+    };
+    let Some(total) = total else {
         return unknown_length(session, ctx, served, &digest).await;
     };
-    // Ranges are defined for GET only (RFC 9110 §14.2).
-    let get = session.req_header().method == Method::GET;
-    let asked = match field(RANGE).filter(|_| get) {
-        Some(asked) if field(IF_RANGE).is_none_or(|tag| if_range_holds(tag, &digest)) => range::parse(asked, total),
-        _ => RangeRequest::Whole,
-    };
-    match asked {
+    match range {
         RangeRequest::Whole => whole(session, ctx, served, &digest, total).await,
         RangeRequest::Unsatisfiable => unsatisfiable(session, ctx, &served, &digest, total).await,
         RangeRequest::Ranges(ranges) => match ranges.as_slice() {
@@ -167,7 +196,7 @@ async fn unknown_length_for_10(
 async fn stream(
     session: &mut Session,
     ctx: &RequestContext,
-    content: Content,
+    content: Stored,
     range: Range<u64>,
     ends_response: bool,
 ) -> Result<()> {
@@ -258,6 +287,11 @@ fn fields(
     }
     if ctx.speaks_for_silent_peers() {
         header.insert_header(WARNING, STALE_WARNING)?;
+    }
+    for (name, value) in served.extra.into_iter().flatten() {
+        if !header.headers.contains_key(name) {
+            header.append_header(name, value)?;
+        }
     }
     header.insert_header(REQUEST_ID, ctx.id.as_str())?;
     Ok(header)

@@ -11,8 +11,9 @@ use super::access::Access;
 use super::context::{REQUEST_ID, RequestContext};
 use super::pass::Pass;
 use super::respond::{self, problem, problem_with_status, send};
+use super::routing::Target;
 use super::upload::take_home;
-use super::{Changed, Front, Next, blob, forwarded, manifest, ping, push};
+use super::{Changed, Front, Next, blob, forwarded, manifest, ping, push, registry};
 use crate::auth::Scope;
 use crate::cluster::Cluster;
 use crate::oci::{ErrorCode, Host, HostError, Reference, RepositoryName, Route};
@@ -75,23 +76,45 @@ async fn dispatch(
     let site = ctx.site.clone();
     let method = session.req_header().method.clone();
     let reads = matches!(method, Method::GET | Method::HEAD);
-    let cluster = match route.repository() {
-        None if matches!(route, Route::Outside) => site.table.forward(&ctx.host, path),
-        None => site.table.host(&ctx.host),
-        Some(repository) if reads && !matches!(route, Route::Upload { .. }) => site.table.read(&ctx.host, repository),
+    let target = match route.repository() {
+        None if matches!(route, Route::Outside) => {
+            site.table.forward(&ctx.host, path).map(|cluster| Target::Cluster(cluster.clone()))
+        }
+        None => site.table.host(&ctx.host).cloned(),
+        Some(repository) if reads && !matches!(route, Route::Upload { .. }) => {
+            site.table.read(&ctx.host, repository).cloned()
+        }
         Some(repository) => match site.table.write(&ctx.host, repository) {
             Some(None) => return push::refused(session, ctx).await,
-            Some(cluster) => cluster,
+            Some(target) => target.cloned(),
             None => None,
         },
     };
-    let Some(cluster) = cluster.cloned() else {
-        let response = match route {
-            Route::Outside => problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here"),
-            _ => problem(ErrorCode::NameUnknown, "no route of this proxy matches the host and repository"),
-        };
-        return answer(session, ctx, response).await;
-    };
+    match target {
+        Some(Target::Cluster(cluster)) => to_cluster(front, session, ctx, cluster, route, (path, query)).await,
+        Some(Target::Registry(registry)) => registry::answer(front, session, ctx, &registry, route, query).await,
+        None => {
+            let response = match route {
+                Route::Outside => {
+                    problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here")
+                }
+                _ => problem(ErrorCode::NameUnknown, "no route of this proxy matches the host and repository"),
+            };
+            answer(session, ctx, response).await
+        }
+    }
+}
+
+async fn to_cluster(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    cluster: Arc<Cluster>,
+    route: Route,
+    (path, query): (&str, Option<&str>),
+) -> Result<Next> {
+    let method = session.req_header().method.clone();
+    let reads = matches!(method, Method::GET | Method::HEAD);
     ctx.cluster = Some(cluster.clone());
     match route {
         Route::Base => {

@@ -19,7 +19,9 @@ pub fn answered(front: &Front, session: &Session, error: Option<&Error>, ctx: &m
     proxy::passed(ctx);
     let duration = ctx.started.elapsed();
     let request = session.req_header();
-    let status = session.response_written().map_or(0, |written| written.status.as_u16());
+    // A `100 Continue` is no answer.
+    let written = session.response_written().filter(|written| !written.status.is_informational());
+    let status = written.map_or(0, |written| written.status.as_u16());
     let kind = kind(ctx, request.uri.path());
     let bytes_out = session.body_bytes_sent() as u64;
     let bytes_in = session.body_bytes_read() as u64;

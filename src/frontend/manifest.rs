@@ -14,7 +14,7 @@ use pingora::proxy::Session;
 
 use super::access::{Access, refusal};
 use super::ask::{Answer, Check, Question, Unanswered, any_answer, ask};
-use super::content::{Served, serve};
+use super::content::{Served, Stored, serve};
 use super::context::{CacheUse, RequestContext};
 use super::respond::{self, CACHE_STATUS, CONTENT_DIGEST, send};
 use super::{Front, Next};
@@ -212,7 +212,8 @@ async fn manifest(
         Some(kind) => kind.to_owned(),
         None => sniffed(&content).await,
     };
-    serve(session, ctx, Served { digest, content, media_type: &kind, by_tag }).await?;
+    serve(session, ctx, Served { digest, content: Stored::Cached(content), media_type: &kind, by_tag, extra: None })
+        .await?;
     Ok(Next::Answered)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A request, from top to bottom: `listener` accepts and reads its head; `door` parses it and dispatches; `ping`,
 //! `blob`, `manifest` and `push` answer what they can themselves; everything else is streamed to a peer by pingora as
-//! `pass` decides; `journal` writes its line.
+//! `pass` decides. What a route gives to the integrated registry goes through `registry`, and what that answers with
+//! leaves by `content`, like everything from the cache. `journal` writes a request's line.
 
 mod access;
 mod ask;
@@ -13,6 +14,7 @@ mod door;
 mod forwarded;
 mod journal;
 pub mod listener;
+mod local_file;
 mod manifest;
 mod once;
 mod origin;
@@ -20,6 +22,8 @@ mod pass;
 mod ping;
 mod proxy;
 mod push;
+mod registry;
+mod request_body;
 mod respond;
 pub mod routing;
 mod site;

@@ -1,4 +1,4 @@
-//! Which cluster serves a request: hosts and repository globs, first match wins.
+//! Who serves a request, a cluster or the integrated registry: hosts and repository globs, first match wins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::cluster::Cluster;
 use crate::oci::RepositoryName;
+use crate::registry::Registry;
 
 /// The routes of one configuration. Replaced whole on reload; a request keeps the table that it began with.
 pub struct RoutingTable {
@@ -14,12 +15,24 @@ pub struct RoutingTable {
     clusters: BTreeMap<String, Arc<Cluster>>,
 }
 
+/// The word for the integrated registry in `read` and `write`.
+pub const REGISTRY: &str = "registry";
+
+/// What `read` and `write` of a route name.
+#[derive(Clone)]
+pub enum Target {
+    /// `"cluster.NAME"`
+    Cluster(Arc<Cluster>),
+    /// `"registry"`: the integrated one.
+    Registry(Arc<Registry>),
+}
+
 struct Route {
     /// Lower case, without port; empty means any host.
     hosts: Vec<HostPattern>,
     repositories: GlobMatcher,
-    read: Arc<Cluster>,
-    write: Option<Arc<Cluster>>,
+    read: Target,
+    write: Option<Target>,
 }
 
 enum HostPattern {
@@ -32,7 +45,7 @@ enum HostPattern {
 pub struct RouteSpec<'a> {
     pub hosts: Option<&'a [String]>,
     pub repositories: &'a str,
-    /// `cluster.NAME`
+    /// `cluster.NAME` or `registry`.
     pub read: &'a str,
     pub write: Option<&'a str>,
 }
@@ -47,16 +60,16 @@ pub enum RoutingError {
 }
 
 impl RoutingTable {
+    /// `registry` may be left out when no route names it.
     pub fn new<'a>(
         specs: impl Iterator<Item = RouteSpec<'a>>,
         clusters: BTreeMap<String, Arc<Cluster>>,
+        registry: Option<&Arc<Registry>>,
     ) -> Result<Self, RoutingError> {
-        let find = |target: &str| {
-            target
-                .strip_prefix("cluster.")
-                .and_then(|name| clusters.get(name))
-                .cloned()
-                .ok_or_else(|| RoutingError::Unknown(target.to_owned()))
+        let find = |name: &str| {
+            let cluster = name.strip_prefix("cluster.").and_then(|name| clusters.get(name)).cloned();
+            let registry = registry.filter(|_| name == REGISTRY).cloned().map(Target::Registry);
+            cluster.map(Target::Cluster).or(registry).ok_or_else(|| RoutingError::Unknown(name.to_owned()))
         };
         let routes = specs
             .map(|spec| {
@@ -72,24 +85,32 @@ impl RoutingTable {
     }
 
     /// Who answers reads of a repository.
-    pub fn read(&self, host: &str, repository: &RepositoryName) -> Option<&Arc<Cluster>> {
+    pub fn read(&self, host: &str, repository: &RepositoryName) -> Option<&Target> {
         self.of_repository(host, repository).map(|route| &route.read)
     }
 
     /// Who takes writes: `None` when no route matches, `Some(None)` when the route takes none.
-    pub fn write(&self, host: &str, repository: &RepositoryName) -> Option<Option<&Arc<Cluster>>> {
+    pub fn write(&self, host: &str, repository: &RepositoryName) -> Option<Option<&Target>> {
         self.of_repository(host, repository).map(|route| route.write.as_ref())
     }
 
     /// Who answers what belongs to no repository (`/v2/`, `_catalog`): the first route of the host.
-    pub fn host(&self, host: &str) -> Option<&Arc<Cluster>> {
+    pub fn host(&self, host: &str) -> Option<&Target> {
         self.of_host(host).next().map(|route| &route.read)
     }
 
     /// Who gets a path outside `/v2/`: the first route of the host, when its cluster forwards that path.
     pub fn forward(&self, host: &str, path: &str) -> Option<&Arc<Cluster>> {
-        let cluster = self.host(host)?;
+        let Target::Cluster(cluster) = self.host(host)? else { return None };
         cluster.config().forward.iter().any(|prefix| path.starts_with(prefix.as_str())).then_some(cluster)
+    }
+
+    /// The integrated registry, if reads of some route go to it: without it, this site cannot do what it is for.
+    pub fn registry_read(&self) -> Option<&Arc<Registry>> {
+        self.routes.iter().find_map(|route| match &route.read {
+            Target::Registry(registry) => Some(registry),
+            Target::Cluster(_) => None,
+        })
     }
 
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {

@@ -200,6 +200,10 @@ impl Disk {
         old
     }
 
+    pub(super) fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.cap.load(Ordering::Relaxed) > 0
     }

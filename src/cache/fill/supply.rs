@@ -60,6 +60,11 @@ impl Origins {
         })
     }
 
+    /// Tells them that what came has another digest.
+    pub(in crate::cache) fn mismatched(&self) {
+        self.0.lock().iter().for_each(|candidate| candidate.origin.mismatched());
+    }
+
     /// What that waiter's own origin said, if it was asked and refused.
     pub(in crate::cache) fn refusal(&self, ticket: Ticket) -> Option<FillError> {
         self.0.lock().get(ticket?)?.spent.clone()

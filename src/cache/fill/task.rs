@@ -183,7 +183,10 @@ impl Running {
             }
             End::Failed(error) => {
                 match error {
-                    FillError::Mismatched => metrics.mismatched.inc(),
+                    FillError::Mismatched => {
+                        metrics.mismatched.inc();
+                        fill.origins.mismatched();
+                    }
                     _ => metrics.failed.inc(),
                 }
                 tracing::warn!(digest = %fill.digest, %error, "a fill failed");

@@ -5,6 +5,7 @@ mod cluster;
 mod listener;
 mod names;
 mod pem;
+mod registry;
 mod route;
 
 use std::fmt::Display;
@@ -26,6 +27,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let root = Path::default();
     listener::check(config, &mut report);
     cluster::check(config, &mut report);
+    registry::check(config, &mut report);
     route::check(config, &mut report);
 
     report.within(root.key("threads"), config.threads, 0..=1024);

@@ -1,4 +1,4 @@
-//! Routes: patterns that compile, clusters that exist, and no route behind one that takes all it could.
+//! Routes: patterns that compile, targets that exist, and no route behind one that takes all it could.
 
 use globset::GlobBuilder;
 
@@ -6,6 +6,7 @@ use super::Report;
 use super::names::asked_name_fault;
 use crate::config::model::{Config, Route};
 use crate::config::tree::Path;
+use crate::frontend::routing::REGISTRY;
 
 pub fn check(config: &Config, report: &mut Report) {
     let routes = Path::default().key("route");
@@ -42,17 +43,18 @@ fn hosts(route: &Route, path: &Path, report: &mut Report) {
     }
 }
 
-/// `read` and `write` name a cluster.
+/// `read` and `write` name a cluster or the registry.
 fn target(target: &str, path: Path, config: &Config, report: &mut Report) {
-    if target.strip_prefix("cluster.").is_some_and(|name| config.cluster.contains_key(name)) {
+    if target == REGISTRY || target.strip_prefix("cluster.").is_some_and(|name| config.cluster.contains_key(name)) {
         return;
     }
-    let known: Vec<String> = config.cluster.keys().map(|name| format!("\"cluster.{name}\"")).collect();
-    let allowed = match known.is_empty() {
-        true => "write a section [cluster.NAME] and name it \"cluster.NAME\"".into(),
-        false => format!("allowed: {}", known.join(", ")),
+    let clusters = config.cluster.keys().map(|name| format!("\"cluster.{name}\""));
+    let known: Vec<String> = clusters.chain([format!("\"{REGISTRY}\"")]).collect();
+    let more = match config.cluster.is_empty() {
+        true => ", or write a section [cluster.NAME] and name it \"cluster.NAME\"",
+        false => "",
     };
-    report.say(path, format!("is \"{target}\", which does not exist; {allowed}"));
+    report.say(path, format!("is \"{target}\", which does not exist; allowed: {}{more}", known.join(", ")));
 }
 
 fn pattern_fault(pattern: &str) -> Option<String> {

@@ -1,0 +1,70 @@
+//! The integrated registry with its storage and shared state: opened when a route first names it, and then open until the
+//! process ends.
+
+use std::sync::Arc;
+
+use prometheus::Registry as Prometheus;
+use tokio::sync::OnceCell;
+
+use super::Failure;
+use crate::config::Config;
+use crate::registry::{self, Registry};
+use crate::shared_state::{self, SharedState};
+use crate::storage::config::DriverKind;
+use crate::storage::{self, Storage};
+
+/// The registry, if any route has named it yet.
+pub struct Integrated {
+    prometheus: Prometheus,
+    /// Apart from what uses them: opening may be tried again, registering may not.
+    metrics: OnceCell<Metrics>,
+    open: OnceCell<Arc<Registry>>,
+}
+
+struct Metrics {
+    storage: Arc<storage::Metrics>,
+    state: Arc<shared_state::Metrics>,
+    registry: Arc<registry::Metrics>,
+}
+
+impl Metrics {
+    fn new(prometheus: &Prometheus) -> prometheus::Result<Self> {
+        Ok(Metrics {
+            storage: Arc::new(storage::Metrics::new(prometheus)?),
+            state: Arc::new(shared_state::Metrics::new(prometheus)?),
+            registry: Arc::new(registry::Metrics::new(prometheus)?),
+        })
+    }
+}
+
+impl Integrated {
+    pub fn new(prometheus: &Prometheus) -> Self {
+        Integrated { prometheus: prometheus.clone(), metrics: OnceCell::new(), open: OnceCell::new() }
+    }
+
+    pub fn get(&self) -> Option<&Arc<Registry>> {
+        self.open.get()
+    }
+
+    /// The registry that the routes of `config` name; opened if it is not yet. `None` when they name none.
+    pub async fn for_config(&self, config: &Config) -> Result<Option<Arc<Registry>>, Failure> {
+        if !config.uses_registry() {
+            return Ok(None);
+        }
+        Ok(Some(self.open.get_or_try_init(|| self.open(config)).await?.clone()))
+    }
+
+    async fn open(&self, config: &Config) -> Result<Arc<Registry>, Failure> {
+        let metrics = self.metrics.get_or_try_init(|| async { Metrics::new(&self.prometheus) }).await?;
+        let storage = Storage::open(&config.storage, metrics.storage.clone()).await;
+        let storage = storage.map_err(|error| format!("storage: {error}"))?;
+        // Another process may write to anything but this process's own memory.
+        let alone = config.storage.driver == DriverKind::Memory;
+        let state = SharedState::open(config.redis.as_ref(), alone, metrics.state.clone()).await;
+        let registry = Registry::open(&config.registry, storage, state, metrics.registry.clone()).await;
+        let registry = registry.map_err(|error| format!("registry: {error}"))?;
+        tokio::spawn(registry.clone().housekeeping());
+        tracing::info!(driver = ?config.storage.driver, "the integrated registry is open");
+        Ok(registry)
+    }
+}
