@@ -53,6 +53,37 @@ impl Setup {
         Setup { table: text.parse().expect("TOML"), environment: Vec::new(), cache: None }
     }
 
+    /// The integrated registry alone, on a filesystem of its own until the test says where: [`Setup::storage_at`], or
+    /// `Bucket::set`.
+    pub fn registry() -> Self {
+        let text = r#"
+            threads = 2
+            [[listener]]
+            address = "127.0.0.1:0"
+            [admin]
+            address = "127.0.0.1:0"
+            [log]
+            level = "debug"
+            [drain]
+            timeout = "10s"
+            [cache]
+            memory = "64MiB"
+            disk = "4GiB"
+            [storage]
+            driver = "filesystem"
+            [[route]]
+            read = "registry"
+            write = "registry"
+            "#;
+        Setup { table: text.parse().expect("TOML"), environment: Vec::new(), cache: None }
+    }
+
+    /// The registry's content is in this folder.
+    pub fn storage_at(self, folder: &Path) -> Self {
+        let root = format!("{:?}", folder.display().to_string());
+        self.set("storage.driver", "\"filesystem\"").set("storage.root", &root)
+    }
+
     /// Sets one key by its path, list items by index: `set("cluster.main.stale", "\"10s\"")`. The value is TOML.
     pub fn set(mut self, path: &str, value: &str) -> Self {
         let value = format!("value = {value}").parse::<toml::Table>().expect("a TOML value").remove("value");
@@ -107,6 +138,11 @@ impl Setup {
         let cache = self.cache.clone().unwrap_or_else(|| folder.join("cache"));
         if self.get("log.access").is_none() {
             self = self.set("log.access", &quoted(&folder.join("access.log")));
+        }
+        if self.get("storage.driver").is_some_and(|driver| driver.as_str() == Some("filesystem"))
+            && self.get("storage.root").is_none()
+        {
+            self = self.storage_at(&folder.join("data"));
         }
         self.set("listener.0.address", &format!("\"{address}\""))
             .set("admin.address", &format!("\"{admin}\""))

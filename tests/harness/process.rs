@@ -106,6 +106,15 @@ impl Process {
         self.memory("VmHWM:")
     }
 
+    /// Processor time of all its threads so far. The kernel counts it in hundredths of a second.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a running process");
+        // After the name, which may hold anything, the 12th and 13th fields are user and system time.
+        let fields = stat.rsplit(')').next().into_iter().flat_map(str::split_whitespace);
+        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
         let line = status.lines().find(|line| line.starts_with(field)).expect("a memory figure");

@@ -4,14 +4,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::minio::Bucket;
 use super::process::{Ending, Process, command};
 use super::token_server::TokenServer;
+use super::tools::run;
 use super::{ports, random_bytes, scratch};
 
 /// A registry to be started. Each has an `http.secret` of its own, as careless users leave it.
 pub struct Registry {
     program: String,
     volume: Option<PathBuf>,
+    bucket: Option<Bucket>,
     accounts: Vec<(String, String)>,
     token: Option<String>,
     address: Option<SocketAddr>,
@@ -24,6 +27,7 @@ impl Registry {
         Registry {
             program: "docker-registry".into(),
             volume: None,
+            bucket: None,
             accounts: Vec::new(),
             token: None,
             address: None,
@@ -46,6 +50,12 @@ impl Registry {
     /// Content lives there, not in a folder of its own: several registries may share it.
     pub fn volume(mut self, folder: &Path) -> Self {
         self.volume = Some(folder.into());
+        self
+    }
+
+    /// Content lives in an object store, and is never redirected to: for v3 only, since Debian's 2.8 panics on any.
+    pub fn bucket(mut self, bucket: &Bucket) -> Self {
+        self.bucket = Some(bucket.clone());
         self
     }
 
@@ -78,7 +88,8 @@ impl Registry {
             let address = self.address.unwrap_or_else(ports::free);
             self.write_files(folder.path(), address);
             if let Some(process) = start_process(&self.program, folder.path(), address) {
-                return Serving { program: self.program, address, folder, process: Some(process) };
+                let volume = self.volume.unwrap_or_else(|| folder.path().join("volume"));
+                return Serving { program: self.program, address, volume, folder, process: Some(process) };
             }
         }
         panic!("{} does not start:\n{}", self.program, read_log(folder.path()));
@@ -87,6 +98,10 @@ impl Registry {
     fn write_files(&self, folder: &Path, address: SocketAddr) {
         let own = folder.join("volume");
         let volume = self.volume.as_deref().unwrap_or(&own).display();
+        let storage = match &self.bucket {
+            Some(bucket) => format!("s3: {}\n  redirect: {{disable: true}}", bucket.registry_settings()),
+            None => format!("filesystem: {{rootdirectory: {volume}}}"),
+        };
         let secret = hex::encode(random_bytes(u64::from(address.port()), 16));
         let auth = match (&self.token, self.accounts.is_empty()) {
             (Some(token), _) => format!("auth: {{token: {token}}}\n"),
@@ -107,7 +122,7 @@ impl Registry {
             "version: 0.1
 log: {{level: info, accesslog: {{disabled: true}}}}
 storage:
-  filesystem: {{rootdirectory: {volume}}}
+  {storage}
   delete: {{enabled: true}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
 http:
@@ -132,6 +147,8 @@ http:
 pub struct Serving {
     program: String,
     pub address: SocketAddr,
+    /// The root of its tree: `docker/registry/v2` is below. Empty where it has a bucket.
+    pub volume: PathBuf,
     folder: tempfile::TempDir,
     process: Option<Process>,
 }
@@ -147,6 +164,19 @@ impl Serving {
         self.kill();
         self.process = start_process(&self.program, self.folder.path(), self.address);
         assert!(self.process.is_some(), "does not start again:\n{}", read_log(self.folder.path()));
+    }
+
+    /// `garbage-collect` over its storage, as an operator runs it beside it; `-m` deletes untagged manifests too.
+    /// What it says, which is what it kept and what it deleted.
+    pub fn collect_garbage(&self, untagged: bool) -> String {
+        let mut command = Command::new(&self.program);
+        command.arg("garbage-collect").args(untagged.then_some("-m")).arg(self.folder.path().join("config.yml"));
+        run(command.env("OTEL_TRACES_EXPORTER", "none"))
+    }
+
+    /// For memory and processor time.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("the registry runs")
     }
 
     /// Its log: one line for each request that it answered, among others.
