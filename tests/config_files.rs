@@ -116,7 +116,7 @@ fn a_good_file_is_said_to_be_good() {
 
 #[test]
 fn the_shipped_files_are_good() {
-    for name in ["entrepot.toml", "front.toml"] {
+    for name in ["entrepot.toml", "front.toml", "registry.toml", "cluster.toml"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name);
         let output = check(Path::new("."), &file);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

@@ -1,11 +1,18 @@
 //! What is too long for every commit: `make proof`. Counts and contents are asserted; times are printed.
 
+mod ground;
 mod harness;
 
 #[path = "proof/cold_herd.rs"]
 mod cold_herd;
+#[path = "proof/killed_pushes.rs"]
+mod killed_pushes;
+#[path = "proof/large_pushes.rs"]
+mod large_pushes;
 #[path = "proof/many_entries.rs"]
 mod many_entries;
+#[path = "proof/redis_fails.rs"]
+mod redis_fails;
 #[path = "proof/registry_killed.rs"]
 mod registry_killed;
 #[path = "proof/rolling_changes.rs"]

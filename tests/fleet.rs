@@ -1,0 +1,13 @@
+//! Several Entrepots over one bucket are one registry.
+
+mod deletions;
+mod instances;
+mod redis_faults;
+pub mod register;
+mod tag_race;
+mod uploads_of_many;
+
+#[test]
+fn redis_killed_flushed_and_stalled_fails_no_pull_and_no_push() {
+    redis_faults::redis_fails_under(400);
+}

@@ -1,0 +1,59 @@
+//! Three instances over one bucket, with Redis or without, and Entrepot's own balancer before them.
+#![allow(dead_code, reason = "the quick tests and the proofs share it, and each uses its part")]
+
+use std::net::SocketAddr;
+
+use crate::ground::Ground;
+use crate::harness::{Entrepot, Redis, Repository, ServingRedis, Setup};
+
+pub struct Fleet {
+    pub instances: Vec<Entrepot>,
+    pub redis: Option<ServingRedis>,
+    /// Ends after those who stand on it.
+    pub ground: Ground,
+}
+
+impl Fleet {
+    pub fn with_redis() -> Self {
+        Fleet::start(Some(Redis::new().start()))
+    }
+
+    /// They share nothing but the bucket.
+    pub fn without_redis() -> Self {
+        Fleet::start(None)
+    }
+
+    fn start(redis: Option<ServingRedis>) -> Self {
+        let mut fleet = Fleet { instances: Vec::new(), redis, ground: Ground::bucket() };
+        fleet.change(|setup| setup);
+        fleet
+    }
+
+    /// Starts all again, configured otherwise and elsewhere.
+    pub fn change(&mut self, change: impl Fn(Setup) -> Setup) {
+        let setup = || match &self.redis {
+            Some(redis) => redis.set(self.ground.setup()),
+            None => self.ground.setup(),
+        };
+        self.instances = (0..3).map(|_| change(setup()).start()).collect();
+    }
+
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.instances.iter().map(|instance| instance.address).collect()
+    }
+
+    /// One repository as each instance serves it.
+    pub fn repositories(&self, name: &str) -> Vec<Repository> {
+        self.addresses().into_iter().map(|address| Repository::at(address, name)).collect()
+    }
+
+    /// Entrepot as a front before all three.
+    pub fn balancer(&self) -> Entrepot {
+        Setup::before(&self.addresses()).start()
+    }
+
+    /// How often something was counted by all of them together.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.instances.iter().map(|instance| instance.metric(name, labels)).sum()
+    }
+}
