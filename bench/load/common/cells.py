@@ -25,6 +25,8 @@ class Cell:
     mode: str
     size: int
     connections: int
+    # instead of the size, where that does not tell what was asked for
+    what: str = ""
 
 
 @dataclasses.dataclass
@@ -82,7 +84,7 @@ def run_cell(cell: Cell, path: str, servers: list[Server], plan: Plan, progress=
             result.samples.append(measure(server, cell, path, plan))
     for result in results:
         progress(
-            f"  {cell.mode} {cell.size} B c={cell.connections} {result.server}: "
+            f"  {cell.mode} {cell.what or f'{cell.size} B'} c={cell.connections} {result.server}: "
             f"{result.median('requests_per_second'):,.0f}/s {result.median('bytes_per_second') / 2**20:,.0f} MiB/s "
             f"{result.median('cpu_per_gb'):.3f} CPU s/GB"
         )

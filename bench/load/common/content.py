@@ -79,10 +79,10 @@ def local_target(location: str) -> str:
     return parts.path + ("?" + parts.query if parts.query else "")
 
 
-def push(connection: http.client.HTTPConnection, body: bytes) -> Blob:
+def push(connection: http.client.HTTPConnection, body: bytes, repository: str = REPOSITORY_NAME) -> Blob:
     """POST, then PUT with the whole body."""
     blob = of(body)
-    connection.request("POST", f"/v2/{REPOSITORY_NAME}/blobs/uploads/", headers={"Content-Length": "0"})
+    connection.request("POST", f"/v2/{repository}/blobs/uploads/", headers={"Content-Length": "0"})
     opened = connection.getresponse()
     opened.read()
     if opened.status != 202:

@@ -14,6 +14,8 @@ import time
 SERVER_CORE = 0
 # The load generator and the origin: so the server under test has its core for itself.
 LOAD_CORE = 1
+# What is not measured by the core: pushes, where storage, hashing and clients share the machine as they do elsewhere.
+ALL_CORES = frozenset(range(os.cpu_count() or 1))
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 LOAD_FOLDER = REPOSITORY / "bench/load"
@@ -31,6 +33,15 @@ def tool(name: str) -> str:
     if not found:
         raise BenchError(f"{name} is not installed; bench/README.md says what the benches need")
     return found
+
+
+def kept(name: str) -> str:
+    """A program that scripts/install built and keeps: minio, registry (distribution v3). $BENCH_MINIO, $BENCH_REGISTRY name others."""
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    path = pathlib.Path(os.environ.get(f"BENCH_{name.upper()}") or pathlib.Path(cache) / "entrepot/bin" / name)
+    if not os.access(path, os.X_OK):
+        raise BenchError(f"no {name} at {path}; bench/README.md says what the benches need")
+    return str(path)
 
 
 def program(module: str, *arguments: object) -> list[str]:
@@ -135,8 +146,14 @@ def _versions(servers: list[str]) -> list[str]:
     if any(name.startswith("varnish") for name in servers):
         found = re.search(r"varnish-[\d.]+", _first_line(tool("varnishd"), "-V"))
         versions.append(found[0] if found else "varnish")
-    found = re.search(r"\S+$", _first_line(tool("docker-registry"), "--version"))
-    versions.append(f"docker-registry {found[0] if found else ''}".strip())
+    if "distribution-v3" in servers:
+        found = re.search(r"\S+$", _first_line(kept("registry"), "--version"))
+        versions.append(f"distribution {found[0] if found else ''}".strip())
+    elif "filesystem" not in servers and "minio" not in servers:
+        found = re.search(r"\S+$", _first_line(tool("docker-registry"), "--version"))
+        versions.append(f"docker-registry {found[0] if found else ''}".strip())
+    if "minio" in servers:
+        versions.append(_first_line(kept("minio"), "--version"))
     return versions
 
 

@@ -6,6 +6,7 @@ Knows nothing of what it starts.
 import ctypes
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -31,9 +32,9 @@ def free_port() -> int:
 class Process:
     """A server and whatever it forks."""
 
-    def __init__(self, name: str, command: list[str], core: int, log: pathlib.Path, env=None, **popen):
+    def __init__(self, name: str, command: list[str], core: int | frozenset[int], log: pathlib.Path, env=None, **popen):
         def prepare():
-            os.sched_setaffinity(0, {core})
+            os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
             # When a bench is killed outright, its servers end too.
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -103,6 +104,25 @@ class Process:
                     pss += int(line.split()[1]) * 1024
         return rss, pss
 
+    def forget_peak(self) -> None:
+        """`peak_memory` counts from here on."""
+        for pid in self.pids():
+            try:
+                pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+            except OSError:
+                continue
+
+    def peak_memory(self) -> int:
+        """The most RSS so far, in bytes; of several processes the sum of each one's most."""
+        peak = 0
+        for pid in self.pids():
+            try:
+                found = re.search(r"^VmHWM:\s*(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+            except OSError:
+                continue
+            peak += int(found[1]) * 1024 if found else 0
+        return peak
+
     def alive(self) -> bool:
         return self.child.poll() is None
 
@@ -144,7 +164,7 @@ class Workspace:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def start(self, name: str, command: list[str], core: int, **options) -> Process:
+    def start(self, name: str, command: list[str], core: int | frozenset[int], **options) -> Process:
         process = Process(name, command, core, self.path / f"{name}.log", **options)
         self.processes.append(process)
         return process

@@ -17,6 +17,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", help="folder for caches and stores (default: the system's temporary one)")
 
 
+def lists(parser: argparse.ArgumentParser, **known: tuple[str, ...]) -> argparse.Namespace:
+    """Reads the arguments; those named in `known` are comma-separated choices among its values."""
+    chosen = parser.parse_args()
+    for name, values in known.items():
+        picked = getattr(chosen, name).split(",")
+        if unknown := set(picked) - set(values):
+            parser.error(f"unknown: {', '.join(sorted(unknown))}")
+        setattr(chosen, name, picked)
+    return chosen
+
+
+def aim(value: float, least: float) -> str:
+    return f"≥ {least:,g} {'met' if value >= least else '**missed**'}"
+
+
 def publish(title: str, servers: list[str], sections: list[str], record: bool) -> None:
     program = pathlib.Path(sys.argv[0]).name
     command = " ".join(["bench/load/" + program, *map(shlex.quote, sys.argv[1:])])
@@ -75,7 +90,7 @@ def ratios_table(results: list[Result], subject: str, rivals: dict[str, list[str
 
 
 def _cell(result: Result) -> str:
-    return f"{result.cell.mode} {show_size(result.cell.size)} c={result.cell.connections}"
+    return f"{result.cell.mode} {result.cell.what or show_size(result.cell.size)} c={result.cell.connections}"
 
 
 def _rate(result: Result) -> str:
