@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::LINK;
 
-use super::lists::{Kept, Lists};
+use super::lists::{GrowingLists, Grows, Kept, Lists};
 use super::reply::{Answer, Refusal};
 use super::tags::json_list;
 use super::{Registry, Reply};
@@ -20,12 +20,26 @@ const NAME_OVERHEAD: usize = 32;
 /// Repositories on a page for a client that does not say: distribution's.
 const DEFAULT_PAGE: usize = 100;
 
-pub(super) type CatalogList = Lists<(), Vec<RepositoryName>>;
+pub(super) type CatalogList = GrowingLists<(), Vec<RepositoryName>>;
+
+impl Grows for Vec<RepositoryName> {
+    type Item = RepositoryName;
+
+    fn grown(&self, items: Vec<RepositoryName>) -> Self {
+        let mut names = self.clone();
+        for item in items {
+            if let Err(place) = names.binary_search_by(|name| order(name.as_str(), item.as_str())) {
+                names.insert(place, item);
+            }
+        }
+        names
+    }
+}
 
 pub(super) fn lists() -> CatalogList {
     let weigh =
         |names: &Vec<RepositoryName>| names.iter().map(|name| name.as_str().len() + NAME_OVERHEAD).sum::<usize>();
-    Lists::new(MAX_KEPT, weigh)
+    GrowingLists::new(Lists::new(MAX_KEPT, weigh))
 }
 
 pub(super) async fn list(registry: &Registry, query: Option<&str>) -> Answer {
@@ -53,22 +67,22 @@ pub(super) async fn list(registry: &Registry, query: Option<&str>) -> Answer {
 
 /// Distribution's order: '/' before everything else, so that what is below a name follows it.
 fn order(one: &str, other: &str) -> Ordering {
-    let keys = |name: &'_ str| name.bytes().map(|b| if b == b'/' { 0 } else { b }).collect::<Vec<u8>>();
-    keys(one).cmp(&keys(other))
+    let key = |b: u8| if b == b'/' { 0 } else { b };
+    one.bytes().map(key).cmp(other.bytes().map(key))
 }
 
 pub(super) async fn all(registry: &Registry) -> Result<Arc<Kept<Vec<RepositoryName>>>, Error> {
     let ttl = registry.settings.load().config.list_ttl.0;
     let storage = &registry.storage;
     let stamp = async || storage.stamp(None).await;
-    let kept = registry.catalog.get(&(), ttl, stamp, async || storage.repositories().await).await?;
+    let kept = registry.catalog.lists.get(&(), ttl, stamp, async || storage.repositories().await).await?;
     if kept.should_be_refreshed(ttl)
         && let Some(registry) = registry.me.upgrade()
     {
         tokio::spawn(async move {
             let Ok(stamp) = registry.storage.stamp(None).await else { return };
             // When it fails, the next asker's own read says so.
-            let _ = registry.catalog.load(&(), stamp, async || registry.storage.repositories().await).await;
+            let _ = registry.catalog.lists.load(&(), stamp, async || registry.storage.repositories().await).await;
         });
     }
     Ok(kept)

@@ -1,20 +1,26 @@
 //! Lists that are kept while they are true: until their stamp in storage changes, which every instance of ours sees to, or
 //! `list_ttl` has passed, for what other programs write.
+//!
+//! What a push here adds to a kept list is put into it, so that it need not be read again: `growing`.
+
+mod growing;
 
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
 
 use super::shared_read::SharedReads;
 use crate::storage::{Error, Stamp};
+pub(super) use growing::{Base, GrowingLists, Grows};
 
 /// One kind of list, by what it is of.
 pub(super) struct Lists<K, V> {
     kept: Cache<K, Arc<Kept<V>>>,
     reads: SharedReads<K, Result<Arc<Kept<V>>, Error>>,
+    readings: AtomicU64,
 }
 
 pub(super) struct Kept<V> {
@@ -22,6 +28,8 @@ pub(super) struct Kept<V> {
     stamp: Stamp,
     /// When reading it began.
     read: Instant,
+    /// Which reading it is from: what was added since then changes the stamp, not this.
+    reading: u64,
     refreshing: AtomicBool,
 }
 
@@ -29,7 +37,11 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
     /// Keeps `capacity` bytes by what `weigh` tells of a list.
     pub(super) fn new(capacity: u64, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
         let weigh = move |_: &K, kept: &Arc<Kept<V>>| u32::try_from(weigh(&kept.value)).unwrap_or(u32::MAX);
-        Lists { kept: Cache::builder().max_capacity(capacity).weigher(weigh).build(), reads: SharedReads::new() }
+        Lists {
+            kept: Cache::builder().max_capacity(capacity).weigher(weigh).build(),
+            reads: SharedReads::new(),
+            readings: AtomicU64::new(0),
+        }
     }
 
     /// The list as it was at some moment after this call began, or as another program may have changed it within `ttl`.
@@ -60,7 +72,8 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
     ) -> Result<Arc<Kept<V>>, Error> {
         let read = Instant::now();
         let value = Arc::new(load().await?);
-        let kept = Arc::new(Kept { value, stamp, read, refreshing: AtomicBool::new(false) });
+        let reading = self.readings.fetch_add(1, Ordering::Relaxed);
+        let kept = Arc::new(Kept { value, stamp, read, reading, refreshing: AtomicBool::new(false) });
         self.kept.insert(key.clone(), kept.clone());
         Ok(kept)
     }

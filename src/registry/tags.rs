@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::LINK;
 
-use super::lists::{Kept, Lists};
+use super::lists::{GrowingLists, Grows, Kept, Lists};
 use super::membership;
 use super::reply::{Answer, Refusal};
 use super::shared_read::SharedReads;
@@ -21,14 +21,28 @@ const TAG_OVERHEAD: usize = 32;
 pub(super) const MAX_LIST_BYTES: usize = 4 << 20;
 
 /// `None`: no such repository.
-pub(super) type TagLists = Lists<RepositoryName, Option<Vec<Tag>>>;
+pub(super) type TagLists = GrowingLists<RepositoryName, Option<Vec<Tag>>>;
 pub(super) type TagReads = SharedReads<(RepositoryName, Tag), Result<Option<Digest>, Error>>;
 
 pub(super) fn lists() -> TagLists {
     let weigh = |tags: &Option<Vec<Tag>>| {
         tags.iter().flatten().map(|tag| tag.as_str().len() + TAG_OVERHEAD).sum::<usize>() + TAG_OVERHEAD
     };
-    Lists::new(MAX_KEPT, weigh)
+    GrowingLists::new(Lists::new(MAX_KEPT, weigh))
+}
+
+impl Grows for Option<Vec<Tag>> {
+    type Item = Tag;
+
+    fn grown(&self, items: Vec<Tag>) -> Self {
+        let mut tags = self.clone().unwrap_or_default();
+        for item in items {
+            if let Err(place) = tags.binary_search(&item) {
+                tags.insert(place, item);
+            }
+        }
+        Some(tags)
+    }
 }
 
 /// Where the tag leads now. Storage is asked each time, because other programs move tags too; simultaneous askers share
@@ -71,7 +85,7 @@ pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Ar
     let ttl = registry.settings.load().config.list_ttl.0;
     let storage = &registry.storage;
     let stamp = async || storage.stamp(Some(name)).await;
-    let kept = registry.tag_lists.get(name, ttl, stamp, async || storage.tags(name).await).await?;
+    let kept = registry.tag_lists.lists.get(name, ttl, stamp, async || storage.tags(name).await).await?;
     if kept.should_be_refreshed(ttl)
         && let Some(registry) = registry.me.upgrade()
     {
@@ -79,7 +93,7 @@ pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Ar
         tokio::spawn(async move {
             let Ok(stamp) = registry.storage.stamp(Some(&name)).await else { return };
             // When it fails, the next asker's own read says so.
-            let _ = registry.tag_lists.load(&name, stamp, async || registry.storage.tags(&name).await).await;
+            let _ = registry.tag_lists.lists.load(&name, stamp, async || registry.storage.tags(&name).await).await;
         });
     }
     Ok(kept)

@@ -10,7 +10,7 @@ use super::Error;
 use super::disk::Disk;
 use super::layout::{self, OwnKey};
 use super::metrics::Action;
-use super::storage::{Precondition, Stamp, Storage};
+use super::storage::{Precondition, Stamp, Storage, Version};
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
 /// Folders listed at once while the catalog is made from an object store.
@@ -100,14 +100,11 @@ impl Storage {
         }
     }
 
-    /// The stamp of a repository's lists (tags, revisions) or, for `None`, of the catalog. Cheap: one stat or one HEAD.
-    /// Read it before the list that it belongs to.
+    /// The stamp of a repository's lists (tags, revisions) or, for `None`, of the catalog. Cheap: one stat or one HEAD, and
+    /// on an object store a PUT after a change. Read it before the list that it belongs to.
     pub async fn stamp(&self, name: Option<&RepositoryName>) -> Result<Stamp, Error> {
         let marker = marker(name).key();
-        let Some(disk) = self.driver().disk() else {
-            let version = self.driver().version(&marker).await?;
-            return Ok(Stamp(version.map_or_else(String::new, |version| version.0)));
-        };
+        let Some(disk) = self.driver().disk() else { return self.remote_stamp(name, &marker).await };
         let folders = match name {
             Some(name) => {
                 let mut folders = vec![layout::manifests_folder(name), layout::tags_folder(name)];
@@ -127,35 +124,98 @@ impl Storage {
         self.driver().with_disk(Action::Stat, disk, stamp).await
     }
 
+    /// On an object store, a marker is there as long as somebody may keep a list: who begins to writes one, and who
+    /// changes the list removes it. Most pushes find none.
+    async fn remote_stamp(&self, name: Option<&RepositoryName>, marker: &str) -> Result<Stamp, Error> {
+        if let Some(version) = self.driver().version(marker).await? {
+            return Ok(Stamp(version.0));
+        }
+        // Whoever makes names up must not fill the store with markers.
+        if let Some(name) = name
+            && !self.repository_exists(name).await?
+        {
+            return Ok(Stamp::none());
+        }
+        match self.driver().put(marker, random(), Precondition::Absent).await {
+            Ok(version) => Ok(Stamp(version.0)),
+            Err(Error::Conflict) => match self.driver().version(marker).await? {
+                Some(version) => Ok(Stamp(version.0)),
+                None => Ok(Stamp::none()),
+            },
+            Err(error @ Error::Unavailable(_)) => Err(error),
+            // We may not write there: then no list can be kept.
+            Err(_) => Ok(Stamp::none()),
+        }
+    }
+
     /// Changes the stamp for every instance: called after a list's change, before it is acknowledged.
     pub async fn stamp_changed(&self, name: Option<&RepositoryName>) -> Result<(), Error> {
-        if let (Some(disk), Some(name)) = (self.driver().disk(), name) {
-            let folder = layout::manifests_folder(name);
-            let touch = move |disk: &Disk| disk.touch_folder(&folder);
-            return self.driver().with_disk(Action::PutContent, disk, touch).await;
+        let marker = marker(name).key();
+        if self.is_local() {
+            let Some(name) = name else {
+                return self.driver().put(&marker, random(), Precondition::None).await.map(drop);
+            };
+            return self.touch(layout::manifests_folder(name)).await;
         }
-        let random = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        self.driver().put(&marker(name).key(), random, Precondition::None).await.map(drop)
+        if self.driver().version(&marker).await?.is_none() {
+            return Ok(());
+        }
+        match self.driver().delete(&marker).await {
+            // Who may not delete may overwrite: that changes it as well.
+            Err(Error::Refused(_)) => self.driver().put(&marker, random(), Precondition::None).await.map(drop),
+            other => other.map(drop),
+        }
+    }
+
+    async fn touch(&self, folder: String) -> Result<(), Error> {
+        let Some(disk) = self.driver().disk() else { return Ok(()) };
+        self.driver().with_disk(Action::PutContent, disk, move |disk: &Disk| disk.touch_folder(&folder)).await
+    }
+
+    /// Like `stamp_changed`; the new stamp if the old one was `expected` until now. `None`: it may have been another one,
+    /// or this store cannot tell.
+    pub async fn stamp_follows(&self, name: Option<&RepositoryName>, expected: &Stamp) -> Result<Option<Stamp>, Error> {
+        if !self.is_local() {
+            let unchanged = Precondition::Unchanged(Version(expected.0.clone()));
+            match self.driver().put(&marker(name).key(), random(), unchanged).await {
+                Ok(version) => return Ok(Some(Stamp(version.0))),
+                // Somebody else's, or the store knows no conditions.
+                Err(Error::Conflict | Error::Failed(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.stamp_changed(name).await.map(|()| None)
     }
 }
 
 /// Bytes of a marker: a UUID.
 const MARKER_LIMIT: u64 = 64;
 
+fn random() -> Bytes {
+    Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes())
+}
+
 fn marker(name: Option<&RepositoryName>) -> OwnKey {
     name.map_or(OwnKey::CatalogChanges, |name| OwnKey::RepositoryChanges(name.clone()))
 }
 
+impl Stamp {
+    /// Equal to no other.
+    fn none() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        Stamp(format!("none {}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
 /// From the times at which folders changed. One that is too young to be trusted is equal to none.
 fn local_stamp(times: &[Option<(i64, i64)>], written: &[u8]) -> Stamp {
-    static YOUNG: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let is_old = |(seconds, nanoseconds): &(i64, i64)| {
         let then = Duration::new(u64::try_from(*seconds).unwrap_or(0), u32::try_from(*nanoseconds).unwrap_or(0));
         now.checked_sub(then).is_some_and(|age| age >= TICK)
     };
     if !times.iter().flatten().all(is_old) {
-        return Stamp(format!("young {}", YOUNG.fetch_add(1, Ordering::Relaxed)));
+        return Stamp::none();
     }
     Stamp(format!("{times:?} {}", hex::encode(written)))
 }

@@ -136,18 +136,20 @@ impl Storage {
         self.driver.signed(&layout::blob(digest), head, valid).await
     }
 
-    /// Writes a small blob whose digest the caller has verified. Nothing is written when it is there already.
+    /// Whether `blob_put` may be left out: a blob of this size is there. On a disk it never may, because whoever wrote the
+    /// blob may not have made it durable.
+    pub async fn blob_present(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
+        Ok(!self.is_local() && self.blob_serves(digest, size).await?)
+    }
+
+    /// Writes a small blob whose digest the caller has verified. A disk is left as it is when it holds these bytes already.
     pub async fn blob_put(&self, digest: &Digest, bytes: Bytes) -> Result<(), Error> {
         let key = layout::blob(digest);
         let Some(disk) = self.driver.disk() else {
             // One of another size is damaged, and healed by this.
-            if self.blob_serves(digest, bytes.len() as u64).await? {
-                return Ok(());
-            }
             return self.driver.put(&key, bytes, Precondition::None).await.map(|_| self.blob_healed(digest));
         };
         let put = move |disk: &super::disk::Disk| match disk.read(&key, bytes.len() as u64)? {
-            // Whoever wrote it may not have made it durable, and we promise that it is.
             Some(Ok(present)) if present == bytes => disk.settle(&key),
             _ => disk.write(&key, &bytes, super::disk::Place::Any),
         };

@@ -11,9 +11,10 @@ use super::location;
 use super::receive::receive;
 use crate::oci::route::query_values;
 use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
+use crate::registry::lists::Base;
 use crate::registry::reply::{Answer, OCI_SUBJECT, OCI_TAG, Refusal};
 use crate::registry::{Body, Registry, Reply, Request, media_types, referrers, tags};
-use crate::storage::{Error, Link};
+use crate::storage::{Error, Link, Stamp};
 
 /// Tags that one PUT may set (distribution-spec: at least 10).
 const MAX_TAGS: usize = 50;
@@ -84,24 +85,38 @@ async fn store(
     let referrer = checked.manifest.subject.is_some();
     let fixed = |tag: &&&Tag| settings.immutable.matches(name, tag);
     let _changing = registry.locks.changing(name, tags.iter().filter(fixed).copied()).await;
-    let (before, ()) = tokio::try_join!(
+    let bases = (registry.tag_lists.base(name), registry.catalog.base(&()));
+    let (before, (), present) = tokio::try_join!(
         async { Ok::<_, Refusal>(before(registry, name, digest, tags, referrer).await?) },
         check::references(registry, name, checked),
+        async { Ok(registry.storage.blob_present(digest, bytes.len() as u64).await?) },
     )?;
     for (tag, old) in tags.iter().zip(&before.tags) {
         if old.is_some_and(|old| old != *digest) && settings.immutable.matches(name, tag) {
             return Err(immutable(tag));
         }
     }
-    let retyped = write(registry, name, digest, tags, checked, &bytes).await?;
-    try_join_all(tags.iter().zip(&before.tags).map(|(tag, old)| {
-        let once = old.is_none() && settings.immutable.matches(name, tag);
-        lead(registry, name, tag, digest, once)
-    }))
-    .await?;
-    referrers::pushed(registry, name, digest, checked.manifest.clone(), &checked.media_type, bytes.len() as u64);
+    if !present {
+        registry.storage.blob_put(digest, bytes.clone()).await?;
+    }
+    let retyped = link(registry, name, digest, tags, checked).await?;
+    let leading = async {
+        let leading = tags.iter().zip(&before.tags).map(|(tag, old)| {
+            let once = old.is_none() && settings.immutable.matches(name, tag);
+            lead(registry, name, tag, digest, once)
+        });
+        try_join_all(leading).await.map(drop)
+    };
     let about = referrer && (retyped || !before.revision);
-    announce(registry, name, &before, about).await?;
+    let telling = async { Ok(announce(registry, name, tags, &before, about, bases).await?) };
+    if registry.storage.is_local() {
+        leading.await?;
+        telling.await?;
+    } else {
+        // Lists are made from folders there, which are there since `link`.
+        try_join(leading, telling).await?;
+    }
+    referrers::pushed(registry, name, digest, checked.manifest.clone(), &checked.media_type, bytes.len() as u64);
     registry.content.keep(*digest, bytes, Some(checked.told.clone()));
     Ok(())
 }
@@ -135,22 +150,19 @@ async fn before(
     Ok(Before { tags, repository, revision })
 }
 
-/// All but the tags themselves. Whether the manifest has another type now.
-async fn write(
+/// The manifest's own links, and the tags' histories. Whether the manifest has another type now.
+async fn link(
     registry: &Registry,
     name: &RepositoryName,
     digest: &Digest,
     tags: &[&Tag],
     checked: &Checked,
-    bytes: &Bytes,
 ) -> Result<bool, Refusal> {
-    let storage = &registry.storage;
-    storage.blob_put(digest, bytes.clone()).await?;
     let retyped = media_types::record(registry, name, digest, &checked.told, &checked.media_type).await?;
     let revision = Link::Revision(name.clone(), *digest);
     let indexes = tags.iter().map(|tag| Link::TagIndex(name.clone(), (*tag).clone(), *digest));
     let links: Vec<Link> = std::iter::once(revision).chain(indexes).collect();
-    try_join_all(links.iter().map(|link| storage.link_put(link, digest))).await?;
+    try_join_all(links.iter().map(|link| registry.storage.link_put(link, digest))).await?;
     Ok(retyped)
 }
 
@@ -176,14 +188,30 @@ async fn lead(
     Ok(registry.storage.link_put(&link, digest).await?)
 }
 
-/// Tells every instance which lists have changed: with `about`, that of referrers. A tag that moved changes none.
-async fn announce(registry: &Registry, name: &RepositoryName, before: &Before, about: bool) -> Result<(), Error> {
+/// Tells every instance which lists have changed: with `about`, that of referrers. A tag that moved changes none. `bases`
+/// are what was kept before anything was written.
+async fn announce(
+    registry: &Registry,
+    name: &RepositoryName,
+    tags: &[&Tag],
+    before: &Before,
+    about: bool,
+    bases: (Base, Base),
+) -> Result<(), Error> {
     let storage = &registry.storage;
-    if before.tags.iter().any(Option::is_none) || about || !before.repository {
-        storage.stamp_changed(Some(name)).await?;
+    let new: Vec<Tag> =
+        tags.iter().zip(&before.tags).filter(|(_, old)| old.is_none()).map(|(tag, _)| (*tag).clone()).collect();
+    let write = async |of: Option<&RepositoryName>, expected: Option<&Stamp>| match expected {
+        Some(stamp) => storage.stamp_follows(of, stamp).await,
+        None => storage.stamp_changed(of).await.map(|()| None),
+    };
+    if !new.is_empty() || about || !before.repository {
+        let write = async |expected: Option<&Stamp>| write(Some(name), expected).await;
+        registry.tag_lists.tell(name, bases.0, new, write).await?;
     }
     if !before.repository {
-        storage.stamp_changed(None).await?;
+        let write = async |expected: Option<&Stamp>| write(None, expected).await;
+        registry.catalog.tell(&(), bases.1, vec![name.clone()], write).await?;
     }
     registry.existing.insert(name.clone(), ());
     Ok(())

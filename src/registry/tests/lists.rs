@@ -218,3 +218,34 @@ async fn another_instance_sees_lists_change_at_once() {
     other.status("DELETE", "/v2/a/manifests/one").await;
     assert_eq!(one.get("/v2/a/tags/list").await.json()["tags"], json!(["two"]));
 }
+
+/// Lists that are kept grow by what is pushed here, and are read again after what was pushed elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_was_acknowledged_is_in_every_instances_lists() {
+    let fleet = std::sync::Arc::new(Harness::fleet().await);
+    let lists = ["/v2/shared/tags/list", "/v2/_catalog?n=1000"];
+    let pushers = (0..8_usize).map(|pusher| {
+        let fleet = fleet.clone();
+        tokio::spawn(async move {
+            for number in 0..25 {
+                let (here, there) = (&fleet[pusher % 2], &fleet[(pusher / 2) % 2]);
+                let name = format!("r{pusher}-{number}");
+                here.push_manifest("shared", &name, &index(&[])).await;
+                here.push_manifest(&name, "v1", &index(&[])).await;
+                for (list, field) in lists.iter().zip(["tags", "repositories"]) {
+                    let seen = there.get(list).await.json();
+                    assert!(seen[field].as_array().unwrap().contains(&json!(name)), "{name} in {list}");
+                }
+                if number % 5 == 0 {
+                    let gone = there.send("DELETE", &format!("/v2/shared/manifests/{name}"), &[], b"").await;
+                    assert_eq!(gone.status.as_u16(), 202);
+                    let seen = here.get(lists[0]).await.json();
+                    assert!(!seen["tags"].as_array().unwrap().contains(&json!(name)), "{name} was deleted");
+                }
+            }
+        })
+    });
+    for pusher in pushers.collect::<Vec<_>>() {
+        pusher.await.unwrap();
+    }
+}

@@ -15,6 +15,7 @@ mod growing;
 mod list;
 mod lock;
 mod now;
+mod output;
 mod read;
 mod resolve;
 
@@ -31,6 +32,7 @@ use folders::Durable;
 use resolve::Resolver;
 
 pub(super) use change::Place;
+pub(super) use output::{Output, write_through};
 pub(super) use read::Chunks;
 
 use super::Error;
@@ -47,6 +49,7 @@ pub(super) struct Disk {
     durable: Durable,
     /// Taken before the file that locks other processes out.
     lock: parking_lot::Mutex<()>,
+    buffers: output::Buffers,
 }
 
 /// Of the volume, in bytes.
@@ -72,6 +75,7 @@ impl Disk {
             root,
             durable: Durable::default(),
             lock: parking_lot::Mutex::default(),
+            buffers: output::Buffers::default(),
         })
     }
 

@@ -50,6 +50,8 @@ contract!(
     a_link_is_created_once,
     an_own_file_has_a_limit,
     stamps_change_with_their_lists,
+    asking_for_the_lists_of_what_is_not_there_leaves_nothing,
+    a_stamp_tells_whether_somebody_else_has_changed_the_list,
     objects_are_copied,
     a_folder_is_deleted_with_everything_in_it,
     a_multipart_upload_becomes_one_object,
@@ -300,5 +302,37 @@ async fn stamps_change_with_their_lists(storage: &Storage) {
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(20), rested).await.expect("stamps come to rest");
+    }
+}
+
+async fn asking_for_the_lists_of_what_is_not_there_leaves_nothing(storage: &Storage) {
+    let before = storage.driver().list("entrepot/v1").await.expect("a list");
+    for _ in 0..2 {
+        storage.stamp(Some(&name("made/up"))).await.expect("a stamp");
+        storage.stamp_changed(Some(&name("made/up"))).await.ok(); // a disk says that there is no such folder
+    }
+    assert_eq!(storage.driver().list("entrepot/v1").await.expect("a list"), before);
+}
+
+async fn a_stamp_tells_whether_somebody_else_has_changed_the_list(storage: &Storage) {
+    let name = name("grown");
+    storage.link_put(&Link::Tag(name.clone(), tag("v1")), &digest("x")).await.expect("put");
+    for name in [Some(&name), None] {
+        let mut expected = storage.stamp(name).await.expect("a stamp");
+        for _ in 0..3 {
+            let followed = storage.stamp_follows(name, &expected).await.expect("changed");
+            if storage.is_local() {
+                assert_eq!(followed, None, "times of folders tell nothing of who changed them");
+                break;
+            }
+            let now = storage.stamp(name).await.expect("a stamp");
+            assert_ne!(now, expected);
+            assert_eq!(followed.as_ref(), Some(&now));
+            expected = now;
+        }
+        storage.stamp_changed(name).await.expect("changed");
+        let before = storage.stamp(name).await.expect("a stamp");
+        assert_eq!(storage.stamp_follows(name, &expected).await.expect("changed"), None);
+        assert_ne!(storage.stamp(name).await.expect("a stamp"), before);
     }
 }

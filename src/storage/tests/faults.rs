@@ -45,6 +45,7 @@ async fn a_store_that_asks_to_slow_down_is_asked_again() {
     let every_third =
         |_: &str, number: usize| if number % 3 == 2 { Fate::Pass } else { Fate::Answer(UNAVAILABLE.into()) };
     let (storage, _, proxy) = behind(every_third).await;
+    assert!(!storage.blob_present(&digest("x"), 1).await.expect("an answer"));
     storage.blob_put(&digest("x"), Bytes::from_static(b"x")).await.expect("put");
     assert_eq!(storage.blob_bytes(&digest("x"), 10).await.expect("an answer").as_deref(), Some(&b"x"[..]));
     assert_eq!(proxy.seen(), 9, "three tries each for HEAD, PUT, GET");

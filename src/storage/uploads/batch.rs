@@ -1,17 +1,14 @@
-//! Some pieces of a body, hashed and written together on threads that may block.
+//! Some pieces of a body, hashed and written together.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::budget::Share;
 use crate::oci::Hasher;
-
-/// Fewer bytes are hashed and written on one thread.
-const SMALL: usize = 128 << 10;
+use crate::storage::disk::{Output, write_through};
 
 /// Pieces in order, with their shares of memory.
 #[derive(Default)]
@@ -20,12 +17,12 @@ pub(super) struct Batch {
     bytes: usize,
 }
 
-pub(super) struct Written {
-    pub(super) bytes: u64,
-    pub(super) hasher: Option<Hasher>,
-    pub(super) result: io::Result<()>,
-    /// After a failure: the batch.
-    pub(super) unwritten: Option<Batch>,
+/// Where the bytes go.
+#[derive(Clone)]
+pub(super) enum Target {
+    /// Read again soon, and never synced.
+    Spool(Arc<File>),
+    Upload(Arc<Output>),
 }
 
 impl Batch {
@@ -61,56 +58,21 @@ impl Batch {
         (whole.freeze(), shares)
     }
 
-    /// `None` for the batch: its thread panicked, and the bytes are lost.
-    pub(super) async fn hashed(self, hasher: Option<Hasher>) -> (Option<Batch>, Option<Hasher>) {
-        let task = tokio::task::spawn_blocking(move || {
-            let hasher = self.hash(hasher);
-            (Some(self), hasher)
-        });
-        task.await.unwrap_or_default()
-    }
-
-    fn hash(&self, mut hasher: Option<Hasher>) -> Option<Hasher> {
+    /// Blocks.
+    pub(super) fn hash(&self, mut hasher: Option<Hasher>) -> Option<Hasher> {
         if let Some(hasher) = &mut hasher {
             self.pieces.iter().for_each(|(piece, _)| hasher.update(piece));
         }
         hasher
     }
 
-    fn write(&self, file: Option<&File>, mut at: u64) -> io::Result<()> {
-        let Some(file) = file else { return Ok(()) };
-        for (piece, _) in &self.pieces {
-            file.write_all_at(piece, at)?;
-            at += piece.len() as u64;
+    /// Returns how many bytes the page cache holds now. Blocks.
+    pub(super) fn write(&self, target: Option<&Target>, at: u64) -> io::Result<u64> {
+        let pieces = self.pieces.iter().map(|(piece, _)| piece.as_ref());
+        match target {
+            None => Ok(0),
+            Some(Target::Spool(file)) => write_through(file, pieces, at),
+            Some(Target::Upload(output)) => output.write(pieces, self.bytes, at),
         }
-        Ok(())
     }
-}
-
-/// Hashes and writes a batch, side by side where it is worth it.
-pub(super) async fn write(file: Option<Arc<File>>, at: u64, hasher: Option<Hasher>, batch: Batch) -> Written {
-    let batch = Arc::new(batch);
-    let (hashed, result) = if batch.bytes > SMALL && file.is_some() && hasher.is_some() {
-        let (mine, yours) = (batch.clone(), batch.clone());
-        tokio::join!(
-            tokio::task::spawn_blocking(move || mine.hash(hasher)),
-            tokio::task::spawn_blocking(move || yours.write(file.as_deref(), at))
-        )
-    } else {
-        let mine = batch.clone();
-        let both = move || (mine.hash(hasher), mine.write(file.as_deref(), at));
-        match tokio::task::spawn_blocking(both).await {
-            Ok((hasher, result)) => (Ok(hasher), Ok(result)),
-            Err(error) => (Ok(None), Err(error)),
-        }
-    };
-    let result = joined(result).and_then(|result| result);
-    let bytes = batch.bytes as u64;
-    let unwritten = result.is_err().then(|| Arc::into_inner(batch)).flatten();
-    // A thread that panicked: then the hash is unknown, and the bytes are read again.
-    Written { bytes, hasher: hashed.unwrap_or_default(), result, unwritten }
-}
-
-pub(super) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> io::Result<T> {
-    result.map_err(io::Error::other)
 }

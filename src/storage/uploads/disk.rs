@@ -12,7 +12,7 @@ use super::state::{LIMIT, State};
 use super::{UploadError, error::io_error};
 use crate::oci::{Algorithm, Digest, Hasher};
 use crate::storage::Error;
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, Output};
 
 /// Others may give the file another name between our opening and our locking it: so often it is opened again.
 const ATTEMPTS: usize = 3;
@@ -53,7 +53,7 @@ impl Folder {
 
     /// The session's bytes, for one writer: another one gets `Busy`. The lock lives as long as the file is open, so a crash
     /// leaves none. The file is made if it is not there.
-    pub(super) fn lock(&self) -> Result<File, UploadError> {
+    pub(super) fn lock(&self) -> Result<Output, UploadError> {
         let key = self.key(keys::DATA);
         for _ in 0..ATTEMPTS {
             let file = self.disk.grow(&key).map_err(gone_or_failed)?;
@@ -64,7 +64,7 @@ impl Folder {
             }
             // Whoever had the lock until now may have made a blob of the file: then it is nobody's to write to.
             if self.disk.is_at(&file, &key).map_err(io_error)? {
-                return Ok(file);
+                return Ok(Output::new(file, &self.disk, key));
             }
         }
         Err(UploadError::Busy)

@@ -152,7 +152,7 @@ pub(super) async fn put(inner: &Arc<Inner>, expected: &Digest, body: &mut dyn Bo
         && inner.storage().blob_serves(expected, length).await?
     {
         // It is there: the client has only to prove that it has it too.
-        let pump = Pump { file: None, at: 0, hasher: Some(hasher), budget: &bounds.budget, room: None, sync: false };
+        let pump = Pump { target: None, at: 0, hasher: Some(hasher), budget: &bounds.budget, room: None };
         let pumped = pump.run(body).await;
         pumped.ended.unwrap_or(Ok(()))?;
         return prove(expected, pumped.hasher).map(|()| pumped.at);

@@ -1,9 +1,9 @@
 //! Uploads on a filesystem: a file of our own that grows, and gets the blob's name at the end.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use super::UploadError;
+use super::batch::Target;
 use super::budget::Budget;
 use super::disk::Folder;
 use super::error::{blocking, io_error};
@@ -11,11 +11,12 @@ use super::pump::{Pump, Pumped};
 use super::rehash::hash_file;
 use super::state::State;
 use crate::oci::{Digest, Hasher};
+use crate::storage::disk::Output;
 use crate::storage::{Body, Error};
 
 /// A session whose file is ours alone, positioned at its offset.
 struct Writing {
-    file: Arc<File>,
+    output: Arc<Output>,
     hasher: Option<Hasher>,
     /// The file is shorter than its offset: a commit was cut short after it had given the blob its name.
     moved: bool,
@@ -42,17 +43,17 @@ pub(super) async fn append(
     if writing.moved {
         return Err(UploadError::Gone);
     }
-    let pumped = pump(&writing, state.offset, writing.hasher.clone(), budget, true).run(body).await;
-    let (file, folder, old) = (writing.file, folder.clone(), state.clone());
+    let pumped = pump(&writing, state.offset, writing.hasher.clone(), budget).run(body).await;
+    let (output, folder, old) = (writing.output, folder.clone(), state.clone());
     // In one go, and holding the lock: whoever comes next finds the state and the bytes in step.
     blocking(move || -> Result<_, UploadError> {
         let failed = match pumped.failed {
             Some(failed) => Err(failed.error),
-            None if pumped.at > old.offset => file.sync_data(),
+            None if pumped.at > old.offset => output.file().sync_data(),
             None => Ok(()),
         };
         if let Err(error) = failed {
-            _ = file.set_len(old.offset); // makes room; at worst the next writer does it
+            _ = output.file().set_len(old.offset); // makes room; at worst the next writer does it
             return Err(io_error(error).into());
         }
         let outcome = pumped.ended.unwrap_or(Ok(()));
@@ -82,7 +83,7 @@ pub(super) async fn commit(
         0 => Some(Hasher::new(expected.algorithm())),
         _ => writing.hasher.clone(),
     };
-    let pumped = pump(&writing, state.offset, hasher, budget, true).run(body).await;
+    let pumped = pump(&writing, state.offset, hasher, budget).run(body).await;
     let (folder, expected, offset) = (folder.clone(), *expected, state.offset);
     blocking(move || {
         let size = match finished(pumped) {
@@ -90,7 +91,7 @@ pub(super) async fn commit(
                 let found = match hasher.filter(|hasher| hasher.algorithm() == expected.algorithm()) {
                     Some(hasher) => hasher.finish(),
                     None if writing.moved => folder.hash_blob(&target, size, expected.algorithm())?,
-                    None => hash_file(&writing.file, size, Hasher::new(expected.algorithm()))?.finish(),
+                    None => hash_file(writing.output.file(), size, Hasher::new(expected.algorithm()))?.finish(),
                 };
                 if found != expected {
                     folder.remove()?;
@@ -99,7 +100,7 @@ pub(super) async fn commit(
                 size
             }
             Err(error) => {
-                _ = writing.file.set_len(if writing.moved { 0 } else { offset }); // see `append`
+                _ = writing.output.file().set_len(if writing.moved { 0 } else { offset }); // see `append`
                 return Err(error);
             }
         };
@@ -107,7 +108,7 @@ pub(super) async fn commit(
             // The client proved that it has these bytes; they must be where the cut commit had put them.
             folder.settle(&target, size)?;
         } else {
-            folder.install(&writing.file, &target)?;
+            folder.install(writing.output.file(), &target)?;
         }
         Ok(size)
     })
@@ -138,12 +139,13 @@ async fn put_in(
     let expected = *expected;
     let hasher = Some(Hasher::new(expected.algorithm()));
     let place = folder.clone();
-    let file = blocking(move || -> Result<_, UploadError> {
+    let output = blocking(move || -> Result<_, UploadError> {
         place.create()?;
         Ok(Arc::new(place.lock()?))
     })
     .await?;
-    let pumped = Pump { file: Some(file.clone()), at: 0, hasher, budget, room: None, sync: true }.run(body).await;
+    let pumped =
+        Pump { target: Some(Target::Upload(output.clone())), at: 0, hasher, budget, room: None }.run(body).await;
     let (size, hasher) = finished(pumped)?;
     let found = match hasher {
         Some(hasher) => hasher.finish(),
@@ -152,14 +154,15 @@ async fn put_in(
     if found != expected {
         return Err(UploadError::Mismatch { expected, found });
     }
-    blocking(move || folder.install(&file, &target).map(|()| size)).await
+    blocking(move || folder.install(output.file(), &target).map(|()| size)).await
 }
 
 /// Locks the session, makes sure that it is what we think it is, and cuts off what an interrupted request left.
 async fn begin(folder: &Folder, state: &State) -> Result<Writing, UploadError> {
     let (folder, state) = (folder.clone(), state.clone());
     blocking(move || {
-        let file = folder.lock()?;
+        let output = folder.lock()?;
+        let file = output.file();
         match folder.state()? {
             None => return Err(UploadError::Gone),
             Some(now) if now != state => return Err(UploadError::Busy),
@@ -171,18 +174,18 @@ async fn begin(folder: &Folder, state: &State) -> Result<Writing, UploadError> {
             file.set_len(state.offset).map_err(io_error)?;
         }
         let hasher = match state.hasher() {
-            None if !moved => Some(hash_file(&file, state.offset, Hasher::new(state.algorithm()))?),
+            None if !moved => Some(hash_file(file, state.offset, Hasher::new(state.algorithm()))?),
             known => known,
         };
-        Ok(Writing { file: Arc::new(file), hasher, moved })
+        Ok(Writing { output: Arc::new(output), hasher, moved })
     })
     .await
 }
 
-fn pump<'a>(writing: &Writing, at: u64, hasher: Option<Hasher>, budget: &'a Budget, sync: bool) -> Pump<'a> {
+fn pump<'a>(writing: &Writing, at: u64, hasher: Option<Hasher>, budget: &'a Budget) -> Pump<'a> {
     // Of bytes that are elsewhere already, the rest is only hashed.
-    let file = (!writing.moved).then(|| writing.file.clone());
-    Pump { file, at, hasher, budget, room: None, sync }
+    let target = (!writing.moved).then(|| Target::Upload(writing.output.clone()));
+    Pump { target, at, hasher, budget, room: None }
 }
 
 fn finished(pumped: Pumped) -> Result<(u64, Option<Hasher>), UploadError> {

@@ -27,6 +27,7 @@ mod finish;
 mod gather;
 mod inner;
 mod keys;
+mod line;
 mod local;
 mod multipart;
 mod parts;

@@ -1,35 +1,29 @@
 //! A body into a file, while it is hashed: receiving, hashing and writing overlap.
 //!
-//! What arrives while a batch is being hashed and written makes the next batch, so batches are as large as the client is
-//! fast, and no thread waits for a slow one.
+//! What arrives while others are hashed and written makes the next batch, so batches are as large as the client is fast, and
+//! no thread waits for a slow one.
 
-use std::fs::File;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::OptionFuture;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
 
 use super::UploadError;
-use super::batch::{Batch, Written, joined, write};
+use super::batch::{Batch, Target};
 use super::budget::{Budget, Share};
+use super::line::Line;
 use super::spool::Room;
 use crate::oci::Hasher;
 use crate::storage::Body;
 
-/// Bytes that are gathered while others are written.
-const WINDOW: usize = 4 << 20;
-/// The disk is told to keep what was written every so many bytes, so that little is left to wait for at the end.
-const SYNC_EVERY: u64 = 16 << 20;
-
-/// Where the bytes go.
+/// Bytes of a batch, at most; one piece may go beyond.
+const WINDOW: usize = 2 << 20;
+/// What is to be done.
 pub(super) struct Pump<'a> {
     /// `None`: they are only hashed.
-    pub(super) file: Option<Arc<File>>,
+    pub(super) target: Option<Target>,
     /// Where they go on in the file.
     pub(super) at: u64,
     /// `None`: unknown, they will be read again.
@@ -37,8 +31,6 @@ pub(super) struct Pump<'a> {
     pub(super) budget: &'a Budget,
     /// A spool's room, which may end.
     pub(super) room: Option<&'a mut Room>,
-    /// Sync while writing. The last sync is the caller's in any case.
-    pub(super) sync: bool,
 }
 
 /// How far it came.
@@ -61,13 +53,6 @@ pub(super) struct Failed {
     pub(super) unwritten: Option<Batch>,
 }
 
-/// Syncs in the background, one at a time.
-#[derive(Default)]
-struct Syncing {
-    task: Option<JoinHandle<io::Result<()>>>,
-    unsynced: u64,
-}
-
 impl Pump<'_> {
     /// Runs until the body's end or the first trouble. Dropped: what was handed to threads goes on to its end, and holds the
     /// file until then.
@@ -76,24 +61,19 @@ impl Pump<'_> {
         let unshared = Mutex::new(None);
         let mut pieces = pin!(pieces(body, self.budget, &unshared));
         let mut gathered = Batch::default();
-        let mut writing: Option<JoinHandle<Written>> = None;
-        let mut syncing = Syncing::default();
-        let (mut ended, mut pending, mut failed) = (None, None, None);
+        let mut line = Line::new(self.target.take(), self.at, self.hasher.take());
+        let (mut ended, mut pending) = (None, None);
         loop {
-            if writing.is_none() && !gathered.is_empty() && failed.is_none() {
-                let batch = std::mem::take(&mut gathered);
-                writing = Some(tokio::spawn(write(self.file.clone(), self.at, self.hasher.take(), batch)));
+            if !gathered.is_empty() && line.takes_more() {
+                line.push(std::mem::take(&mut gathered));
             }
-            let reading = ended.is_none() && pending.is_none() && failed.is_none();
-            if writing.is_none() && !reading {
+            let reading = ended.is_none() && pending.is_none() && line.failed.is_none();
+            if line.is_idle() && !reading {
                 break;
             }
             tokio::select! {
                 biased;
-                Some(written) = OptionFuture::from(writing.as_mut()) => {
-                    writing = None;
-                    failed = self.written(joined(written), &mut syncing).await.err();
-                }
+                done = line.wait() => line.step(done).await,
                 piece = pieces.next(), if reading && gathered.bytes() < WINDOW => match piece {
                     None => ended = Some(Ok(())),
                     Some(Err(error)) => ended = Some(Err(error)),
@@ -104,60 +84,11 @@ impl Pump<'_> {
                 },
             }
         }
-        if failed.is_some() {
+        if line.failed.is_some() {
             pending = pending.or_else(|| unshared.lock().take());
         }
-        self.finish(Pumped { at: 0, hasher: None, ended, pending, failed }, gathered, syncing).await
-    }
-
-    async fn written(&mut self, written: io::Result<Written>, syncing: &mut Syncing) -> Result<(), Failed> {
-        let lost = |error| Failed { error, unwritten: None };
-        let written = written.map_err(lost)?;
-        self.hasher = written.hasher;
-        written.result.map_err(|error| Failed { error, unwritten: written.unwritten })?;
-        self.at += written.bytes;
-        match &self.file {
-            Some(file) if self.sync => syncing.after(written.bytes, file).await.map_err(lost),
-            _ => Ok(()),
-        }
-    }
-
-    /// Waits for the last sync; after a failure, what was gathered meanwhile joins what could not be written.
-    async fn finish(mut self, mut pumped: Pumped, gathered: Batch, syncing: Syncing) -> Pumped {
-        let synced = syncing.end().await;
-        match &mut pumped.failed {
-            Some(failed) => {
-                let (rest, hasher) = gathered.hashed(self.hasher.take()).await;
-                self.hasher = hasher;
-                failed.unwritten = failed.unwritten.take().zip(rest).map(|(mut unwritten, rest)| {
-                    unwritten.append(rest);
-                    unwritten
-                });
-            }
-            None => pumped.failed = synced.err().map(|error| Failed { error, unwritten: None }),
-        }
-        Pumped { at: self.at, hasher: self.hasher, ..pumped }
-    }
-}
-
-impl Syncing {
-    /// The kernel tells an error of a sync once: this one's must not be lost.
-    async fn after(&mut self, bytes: u64, file: &Arc<File>) -> io::Result<()> {
-        self.unsynced += bytes;
-        if self.task.as_ref().is_some_and(|task| !task.is_finished()) || self.unsynced < SYNC_EVERY {
-            return Ok(());
-        }
-        std::mem::take(self).end().await?;
-        let file = file.clone();
-        self.task = Some(tokio::task::spawn_blocking(move || file.sync_data()));
-        Ok(())
-    }
-
-    async fn end(self) -> io::Result<()> {
-        match self.task {
-            Some(task) => joined(task.await)?,
-            None => Ok(()),
-        }
+        let (at, hasher, failed) = line.end().await;
+        Pumped { at, hasher, ended, pending, failed }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::UploadError;
 use super::UploadId;
+use super::batch::Target;
 use super::budget::Budget;
 use super::error::io_error;
 use super::inner::{Bounds, Inner};
@@ -78,8 +79,9 @@ impl Session<'_> {
         bounds: &Arc<Bounds>,
         unrecorded: &Unrecorded,
     ) -> Result<Arrived, UploadError> {
-        let (file, room, budget) = (Some(spool.file.clone()), Some(&mut spool.room), &bounds.budget);
-        let pump = Pump { file, at: 0, hasher: Some(hasher), budget, room, sync: false };
+        let (target, room) = (Some(Target::Spool(spool.file.clone())), Some(&mut spool.room));
+        let budget = &bounds.budget;
+        let pump = Pump { target, at: 0, hasher: Some(hasher), budget, room };
         let Pumped { at, hasher, ended, pending, failed } = pump.run(body).await;
         if let (None, None) = (&pending, &failed) {
             return self.spooled_whole(&spool, at, hasher, ended.unwrap_or(Ok(())), budget).await;
