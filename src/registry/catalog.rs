@@ -1,17 +1,18 @@
 //! `GET /v2/_catalog`: the repositories. No part of the specification; as distribution answers it.
 
+mod walk;
+
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use http::header::LINK;
 
-use super::lists::{GrowingLists, Grows, Kept, Lists};
+use super::lists::{GrowingLists, Grows, Lists};
 use super::reply::{Answer, Refusal};
 use super::tags::json_list;
 use super::{Registry, Reply};
 use crate::oci::pagination::link_next;
 use crate::oci::{ErrorCode, Page, RepositoryName};
-use crate::storage::Error;
+pub(super) use walk::{Walks, count};
 
 /// Bytes of the kept list: about 200,000 repositories. A longer one is read each time.
 const MAX_KEPT: u64 = 32 << 20;
@@ -50,42 +51,32 @@ pub(super) async fn list(registry: &Registry, query: Option<&str>) -> Answer {
         return Err(refuse(format!("'n' is at most {max}")));
     }
     let n = page.n.unwrap_or(DEFAULT_PAGE.min(max));
-    let kept = all(registry).await?;
-    let names = &kept.value;
-    let start = page.last.as_ref().map_or(0, |last| names.partition_point(|name| order(name.as_str(), last).is_le()));
-    let rest = names.get(start..).unwrap_or_default();
+    walk::ask(registry).await?.page(page.last.as_deref(), n, reply).await
+}
+
+/// A page of at most `n` names after `last`. There is another one if there are more names.
+fn reply(names: &[RepositoryName], last: Option<&str>, n: usize) -> Reply {
+    let rest = after(names, last);
     let listed = json_list("{\"repositories\":[", rest.iter().map(RepositoryName::as_str), n);
     let reply = Reply::json(listed.text);
     match listed.count.checked_sub(1).and_then(|index| rest.get(index)) {
         Some(last) if listed.count < rest.len() => {
             let n = n.to_string();
-            Ok(reply.with(LINK, link_next("/v2/_catalog", &[("last", last.as_str()), ("n", &n)])))
+            reply.with(LINK, link_next("/v2/_catalog", &[("last", last.as_str()), ("n", &n)]))
         }
-        _ => Ok(reply),
+        _ => reply,
     }
+}
+
+fn after<'a>(names: &'a [RepositoryName], last: Option<&str>) -> &'a [RepositoryName] {
+    let start = last.map_or(0, |last| names.partition_point(|name| order(name.as_str(), last).is_le()));
+    names.get(start..).unwrap_or_default()
 }
 
 /// Distribution's order: '/' before everything else, so that what is below a name follows it.
 fn order(one: &str, other: &str) -> Ordering {
     let key = |b: u8| if b == b'/' { 0 } else { b };
     one.bytes().map(key).cmp(other.bytes().map(key))
-}
-
-pub(super) async fn all(registry: &Registry) -> Result<Arc<Kept<Vec<RepositoryName>>>, Error> {
-    let ttl = registry.settings.load().config.list_ttl.0;
-    let storage = &registry.storage;
-    let stamp = async || storage.stamp(None).await;
-    let kept = registry.catalog.lists.get(&(), ttl, stamp, async || storage.repositories().await).await?;
-    if kept.should_be_refreshed(ttl)
-        && let Some(registry) = registry.me.upgrade()
-    {
-        tokio::spawn(async move {
-            let Ok(stamp) = registry.storage.stamp(None).await else { return };
-            // When it fails, the next asker's own read says so.
-            let _ = registry.catalog.lists.load(&(), stamp, async || registry.storage.repositories().await).await;
-        });
-    }
-    Ok(kept)
 }
 
 #[cfg(test)]

@@ -75,8 +75,8 @@ async fn probe(registry: &Registry) {
 
 async fn count(registry: &Registry) {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    match catalog::all(registry).await {
-        Ok(names) => registry.metrics.repositories.set(gauge(names.value.len())),
+    match catalog::count(registry).await {
+        Ok(count) => registry.metrics.repositories.set(gauge(count)),
         Err(error) => tracing::debug!(%error, "repositories could not be counted"),
     }
     match registry.uploads.count().await {

@@ -55,9 +55,9 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
     ) -> Result<Arc<Kept<V>>, Error> {
         let read = async || {
             let stamp = stamp().await?;
-            match self.kept.get(key) {
-                Some(kept) if kept.stamp == stamp && kept.read.elapsed() < ttl => Ok(kept),
-                _ => self.load(key, stamp, load).await,
+            match self.kept(key, ttl, &stamp) {
+                Some(kept) => Ok(kept),
+                None => self.load(key, stamp, load).await,
             }
         };
         self.reads.get(key, read).await
@@ -71,11 +71,21 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
         load: impl AsyncFnOnce() -> Result<V, Error>,
     ) -> Result<Arc<Kept<V>>, Error> {
         let read = Instant::now();
-        let value = Arc::new(load().await?);
+        let value = load().await?;
+        Ok(self.keep(key, stamp, read, value))
+    }
+
+    /// The list, if it is kept and its stamp is this one still.
+    pub(super) fn kept(&self, key: &K, ttl: Duration, stamp: &Stamp) -> Option<Arc<Kept<V>>> {
+        self.kept.get(key).filter(|kept| kept.stamp == *stamp && kept.read.elapsed() < ttl)
+    }
+
+    /// Keeps a list that was read since `read`, after its stamp.
+    pub(super) fn keep(&self, key: &K, stamp: Stamp, read: Instant, value: V) -> Arc<Kept<V>> {
         let reading = self.readings.fetch_add(1, Ordering::Relaxed);
-        let kept = Arc::new(Kept { value, stamp, read, reading, refreshing: AtomicBool::new(false) });
+        let kept = Arc::new(Kept { value: Arc::new(value), stamp, read, reading, refreshing: AtomicBool::new(false) });
         self.kept.insert(key.clone(), kept.clone());
-        Ok(kept)
+        kept
     }
 }
 

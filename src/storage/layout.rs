@@ -131,8 +131,8 @@ pub(super) fn is_name_part(folder: &str) -> bool {
 }
 
 /// Sorts the catalog as distribution does: '/' before everything else, so that `a/b` stands before `a-b`.
-pub(super) fn catalog_key(name: &RepositoryName) -> Vec<u8> {
-    name.as_str().bytes().map(|byte| if byte == b'/' { 0 } else { byte }).collect()
+pub(super) fn catalog_key(name: &str) -> Vec<u8> {
+    name.bytes().map(|byte| if byte == b'/' { 0 } else { byte }).collect()
 }
 
 #[cfg(test)]
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn the_catalog_is_sorted_as_distribution_sorts_it() {
         let mut names: Vec<_> = ["a-b", "a/c", "a", "ab", "a/b/c", "a/b"].into_iter().map(name).collect();
-        names.sort_by_key(catalog_key);
+        names.sort_by_key(|name| catalog_key(name.as_str()));
         let names: Vec<_> = names.iter().map(RepositoryName::as_str).collect();
         assert_eq!(names, ["a", "a/b", "a/b/c", "a/c", "a-b", "ab"]);
     }

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::Error;
 use super::disk::Disk;
@@ -13,12 +12,8 @@ use super::metrics::Action;
 use super::storage::{Precondition, Stamp, Storage, Version};
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
-/// Folders listed at once while the catalog is made from an object store.
-const LISTS_AT_ONCE: usize = 32;
 /// A change within the same tick of the filesystem's clock leaves no trace: a stamp so young proves nothing.
 const TICK: Duration = Duration::from_millis(50);
-/// Longer paths cannot be names of repositories: nobody looks below them.
-const LONGEST_NAME: usize = 255;
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
@@ -69,35 +64,6 @@ impl Storage {
             digests.extend(folders.iter().filter_map(|hex| layout::digest_of_folder(algorithm, hex)));
         }
         Ok(digests)
-    }
-
-    /// Every repository (has `_manifests`), sorted as distribution sorts its catalog.
-    pub async fn repositories(&self) -> Result<Vec<RepositoryName>, Error> {
-        let mut names = match self.driver().disk() {
-            Some(disk) => self.driver().with_disk(Action::List, disk, walk).await?,
-            None => self.search().await?,
-        };
-        names.sort_by_cached_key(layout::catalog_key);
-        Ok(names)
-    }
-
-    /// On object stores, folder by folder, many at once.
-    async fn search(&self) -> Result<Vec<RepositoryName>, Error> {
-        let mut names = Vec::new();
-        let mut waiting = vec![String::new()];
-        let mut running = FuturesUnordered::new();
-        loop {
-            while running.len() < LISTS_AT_ONCE
-                && let Some(name) = waiting.pop()
-            {
-                running.push(async move {
-                    let folder = folder_of(&name);
-                    (self.driver().list(&folder).await, name)
-                });
-            }
-            let Some((listed, name)) = running.next().await else { return Ok(names) };
-            sort_out(&name, listed?.0, &mut names, &mut waiting);
-        }
     }
 
     /// The stamp of a repository's lists (tags, revisions) or, for `None`, of the catalog. Cheap: one stat or one HEAD, and
@@ -218,30 +184,4 @@ fn local_stamp(times: &[Option<(i64, i64)>], written: &[u8]) -> Stamp {
         return Stamp::none();
     }
     Stamp(format!("{times:?} {}", hex::encode(written)))
-}
-
-/// On a disk, folder by folder.
-fn walk(disk: &Disk) -> std::io::Result<Vec<RepositoryName>> {
-    let mut names = Vec::new();
-    let mut waiting = vec![String::new()];
-    while let Some(name) = waiting.pop() {
-        let folders = disk.list(&folder_of(&name))?.folders;
-        sort_out(&name, folders, &mut names, &mut waiting);
-    }
-    Ok(names)
-}
-
-fn folder_of(name: &str) -> String {
-    if name.is_empty() { layout::REPOSITORIES.to_owned() } else { format!("{}/{name}", layout::REPOSITORIES) }
-}
-
-/// What the sub-folders of `name` mean: it is a repository itself, and others are below.
-fn sort_out(name: &str, folders: Vec<String>, names: &mut Vec<RepositoryName>, waiting: &mut Vec<String>) {
-    for folder in folders {
-        if folder == "_manifests" {
-            names.extend(name.parse().ok()); // what cannot be a name cannot be asked for either
-        } else if layout::is_name_part(&folder) && name.len() + folder.len() < LONGEST_NAME {
-            waiting.push(if name.is_empty() { folder } else { format!("{name}/{folder}") });
-        }
-    }
 }

@@ -20,6 +20,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 pub mod uploads;
+mod walk;
 
 pub use body::{Body, BodyError};
 pub use config::Config;

@@ -67,7 +67,7 @@ async fn deleting_leaves_the_repository_and_no_empty_folder_of_a_digest() {
         "repositories/a/_manifests/tags",
     ];
     assert_eq!(left, expected);
-    assert_eq!(storage.repositories().await.expect("a list"), [name("a")]);
+    assert_eq!(super::repositories(&storage).await, [name("a")]);
 }
 
 #[tokio::test]

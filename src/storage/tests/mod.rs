@@ -33,6 +33,12 @@ async fn on_disk() -> (Arc<Storage>, tempfile::TempDir) {
     (storage, folder)
 }
 
+async fn repositories(storage: &Storage) -> Vec<RepositoryName> {
+    let mut all = Vec::new();
+    storage.walk(|names| all.extend(names)).await.expect("a walk");
+    all
+}
+
 fn name(text: &str) -> RepositoryName {
     text.parse().expect("a name")
 }
