@@ -12,6 +12,10 @@ use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::cache::Buffers;
 
+/// Bytes that are read at once from the page cache: they stay in the processor's own cache until they are sent, and so does the
+/// buffer for the next connection.
+const PIECE: usize = 256 << 10;
+
 /// An open file whose size is known. Cheap to clone.
 #[derive(Clone)]
 pub struct LocalFile {
@@ -81,7 +85,7 @@ impl LocalReader {
         if left == 0 {
             return None;
         }
-        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
         let bytes = match self.from.now(at, most) {
             Some(bytes) => Ok(bytes),
             None => {
