@@ -46,7 +46,8 @@ pub enum OwnKey {
     MediaType(RepositoryName, Digest),
     /// `revisions/<name>/_memo`: what is known of the manifests of a repository (subjects, descriptors): for referrers.
     Revisions(RepositoryName),
-    /// `changes/catalog`, `changes/repositories/<name>/_changed`: rewritten when a list of it changed, see `Storage::stamp`.
+    /// `changes/catalog`, `changes/repositories/<name>/_changed`: on an object store there while somebody keeps the list and
+    /// it has not changed, see `Storage::stamp`.
     CatalogChanges,
     RepositoryChanges(RepositoryName),
     /// `leases/<word>`: who does a job of the fleet.

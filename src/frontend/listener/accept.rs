@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use futures::FutureExt;
 use pingora_core::protocols::ALPN;
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -25,7 +25,7 @@ use super::state::{Phase, State};
 use super::stream::{ClientStream, Facts};
 use super::sweeper::{self, Table};
 use super::transport::Transport;
-use super::{Handler, h1, h2, proxy_protocol, tls};
+use super::{Handler, h1, h2, proxy_protocol, send_buffer, tls};
 
 /// Handshakes that the kernel finishes for us while we are busy; it may hold fewer.
 const BACKLOG: i32 = 4_096;
@@ -132,9 +132,7 @@ fn welcome<H: Handler>(shared: &Arc<Shared>, handler: &Arc<H>, tcp: TcpStream, p
     shared.metrics.accepted.inc();
     let settings = shared.settings.load_full();
     let _ = tcp.set_nodelay(true);
-    if settings.send_buffer.0 > 0 {
-        let _ = SockRef::from(&tcp).set_send_buffer_size(settings.send_buffer.as_usize());
-    }
+    send_buffer::set(&tcp, settings.send_buffer);
     let (shared, handler) = (Arc::clone(shared), Arc::clone(handler));
     tokio::spawn(async move {
         let _slot = slot;

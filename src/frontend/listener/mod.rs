@@ -23,6 +23,7 @@ mod metrics;
 mod pace;
 mod proxy_protocol;
 mod refusal;
+mod send_buffer;
 mod shared;
 mod slots;
 mod socket;
