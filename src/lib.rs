@@ -2,7 +2,7 @@
 //!
 //! The rooms, each importing only rooms above it in this list (see ARCHITECTURE.md):
 //!
-//! - [`units`]: sizes and spans of time
+//! - [`units`]: sizes, spans of time, secrets
 //! - [`oci`]: digest, name, tag, reference, route, range, error codes: values, no I/O
 //! - [`telemetry`]: metrics registry, logs, access log, admin endpoint
 //! - [`cluster`]: a pool of peers: choice, health, connections; knows no OCI

@@ -1,4 +1,4 @@
-//! Sizes and spans of time as people write them: `"256MiB"`, `"30s"`. Values only, no I/O.
+//! Sizes, spans of time and secrets as people write them: `"256MiB"`, `"30s"`. Values only, no I/O.
 //!
 //! A bare number is a size in bytes. A span always carries its unit, because `timeout = 30` has
 //! been read as seconds and as milliseconds by different programs often enough.
@@ -122,6 +122,34 @@ pub const fn seconds(count: u64) -> Span {
 /// `Size` of so many MiB; for defaults.
 pub const fn mebibytes(count: u64) -> Size {
     Size(count << 20)
+}
+
+/// Text that no log and no error shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl<T: Into<String>> From<T> for Secret {
+    fn from(text: T) -> Self {
+        Secret(text.into())
+    }
+}
+
+impl Secret {
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Secret)
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! `[storage]`: where the registry's bytes are.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::units::{Span, seconds};
+use crate::units::{Secret, Span, seconds};
 
 /// Where the registry's bytes are. Needs a restart to change.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -62,29 +61,6 @@ pub struct Timeouts {
     pub connect: Span,
     /// One call with all its tries; a long body may take longer, but never stand still for so long.
     pub request: Span,
-}
-
-/// Text that no log may show.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Secret(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 impl Default for Config {

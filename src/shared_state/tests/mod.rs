@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::config::Secret;
 use super::{Config, Descriptor, Lookup, Metrics, SharedState, Ticket};
 use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::units::Secret;
 use crate::units::{Span, seconds};
 
 /// Until something that must happen is said not to happen.

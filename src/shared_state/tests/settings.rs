@@ -59,10 +59,10 @@ fn a_configuration_is_checked() {
 async fn a_password_is_given_and_a_wrong_one_only_costs_hits_and_deletions() {
     let server = Server::start(&["--requirepass", "hunter2"]);
     let mut config = server.config();
-    config.password = Some(Secret::new("hunter2"));
+    config.password = Some(Secret::from("hunter2"));
     let state = open(&config).await;
     pull_until_held(&state, &name("a/b"), &digest("x")).await;
-    for password in [None, Some(Secret::new("wrong"))] {
+    for password in [None, Some(Secret::from("wrong"))] {
         config.password = password;
         let state = open(&config).await;
         assert!(!pull(&state, &name("a/b"), &digest("x")).await);
@@ -77,7 +77,7 @@ async fn a_user_needs_no_more_than_these_commands() {
     let server = Server::start(&[&["--user", "ann"], rights.split(' ').collect::<Vec<_>>().as_slice()].concat());
     let mut config = server.config();
     config.username = Some("ann".into());
-    config.password = Some(Secret::new("hunter2"));
+    config.password = Some(Secret::from("hunter2"));
     config.url.database = 2;
     let state = open(&config).await;
     pull_until_held(&state, &name("a/b"), &digest("x")).await;

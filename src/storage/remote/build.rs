@@ -12,7 +12,7 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use super::http::Client;
 use super::s3::Copier;
 use super::{Remote, store_error};
-use crate::storage::config::{Config, DriverKind, Secret};
+use crate::storage::config::{Config, DriverKind};
 use crate::storage::{Error, driver};
 
 /// What distribution writes with every object.
@@ -35,7 +35,7 @@ fn s3(config: &Config) -> Result<Remote, Error> {
     let client = Client::new(config)?;
     let mut builder = match (&config.access_key_id, &config.secret_access_key) {
         (Some(id), Some(secret)) => {
-            AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret.expose())
+            AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret.reveal())
         }
         _ => AmazonS3Builder::from_env(),
     };
@@ -92,7 +92,7 @@ fn gcs(config: &Config) -> Result<Remote, Error> {
 
 fn azure(config: &Config) -> Result<Remote, Error> {
     let mut builder = match &config.account_key {
-        Some(key) => MicrosoftAzureBuilder::new().with_access_key(Secret::expose(key)),
+        Some(key) => MicrosoftAzureBuilder::new().with_access_key(key.reveal()),
         None => MicrosoftAzureBuilder::from_env(),
     };
     if let Some(account) = &config.account {
