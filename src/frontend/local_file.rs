@@ -79,7 +79,7 @@ impl LocalFile {
 }
 
 impl LocalReader {
-    /// The next bytes, up to 1 MiB; `None` at the end of the range. A file that is shorter than it was is an error.
+    /// The next bytes, up to 256 KiB; `None` at the end of the range. A file that is shorter than it was is an error.
     pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
         let (at, left) = (self.at, self.end.saturating_sub(self.at));
         if left == 0 {

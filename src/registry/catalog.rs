@@ -14,7 +14,7 @@ use crate::oci::pagination::link_next;
 use crate::oci::{ErrorCode, Page, RepositoryName};
 pub(super) use walk::{Walks, count};
 
-/// Bytes of the kept list: about 200,000 repositories. A longer one is read each time.
+/// Bytes of the kept list: about 200,000 repositories. A longer one is read again by whoever asks after it was read.
 const MAX_KEPT: u64 = 32 << 20;
 /// Memory of a name beside its text.
 const NAME_OVERHEAD: usize = 32;

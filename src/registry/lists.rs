@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use super::shared_read::SharedReads;
 use crate::storage::{Error, Stamp};
 pub(super) use growing::{Base, GrowingLists, Grows};
+
+/// Bytes of an entry beside its list: the cache's own, a stamp, a name of at most 255.
+const ENTRY: usize = 700;
 
 /// One kind of list, by what it is of.
 pub(super) struct Lists<K, V> {
@@ -34,9 +38,9 @@ pub(super) struct Kept<V> {
 }
 
 impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lists<K, V> {
-    /// Keeps `capacity` bytes by what `weigh` tells of a list.
+    /// Keeps `capacity` bytes by what `weigh` tells of a list beside [`ENTRY`].
     pub(super) fn new(capacity: u64, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
-        let weigh = move |_: &K, kept: &Arc<Kept<V>>| u32::try_from(weigh(&kept.value)).unwrap_or(u32::MAX);
+        let weigh = move |_: &K, kept: &Arc<Kept<V>>| u32::try_from(ENTRY + weigh(&kept.value)).unwrap_or(u32::MAX);
         Lists {
             kept: Cache::builder().max_capacity(capacity).weigher(weigh).build(),
             reads: SharedReads::new(),
@@ -72,7 +76,20 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
     ) -> Result<Arc<Kept<V>>, Error> {
         let read = Instant::now();
         let value = load().await?;
-        Ok(self.keep(key, stamp, read, value))
+        Ok(self.keep(key, stamp, read, value, None))
+    }
+
+    /// Reads it anew in the background, in the place of `old`. When that has changed meanwhile, it stays.
+    pub(super) async fn refresh(
+        &self,
+        key: &K,
+        old: &Arc<Kept<V>>,
+        load: impl AsyncFnOnce() -> Result<V, Error>,
+    ) -> Result<(), Error> {
+        let read = Instant::now();
+        let value = load().await?;
+        self.keep(key, old.stamp.clone(), read, value, Some(old));
+        Ok(())
     }
 
     /// The list, if it is kept and its stamp is this one still.
@@ -80,12 +97,35 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
         self.kept.get(key).filter(|kept| kept.stamp == *stamp && kept.read.elapsed() < ttl)
     }
 
-    /// Keeps a list that was read since `read`, after its stamp.
-    pub(super) fn keep(&self, key: &K, stamp: Stamp, read: Instant, value: V) -> Arc<Kept<V>> {
-        let reading = self.readings.fetch_add(1, Ordering::Relaxed);
+    /// Keeps a list that was read since `read`, after its stamp; in the place of `old`, if that is given.
+    pub(super) fn keep(
+        &self,
+        key: &K,
+        stamp: Stamp,
+        read: Instant,
+        value: V,
+        old: Option<&Arc<Kept<V>>>,
+    ) -> Arc<Kept<V>> {
+        let (lasts, reading) = (stamp.lasts(), self.readings.fetch_add(1, Ordering::Relaxed));
         let kept = Arc::new(Kept { value: Arc::new(value), stamp, read, reading, refreshing: AtomicBool::new(false) });
-        self.kept.insert(key.clone(), kept.clone());
+        match old {
+            Some(old) => self.replace(key, old, kept.clone()),
+            None if lasts => self.kept.insert(key.clone(), kept.clone()),
+            None => {}
+        }
         kept
+    }
+
+    /// One that has taken the place of `old` stays: what was added here since.
+    fn replace(&self, key: &K, old: &Arc<Kept<V>>, new: Arc<Kept<V>>) {
+        self.kept.entry_by_ref(key).and_compute_with(|present| match present {
+            Some(present) if Arc::ptr_eq(present.value(), old) => Op::Put(new),
+            Some(present) => {
+                present.value().refreshing.store(false, Ordering::Relaxed);
+                Op::Nop
+            }
+            None => Op::Nop,
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Changes of one repository that must not meet, within this process. Other instances are not kept out: what can happen
-//! between two of them is a tag that leads to a manifest deleted at the same moment, which is answered with 404. Immutable
+//! between two of them is a tag that leads to a manifest deleted at the same moment, which is answered with 404, and a list
+//! that lacks until `list_ttl` is over what was deleted and pushed at the same moment. Immutable
 //! tags are created on condition that they are not there, which storage sees to.
 
 use std::hash::{BuildHasher, RandomState};

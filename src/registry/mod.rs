@@ -6,13 +6,14 @@
 //! - `membership`: what a repository holds; `content`: manifests and small blobs in memory; `media_types`: what a
 //!   repository holds manifests as
 //! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true
-//! - `locks`, `immutable`: what must not meet, and tags that never move
+//! - `locks`, `arriving`, `immutable`: what must not meet, and tags that never move
 //! - `reply`: how answers are written, and how what went wrong becomes one
 //! - `housekeeping`: probes, purge, gauges
 
 pub mod config;
 
 mod answer;
+mod arriving;
 mod blob;
 mod catalog;
 mod chunk;
@@ -54,9 +55,10 @@ pub use metrics::Metrics;
 
 /// Blobs under another digest than that of their bytes' place, which the blob cache may come to fetch.
 const MAX_ALIASES: u64 = 10_000;
-/// Repositories that were seen a moment ago, so that a new tag need not ask whether the catalog changes by it.
+/// Repositories that catalogs were told of a moment ago, so that a new tag need not ask whether they change by it.
 const MAX_EXISTING: u64 = 10_000;
-/// An instance that takes the last manifest from one in between, on an object store, leaves it out of catalogs for so long.
+/// If another instance takes the last manifest from one in between, on an object store, and it comes again within this time,
+/// catalogs may lack it until `list_ttl` is over.
 const EXISTING_TIME: Duration = Duration::from_secs(5);
 
 /// The integrated registry. Shared behind an `Arc`.
@@ -79,6 +81,7 @@ pub struct Registry {
     memos: referrers::Memos,
     aliases: Cache<Digest, Digest>,
     existing: Cache<RepositoryName, ()>,
+    arriving: arriving::Arriving,
     locks: locks::Locks,
     /// Bytes of manifests that are being pushed.
     manifest_memory: Semaphore,
@@ -162,6 +165,7 @@ impl Registry {
             memos: referrers::Memos::new(),
             aliases: Cache::new(MAX_ALIASES),
             existing: Cache::builder().max_capacity(MAX_EXISTING).time_to_live(EXISTING_TIME).build(),
+            arriving: arriving::Arriving::default(),
             locks: locks::Locks::new(),
             manifest_memory: Semaphore::new(manifest::MEMORY),
             trouble: Mutex::new(None),

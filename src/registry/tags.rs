@@ -89,11 +89,10 @@ pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Ar
     if kept.should_be_refreshed(ttl)
         && let Some(registry) = registry.me.upgrade()
     {
-        let name = name.clone();
+        let (name, old) = (name.clone(), kept.clone());
         tokio::spawn(async move {
-            let Ok(stamp) = registry.storage.stamp(Some(&name)).await else { return };
             // When it fails, the next asker's own read says so.
-            let _ = registry.tag_lists.lists.load(&name, stamp, async || registry.storage.tags(&name).await).await;
+            let _ = registry.tag_lists.lists.refresh(&name, &old, async || registry.storage.tags(&name).await).await;
         });
     }
     Ok(kept)

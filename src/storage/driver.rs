@@ -137,6 +137,11 @@ impl Driver {
         }
     }
 
+    /// One that no object has; `None` on a disk, where versions are not the store's.
+    pub(super) fn made_up_version(&self) -> Option<Version> {
+        self.remote().ok().map(Remote::made_up_version)
+    }
+
     /// A whole small object; `Error::TooLarge` beyond `limit` bytes.
     pub async fn get(&self, key: &str, limit: u64) -> Result<Option<(Bytes, Version)>, Error> {
         let Store::Remote(remote) = &self.store else {

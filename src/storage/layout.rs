@@ -52,6 +52,8 @@ pub enum OwnKey {
     RepositoryChanges(RepositoryName),
     /// `leases/<word>`: who does a job of the fleet.
     Lease(&'static str),
+    /// `probe`: written where the store does not mind conditions.
+    Probe,
 }
 
 impl Link {
@@ -78,6 +80,7 @@ impl OwnKey {
             OwnKey::CatalogChanges => format!("{OWN}/changes/catalog"),
             OwnKey::RepositoryChanges(name) => format!("{OWN}/changes/repositories/{name}/_changed"),
             OwnKey::Lease(word) => format!("{LEASES}/{word}"),
+            OwnKey::Probe => format!("{OWN}/probe"),
         }
     }
 }
@@ -197,6 +200,7 @@ mod tests {
             (OwnKey::CatalogChanges.key(), "entrepot/v1/changes/catalog".into()),
             (OwnKey::RepositoryChanges(name("a")).key(), "entrepot/v1/changes/repositories/a/_changed".into()),
             (OwnKey::Lease("purge").key(), "entrepot/v1/leases/purge".into()),
+            (OwnKey::Probe.key(), "entrepot/v1/probe".into()),
             (upload_folder(&id), "entrepot/v1/uploads/00000000-0000-0000-0000-000000000000".into()),
             (upload_file(&id, "state"), "entrepot/v1/uploads/00000000-0000-0000-0000-000000000000/state".into()),
         ] {

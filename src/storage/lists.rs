@@ -90,8 +90,8 @@ impl Storage {
         self.driver().with_disk(Action::Stat, disk, stamp).await
     }
 
-    /// On an object store, a marker is there as long as somebody may keep a list: who begins to writes one, and who
-    /// changes the list removes it. Most pushes find none.
+    /// On an object store, a marker is there as long as somebody may keep a list: who begins to writes one (reading needs
+    /// that right for nothing else), and who changes the list removes it. Most pushes find none.
     async fn remote_stamp(&self, name: Option<&RepositoryName>, marker: &str) -> Result<Stamp, Error> {
         if let Some(version) = self.driver().version(marker).await? {
             return Ok(Stamp(version.0));
@@ -102,16 +102,10 @@ impl Storage {
         {
             return Ok(Stamp::none());
         }
-        match self.driver().put(marker, random(), Precondition::Absent).await {
-            Ok(version) => Ok(Stamp(version.0)),
-            Err(Error::Conflict) => match self.driver().version(marker).await? {
-                Some(version) => Ok(Stamp(version.0)),
-                None => Ok(Stamp::none()),
-            },
-            Err(error @ Error::Unavailable(_)) => Err(error),
-            // We may not write there: then no list can be kept.
-            Err(_) => Ok(Stamp::none()),
-        }
+        // Of two who do it at once, the first will find another stamp, and read its list again. Who may not write, or cannot
+        // now, reads without keeping.
+        let written = self.driver().put(marker, random(), Precondition::None).await;
+        Ok(written.map_or_else(|_| Stamp::none(), |version| Stamp(version.0)))
     }
 
     /// Changes the stamp for every instance: called after a list's change, before it is acknowledged.
@@ -133,6 +127,20 @@ impl Storage {
         }
     }
 
+    /// Whether the store refuses a write whose condition is not met. Some that call themselves compatible write anyway.
+    async fn minds_conditions(&self) -> bool {
+        let Some(made_up) = self.driver().made_up_version() else { return false };
+        let ask = async || {
+            match self.driver().put(&OwnKey::Probe.key(), random(), Precondition::Unchanged(made_up)).await {
+                Err(Error::Conflict) => Ok(true),
+                // It does not know them, or does not mind.
+                Err(Error::Failed(_)) | Ok(_) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        self.conditions().get_or_try_init(ask).await.copied().unwrap_or(false)
+    }
+
     async fn touch(&self, folder: String) -> Result<(), Error> {
         let Some(disk) = self.driver().disk() else { return Ok(()) };
         self.driver().with_disk(Action::PutContent, disk, move |disk: &Disk| disk.touch_folder(&folder)).await
@@ -141,13 +149,11 @@ impl Storage {
     /// Like `stamp_changed`; the new stamp if the old one was `expected` until now. `None`: it may have been another one,
     /// or this store cannot tell.
     pub async fn stamp_follows(&self, name: Option<&RepositoryName>, expected: &Stamp) -> Result<Option<Stamp>, Error> {
-        if !self.is_local() {
+        if self.minds_conditions().await {
             let unchanged = Precondition::Unchanged(Version(expected.0.clone()));
-            match self.driver().put(&marker(name).key(), random(), unchanged).await {
-                Ok(version) => return Ok(Some(Stamp(version.0))),
-                // Somebody else's, or the store knows no conditions.
-                Err(Error::Conflict | Error::Failed(_)) => {}
-                Err(error) => return Err(error),
+            // After a failure it may have been written all the same: no list has that stamp.
+            if let Ok(version) = self.driver().put(&marker(name).key(), random(), unchanged).await {
+                return Ok(Some(Stamp(version.0)));
             }
         }
         self.stamp_changed(name).await.map(|()| None)
@@ -165,11 +171,18 @@ fn marker(name: Option<&RepositoryName>) -> OwnKey {
     name.map_or(OwnKey::CatalogChanges, |name| OwnKey::RepositoryChanges(name.clone()))
 }
 
+/// How a stamp begins that is equal to no other.
+const NONE: &str = "none ";
+
 impl Stamp {
-    /// Equal to no other.
     fn none() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        Stamp(format!("none {}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+        Stamp(format!("{NONE}{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Whether anybody will ever find it again: a list under another one is not worth keeping.
+    pub fn lasts(&self) -> bool {
+        !self.0.starts_with(NONE)
     }
 }
 

@@ -26,6 +26,8 @@ const DAMAGED_TIME: Duration = Duration::from_secs(3600);
 /// The registry's bytes. Shared behind an `Arc`.
 pub struct Storage {
     driver: Driver,
+    /// Whether the store minds conditions of a write, once it was asked.
+    conditions: tokio::sync::OnceCell<bool>,
     damaged: moka::sync::Cache<Digest, ()>,
 }
 
@@ -70,12 +72,17 @@ impl Storage {
     /// Builds the driver; a filesystem's root is made if it is not there. Does not need the store to answer.
     pub async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Self>, Error> {
         let damaged = moka::sync::Cache::builder().max_capacity(DAMAGED).time_to_live(DAMAGED_TIME).build();
-        Ok(Arc::new(Storage { driver: Driver::new(config, &metrics).await?, damaged }))
+        let driver = Driver::new(config, &metrics).await?;
+        Ok(Arc::new(Storage { driver, conditions: tokio::sync::OnceCell::new(), damaged }))
     }
 
     /// For [`Uploads`](super::Uploads).
     pub(super) fn driver(&self) -> &Driver {
         &self.driver
+    }
+
+    pub(super) fn conditions(&self) -> &tokio::sync::OnceCell<bool> {
+        &self.conditions
     }
 
     /// Asks the store something cheap: for readiness.

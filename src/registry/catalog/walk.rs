@@ -56,18 +56,18 @@ async fn find(registry: &Registry) -> Result<Catalog, Error> {
     let stamp = registry.storage.stamp(None).await?;
     if let Some(kept) = registry.catalog.lists.kept(&(), ttl, &stamp) {
         if kept.should_be_refreshed(ttl) && !running(registry).is_some_and(|walk| walk.holds(&stamp, ttl)) {
-            begin(registry, stamp);
+            begin(registry, stamp, Some(kept.clone()));
         }
         return Ok(Catalog::Kept(kept));
     }
-    let Some(walk) = running(registry) else { return begin(registry, stamp).ok_or_else(gone).map(Catalog::Walk) };
+    let Some(walk) = running(registry) else { return begin(registry, stamp, None).ok_or_else(gone).map(Catalog::Walk) };
     if walk.holds(&stamp, ttl) {
         return Ok(Catalog::Walk(walk));
     }
     // One at a time: those who ask now wait together for the next.
     let _ = walk.end().await;
     let stamp = registry.storage.stamp(None).await?;
-    begin(registry, stamp).ok_or_else(gone).map(Catalog::Walk)
+    begin(registry, stamp, None).ok_or_else(gone).map(Catalog::Walk)
 }
 
 fn gone() -> Error {
@@ -75,11 +75,13 @@ fn gone() -> Error {
 }
 
 fn running(registry: &Registry) -> Option<Arc<Walk>> {
-    registry.walks.last.lock().clone().filter(|walk| walk.found.borrow().end.is_none())
+    // One whose task has died never ends.
+    registry.walks.last.lock().clone().filter(|walk| walk.found.has_changed().is_ok())
 }
 
-/// Goes on when nobody waits for it any more. `None` if the registry is ending.
-fn begin(registry: &Registry, stamp: Stamp) -> Option<Arc<Walk>> {
+/// Goes on when nobody waits for it any more. What it finds takes the place of `old`, if there is one. `None` if the registry
+/// is ending.
+fn begin(registry: &Registry, stamp: Stamp, old: Option<Arc<Kept<Vec<RepositoryName>>>>) -> Option<Arc<Walk>> {
     let (told, found) = watch::channel(Found::default());
     let walk = Arc::new(Walk { stamp: stamp.clone(), began: Instant::now(), found });
     let (registry, began) = (registry.me.upgrade()?, walk.began);
@@ -88,9 +90,11 @@ fn begin(registry: &Registry, stamp: Stamp) -> Option<Arc<Walk>> {
         let end = registry.storage.walk(|names| told.send_modify(|found| found.names.extend(names))).await;
         if end.is_ok() {
             let names = told.borrow().names.clone();
-            registry.catalog.lists.keep(&(), stamp, began, names);
+            registry.catalog.lists.keep(&(), stamp, began, names, old.as_ref());
         }
         told.send_modify(|found| found.end = Some(end));
+        // Those who ask now find it among the lists; its names are not held twice.
+        registry.walks.last.lock().take_if(|last| last.found.same_channel(&told.subscribe()));
     });
     Some(walk)
 }

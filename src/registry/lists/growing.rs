@@ -9,7 +9,6 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use moka::ops::compute::Op;
 use parking_lot::Mutex;
 
 use super::{Kept, Lists};
@@ -20,7 +19,7 @@ use crate::storage::{Error, Stamp};
 pub(in crate::registry) trait Grows {
     type Item;
 
-    /// This list with these in it, in its order, each once.
+    /// This list with these in it, in its order, each once. Also with none: something was written all the same.
     fn grown(&self, items: Vec<Self::Item>) -> Self;
 }
 
@@ -88,13 +87,10 @@ where
 
     /// Unless it was read anew in the meantime, which is then read once more.
     fn replace(&self, key: &K, kept: &Arc<Kept<V>>, stamp: Stamp, items: Vec<V::Item>) {
-        let value = if items.is_empty() { kept.value.clone() } else { Arc::new(kept.value.grown(items)) };
+        let value = Arc::new(kept.value.grown(items));
         let refreshing = AtomicBool::new(kept.refreshing.load(Ordering::Relaxed));
         let grown = Arc::new(Kept { value, stamp, read: kept.read, reading: kept.reading, refreshing });
-        self.lists.kept.entry_by_ref(key).and_compute_with(|present| match present {
-            Some(present) if Arc::ptr_eq(present.value(), kept) => Op::Put(grown),
-            _ => Op::Nop,
-        });
+        self.lists.replace(key, kept, grown);
     }
 }
 

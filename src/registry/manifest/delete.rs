@@ -25,16 +25,24 @@ pub(crate) async fn delete(registry: &Registry, name: &RepositoryName, reference
         }
         Reference::Digest(digest) => revision(registry, name, digest).await?,
     };
-    if !deleted {
-        return Err(unknown());
+    // Also when nothing was there: an earlier one may have failed before it told anybody.
+    announce(registry, name).await?;
+    match deleted {
+        true => Ok(Reply::empty(StatusCode::ACCEPTED)),
+        false => Err(unknown()),
     }
+}
+
+/// Tells every instance that lists have changed.
+async fn announce(registry: &Registry, name: &RepositoryName) -> Result<(), Error> {
     registry.existing.invalidate(name);
+    let there = registry.storage.repository_exists(name).await?;
+    if registry.storage.is_local() {
+        return if there { registry.storage.stamp_changed(Some(name)).await } else { Ok(()) };
+    }
     registry.storage.stamp_changed(Some(name)).await?;
     // On an object store, a repository ends with its last object.
-    if !registry.storage.is_local() && !registry.storage.repository_exists(name).await? {
-        registry.storage.stamp_changed(None).await?;
-    }
-    Ok(Reply::empty(StatusCode::ACCEPTED))
+    if there { Ok(()) } else { registry.storage.stamp_changed(None).await }
 }
 
 fn keep_immutable(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<(), Refusal> {

@@ -11,6 +11,7 @@ use super::location;
 use super::receive::receive;
 use crate::oci::route::query_values;
 use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
+use crate::registry::arriving::Arrival;
 use crate::registry::lists::Base;
 use crate::registry::reply::{Answer, OCI_SUBJECT, OCI_TAG, Refusal};
 use crate::registry::{Body, Registry, Reply, Request, media_types, referrers, tags};
@@ -100,54 +101,54 @@ async fn store(
         registry.storage.blob_put(digest, bytes.clone()).await?;
     }
     let retyped = link(registry, name, digest, tags, checked).await?;
-    let leading = async {
-        let leading = tags.iter().zip(&before.tags).map(|(tag, old)| {
-            let once = old.is_none() && settings.immutable.matches(name, tag);
-            lead(registry, name, tag, digest, once)
-        });
-        try_join_all(leading).await.map(drop)
-    };
-    let about = referrer && (retyped || !before.revision);
-    let telling = async { Ok(announce(registry, name, tags, &before, about, bases).await?) };
-    if registry.storage.is_local() {
-        leading.await?;
-        telling.await?;
-    } else {
-        // Lists are made from folders there, which are there since `link`.
-        try_join(leading, telling).await?;
-    }
+    let leading = tags.iter().zip(&before.tags).map(|(tag, old)| {
+        let once = old.is_none() && settings.immutable.matches(name, tag);
+        lead(registry, name, tag, digest, once)
+    });
+    let led = try_join_all(leading).await;
+    // Also after a failure: the manifest has been linked.
+    let told = announce(registry, name, digest, tags, &before, referrer || retyped, bases).await;
+    led?;
+    told?;
     referrers::pushed(registry, name, digest, checked.manifest.clone(), &checked.media_type, bytes.len() as u64);
     registry.content.keep(*digest, bytes, Some(checked.told.clone()));
     Ok(())
 }
 
 /// What there was before.
-struct Before {
+struct Before<'a> {
     tags: Vec<Option<Digest>>,
+    /// The repository, and catalogs were told of it.
     repository: bool,
-    /// The manifest, where that matters.
-    revision: bool,
+    /// This very push, or a part of it: it may have failed before it told anybody.
+    again: bool,
+    _arrival: Option<Arrival<'a>>,
 }
 
-async fn before(
-    registry: &Registry,
+async fn before<'a>(
+    registry: &'a Registry,
     name: &RepositoryName,
     digest: &Digest,
     tags: &[&Tag],
     referrer: bool,
-) -> Result<Before, Error> {
+) -> Result<Before<'a>, Error> {
     let revision = async {
-        match referrer {
+        match referrer || tags.is_empty() {
             true => registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await,
-            // Of others, no list tells.
-            false => Ok(true),
+            // Its tag tells.
+            false => Ok(false),
         }
     };
     let tags = try_join_all(tags.iter().map(|tag| tags::read(registry, name, tag)));
     let (tags, revision) = try_join(tags, revision).await?;
-    let known = tags.iter().any(Option::is_some) || registry.existing.contains_key(name);
-    let repository = known || registry.storage.repository_exists(name).await?;
-    Ok(Before { tags, repository, revision })
+    let again = revision || tags.contains(&Some(*digest));
+    if registry.existing.contains_key(name) {
+        return Ok(Before { tags, repository: true, again, _arrival: None });
+    }
+    let there = tags.iter().any(Option::is_some) || registry.storage.repository_exists(name).await?;
+    let repository = there && !registry.arriving.has(name);
+    let arrival = (!repository).then(|| registry.arriving.begin(name));
+    Ok(Before { tags, repository, again, _arrival: arrival })
 }
 
 /// The manifest's own links, and the tags' histories. Whether the manifest has another type now.
@@ -193,23 +194,26 @@ async fn lead(
 async fn announce(
     registry: &Registry,
     name: &RepositoryName,
+    digest: &Digest,
     tags: &[&Tag],
-    before: &Before,
+    before: &Before<'_>,
     about: bool,
     bases: (Base, Base),
 ) -> Result<(), Error> {
     let storage = &registry.storage;
+    // One that leads here already may be what a push had written that failed then.
+    let is_new = |old: Option<Digest>| old.is_none_or(|old| old == *digest);
     let new: Vec<Tag> =
-        tags.iter().zip(&before.tags).filter(|(_, old)| old.is_none()).map(|(tag, _)| (*tag).clone()).collect();
+        tags.iter().zip(&before.tags).filter(|(_, old)| is_new(**old)).map(|(tag, _)| (*tag).clone()).collect();
     let write = async |of: Option<&RepositoryName>, expected: Option<&Stamp>| match expected {
         Some(stamp) => storage.stamp_follows(of, stamp).await,
         None => storage.stamp_changed(of).await.map(|()| None),
     };
-    if !new.is_empty() || about || !before.repository {
+    if !new.is_empty() || about || before.again || !before.repository {
         let write = async |expected: Option<&Stamp>| write(Some(name), expected).await;
         registry.tag_lists.tell(name, bases.0, new, write).await?;
     }
-    if !before.repository {
+    if before.again || !before.repository {
         let write = async |expected: Option<&Stamp>| write(None, expected).await;
         registry.catalog.tell(&(), bases.1, vec![name.clone()], write).await?;
     }

@@ -287,6 +287,11 @@ impl Remote {
         Version(name.unwrap_or_default())
     }
 
+    pub(super) fn made_up_version(&self) -> Version {
+        let name = if self.kind == DriverKind::Gcs { "1".to_owned() } else { format!("\"{:032x}\"", 1) };
+        Version(name)
+    }
+
     fn parse_version(&self, version: Version) -> UpdateVersion {
         match self.kind {
             DriverKind::Gcs => UpdateVersion { e_tag: None, version: Some(version.0) },

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use super::UploadError;
 use super::assemble::{COPIED_WHOLE, Source, plan};
 use super::budget::Budget;
+use super::error::io_error;
 use super::inner::{Bounds, Inner};
 use super::multipart::{IN_FLIGHT, Multipart, in_order};
 use super::parts::{PART, Part, Parts};
@@ -154,6 +155,9 @@ pub(super) async fn put(inner: &Arc<Inner>, expected: &Digest, body: &mut dyn Bo
         // It is there: the client has only to prove that it has it too.
         let pump = Pump { target: None, at: 0, hasher: Some(hasher), budget: &bounds.budget, room: None };
         let pumped = pump.run(body).await;
+        if let Some(failed) = pumped.failed {
+            return Err(io_error(failed.error).into());
+        }
         pumped.ended.unwrap_or(Ok(()))?;
         return prove(expected, pumped.hasher).map(|()| pumped.at);
     }

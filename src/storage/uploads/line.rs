@@ -156,6 +156,11 @@ impl Line {
 
     /// Gives what is to be done to threads.
     fn start(&mut self) {
+        if self.target.is_none() {
+            // They are only hashed.
+            self.at += self.batches.iter().skip(self.written).map(|batch| batch.bytes() as u64).sum::<u64>();
+            self.written = self.batches.len();
+        }
         while self.hashed > 0 && self.written > 0 {
             self.batches.pop_front();
             (self.hashed, self.written) = (self.hashed - 1, self.written - 1);
