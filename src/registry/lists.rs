@@ -129,6 +129,20 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
     }
 }
 
+#[cfg(test)]
+impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> Lists<K, V> {
+    /// As after `list_ttl`.
+    pub(super) fn forget_all(&self) {
+        self.kept.invalidate_all();
+        self.kept.run_pending_tasks();
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.kept.run_pending_tasks();
+        self.kept.entry_count()
+    }
+}
+
 impl<V> Kept<V> {
     /// Whether the caller should read it anew now, in the background, so that nobody waits when its time is over. True
     /// once for each.

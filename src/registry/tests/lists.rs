@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::harness::{Harness, artifact, digest_of, index, sha256};
-use crate::oci::media_type;
+use crate::oci::{RepositoryName, Tag, media_type};
 use crate::registry::Config;
+use crate::storage::Link;
 
 #[tokio::test]
 async fn the_base_says_that_this_is_a_registry() {
@@ -248,4 +249,86 @@ async fn whatever_was_acknowledged_is_in_every_instances_lists() {
     for pusher in pushers.collect::<Vec<_>>() {
         pusher.await.unwrap();
     }
+}
+
+/// A push that failed after it had written, before it told anybody: only storage knows.
+async fn written_and_not_told(harness: &Harness, name: &str, tag: &str, digest: &crate::oci::Digest) {
+    let (name, tag): (RepositoryName, Tag) = (name.parse().unwrap(), tag.parse().unwrap());
+    let links = [
+        Link::Revision(name.clone(), *digest),
+        Link::TagIndex(name.clone(), tag.clone(), *digest),
+        Link::Tag(name, tag),
+    ];
+    for link in links {
+        harness.storage.link_put(&link, digest).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_pushes_again_what_a_failed_push_had_written_finds_it_in_the_lists() {
+    let harness = Harness::new().await;
+    let (manifest, other) = (index(&[]), artifact(&sha256(b"s"), "application/x", "other"));
+    harness.push_manifest("a", "old", &manifest).await;
+    harness.push_manifest("b", &digest_of(&other).text(), &other).await;
+    let listed = async |path: &str, field: &str| harness.get(path).await.json()[field].clone();
+    assert_eq!(listed("/v2/a/tags/list", "tags").await, json!(["old"]));
+    assert_eq!(listed("/v2/_catalog", "repositories").await, json!(["a", "b"]));
+    written_and_not_told(&harness, "a", "t", &digest_of(&manifest)).await;
+    written_and_not_told(&harness, "new", "t", &digest_of(&manifest)).await;
+    harness.push_manifest("a", "t", &manifest).await;
+    assert_eq!(listed("/v2/a/tags/list", "tags").await, json!(["old", "t"]));
+    harness.push_manifest("new", "t", &manifest).await;
+    assert_eq!(listed("/v2/_catalog", "repositories").await, json!(["a", "b", "new"]));
+
+    let list = format!("/v2/a/referrers/{}", sha256(b"s"));
+    assert!(referrers(&harness, &list).await.is_empty());
+    let link = Link::Revision("a".parse().unwrap(), digest_of(&other));
+    harness.storage.link_put(&link, &digest_of(&other)).await.unwrap();
+    harness.push_manifest("a", &digest_of(&other).text(), &other).await;
+    assert_eq!(referrers(&harness, &list).await.len(), 1);
+}
+
+#[tokio::test]
+async fn who_deletes_again_what_a_failed_delete_had_removed_finds_it_in_no_list() {
+    let harness = Harness::new().await;
+    let manifest = index(&[]);
+    for tag in ["gone", "kept", "torn"] {
+        harness.push_manifest("a", tag, &manifest).await;
+    }
+    assert_eq!(harness.get("/v2/a/tags/list").await.json()["tags"], json!(["gone", "kept", "torn"]));
+    let (name, tag) = ("a".parse().unwrap(), "gone".parse().unwrap());
+    harness.storage.tag_delete(&name, &tag).await.unwrap();
+    // Only what is beside the tag is left of this one.
+    harness.storage.link_delete(&Link::Tag(name, "torn".parse().unwrap())).await.unwrap();
+    for tag in ["gone", "torn"] {
+        let seen = harness.send("DELETE", &format!("/v2/a/manifests/{tag}"), &[], b"").await;
+        assert_eq!(seen.status.as_u16(), 404, "{tag}");
+    }
+    assert_eq!(harness.get("/v2/a/tags/list").await.json()["tags"], json!(["kept"]));
+}
+
+#[tokio::test]
+async fn a_repository_that_others_removed_has_a_list_again_when_it_comes_back() {
+    let harness = Harness::new().await;
+    let manifest = index(&[]);
+    harness.push_manifest("a", "t", &manifest).await;
+    assert_eq!(harness.get("/v2/a/tags/list").await.status.as_u16(), 200);
+    let (name, tag) = ("a".parse::<RepositoryName>().unwrap(), "t".parse().unwrap());
+    harness.storage.tag_delete(&name, &tag).await.unwrap();
+    harness.storage.link_delete(&Link::Revision(name, digest_of(&manifest))).await.unwrap();
+    // Some seconds later.
+    harness.registry.tag_lists.lists.forget_all();
+    harness.registry.existing.invalidate_all();
+    assert_eq!(harness.get("/v2/a/tags/list").await.error(), (404, "NAME_UNKNOWN".into()));
+    harness.push_manifest("a", &digest_of(&manifest).text(), &manifest).await;
+    assert_eq!(harness.get("/v2/a/tags/list").await.json()["tags"], json!([]));
+}
+
+#[tokio::test]
+async fn lists_of_what_is_not_there_are_not_kept() {
+    let harness = Harness::new().await;
+    for number in 0..3 {
+        assert_eq!(harness.get(&format!("/v2/made/up{number}/tags/list")).await.status.as_u16(), 404);
+    }
+    assert_eq!(harness.registry.tag_lists.lists.count(), 0);
 }
