@@ -21,25 +21,40 @@ const NAME_OVERHEAD: usize = 32;
 /// Repositories on a page for a client that does not say: distribution's.
 const DEFAULT_PAGE: usize = 100;
 
-pub(super) type CatalogList = GrowingLists<(), Vec<RepositoryName>>;
+pub(super) type CatalogList = GrowingLists<(), Names>;
 
-impl Grows for Vec<RepositoryName> {
+/// Repositories in the catalog's order.
+#[derive(Clone, Default)]
+pub(super) struct Names {
+    names: Vec<RepositoryName>,
+    /// Not: only those that were pushed here since a walk began, which will find the others.
+    complete: bool,
+}
+
+impl Grows for Names {
     type Item = RepositoryName;
 
     fn grown(&self, items: Vec<RepositoryName>) -> Self {
-        let mut names = self.clone();
+        let mut grown = self.clone();
         for item in items {
-            if let Err(place) = names.binary_search_by(|name| order(name.as_str(), item.as_str())) {
-                names.insert(place, item);
+            if let Err(place) = place(&grown.names, &item) {
+                grown.names.insert(place, item);
             }
         }
-        names
+        grown
+    }
+
+    fn since(&self, old: &Self) -> Vec<RepositoryName> {
+        self.names.iter().filter(|name| place(&old.names, name).is_err()).cloned().collect()
     }
 }
 
+fn place(names: &[RepositoryName], name: &RepositoryName) -> Result<usize, usize> {
+    names.binary_search_by(|other| order(other.as_str(), name.as_str()))
+}
+
 pub(super) fn lists() -> CatalogList {
-    let weigh =
-        |names: &Vec<RepositoryName>| names.iter().map(|name| name.as_str().len() + NAME_OVERHEAD).sum::<usize>();
+    let weigh = |list: &Names| list.names.iter().map(|name| name.as_str().len() + NAME_OVERHEAD).sum::<usize>();
     GrowingLists::new(Lists::new(MAX_KEPT, weigh))
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use super::shared_read::SharedReads;
@@ -32,7 +31,7 @@ pub(super) struct Kept<V> {
     stamp: Stamp,
     /// When reading it began.
     read: Instant,
-    /// Which reading it is from: what was added since then changes the stamp, not this.
+    /// Which reading it goes back to, if it has only grown since then, each time in one step from stamp to stamp.
     reading: u64,
     refreshing: AtomicBool,
 }
@@ -76,56 +75,22 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
     ) -> Result<Arc<Kept<V>>, Error> {
         let read = Instant::now();
         let value = load().await?;
-        Ok(self.keep(key, stamp, read, value, None))
-    }
-
-    /// Reads it anew in the background, in the place of `old`. When that has changed meanwhile, it stays.
-    pub(super) async fn refresh(
-        &self,
-        key: &K,
-        old: &Arc<Kept<V>>,
-        load: impl AsyncFnOnce() -> Result<V, Error>,
-    ) -> Result<(), Error> {
-        let read = Instant::now();
-        let value = load().await?;
-        self.keep(key, old.stamp.clone(), read, value, Some(old));
-        Ok(())
+        Ok(self.keep(key, stamp, read, value))
     }
 
     /// The list, if it is kept and its stamp is this one still.
     pub(super) fn kept(&self, key: &K, ttl: Duration, stamp: &Stamp) -> Option<Arc<Kept<V>>> {
-        self.kept.get(key).filter(|kept| kept.stamp == *stamp && kept.read.elapsed() < ttl)
+        self.kept.get(key).filter(|kept| kept.stamp == *stamp && kept.is_younger_than(ttl))
     }
 
-    /// Keeps a list that was read since `read`, after its stamp; in the place of `old`, if that is given.
-    pub(super) fn keep(
-        &self,
-        key: &K,
-        stamp: Stamp,
-        read: Instant,
-        value: V,
-        old: Option<&Arc<Kept<V>>>,
-    ) -> Arc<Kept<V>> {
+    /// Keeps a list that was read since `read`, after its stamp.
+    pub(super) fn keep(&self, key: &K, stamp: Stamp, read: Instant, value: V) -> Arc<Kept<V>> {
         let (lasts, reading) = (stamp.lasts(), self.readings.fetch_add(1, Ordering::Relaxed));
         let kept = Arc::new(Kept { value: Arc::new(value), stamp, read, reading, refreshing: AtomicBool::new(false) });
-        match old {
-            Some(old) => self.replace(key, old, kept.clone()),
-            None if lasts => self.kept.insert(key.clone(), kept.clone()),
-            None => {}
+        if lasts {
+            self.kept.insert(key.clone(), kept.clone());
         }
         kept
-    }
-
-    /// One that has taken the place of `old` stays: what was added here since.
-    fn replace(&self, key: &K, old: &Arc<Kept<V>>, new: Arc<Kept<V>>) {
-        self.kept.entry_by_ref(key).and_compute_with(|present| match present {
-            Some(present) if Arc::ptr_eq(present.value(), old) => Op::Put(new),
-            Some(present) => {
-                present.value().refreshing.store(false, Ordering::Relaxed);
-                Op::Nop
-            }
-            None => Op::Nop,
-        });
     }
 }
 
@@ -144,6 +109,14 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> Lists<K, V>
 }
 
 impl<V> Kept<V> {
+    pub(super) fn is_younger_than(&self, ttl: Duration) -> bool {
+        self.read.elapsed() < ttl
+    }
+
+    pub(super) fn reading(&self) -> u64 {
+        self.reading
+    }
+
     /// Whether the caller should read it anew now, in the background, so that nobody waits when its time is over. True
     /// once for each.
     pub(super) fn should_be_refreshed(&self, ttl: Duration) -> bool {

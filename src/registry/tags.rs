@@ -1,6 +1,7 @@
 //! What a tag leads to, and the list of tags.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::LINK;
 
@@ -42,6 +43,11 @@ impl Grows for Option<Vec<Tag>> {
             }
         }
         Some(tags)
+    }
+
+    fn since(&self, old: &Self) -> Vec<Tag> {
+        let old = old.as_deref().unwrap_or_default();
+        self.iter().flatten().filter(|tag| old.binary_search(tag).is_err()).cloned().collect()
     }
 }
 
@@ -91,8 +97,11 @@ pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Ar
     {
         let (name, old) = (name.clone(), kept.clone());
         tokio::spawn(async move {
+            let read = Instant::now();
             // When it fails, the next asker's own read says so.
-            let _ = registry.tag_lists.lists.refresh(&name, &old, async || registry.storage.tags(&name).await).await;
+            if let Ok(tags) = registry.storage.tags(&name).await {
+                registry.tag_lists.refresh(&name, &old, read, &tags);
+            }
         });
     }
     Ok(kept)

@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::after;
+use super::{Names, after, order};
 use crate::oci::RepositoryName;
-use crate::registry::lists::Kept;
+use crate::registry::lists::{Grows, Kept};
 use crate::registry::reply::Answer;
 use crate::registry::shared_read::SharedReads;
 use crate::registry::{Registry, Reply};
-use crate::storage::{Error, Stamp};
+use crate::storage::Error;
 
 pub(in crate::registry) struct Walks {
-    /// The last one that was begun.
+    /// The last one that was begun, until it ends.
     last: Mutex<Option<Arc<Walk>>>,
     asks: SharedReads<(), Result<Catalog, Error>>,
 }
 
 pub(super) struct Walk {
-    stamp: Stamp,
-    began: Instant,
+    /// The list that it is for.
+    reading: u64,
     found: watch::Receiver<Found>,
 }
 
@@ -36,8 +36,9 @@ struct Found {
 /// Where the names are.
 #[derive(Clone)]
 pub(super) enum Catalog {
-    Kept(Arc<Kept<Vec<RepositoryName>>>),
-    Walk(Arc<Walk>),
+    Kept(Arc<Names>),
+    /// And those that were pushed here since the walk began: it may have been past them.
+    Walk(Arc<Walk>, Arc<Names>),
 }
 
 impl Walks {
@@ -46,32 +47,38 @@ impl Walks {
     }
 }
 
-/// The catalog as it was at some moment after this call began, or as another program may have changed it within `list_ttl`.
+/// The catalog as it was at some moment after this call began, or as another program may have changed it within `list_ttl`,
+/// or, where that takes longer, since the walk began.
 pub(super) async fn ask(registry: &Registry) -> Result<Catalog, Error> {
     registry.walks.asks.get(&(), || find(registry)).await
 }
 
 async fn find(registry: &Registry) -> Result<Catalog, Error> {
     let ttl = registry.settings.load().config.list_ttl.0;
-    let stamp = registry.storage.stamp(None).await?;
-    if let Some(kept) = registry.catalog.lists.kept(&(), ttl, &stamp) {
-        if kept.should_be_refreshed(ttl) && !running(registry).is_some_and(|walk| walk.holds(&stamp, ttl)) {
-            begin(registry, stamp, Some(kept.clone()));
+    let mut stamp = registry.storage.stamp(None).await?;
+    if let Some(kept) = registry.catalog.lists.kept(&(), Duration::MAX, &stamp) {
+        let walk = running(registry);
+        if kept.value.complete && kept.is_younger_than(ttl) {
+            if walk.is_none() && kept.should_be_refreshed(ttl) {
+                begin(registry, kept.clone());
+            }
+            return Ok(Catalog::Kept(kept.value.clone()));
         }
-        return Ok(Catalog::Kept(kept));
+        if !kept.value.complete
+            && let Some(walk) = walk.filter(|walk| walk.reading == kept.reading())
+        {
+            return Ok(Catalog::Walk(walk, kept.value.clone()));
+        }
     }
-    let Some(walk) = running(registry) else { return begin(registry, stamp, None).ok_or_else(gone).map(Catalog::Walk) };
-    if walk.holds(&stamp, ttl) {
-        return Ok(Catalog::Walk(walk));
+    if let Some(walk) = running(registry) {
+        // One at a time: those who ask now wait together for the next.
+        let _ = walk.end().await;
+        stamp = registry.storage.stamp(None).await?;
     }
-    // One at a time: those who ask now wait together for the next.
-    let _ = walk.end().await;
-    let stamp = registry.storage.stamp(None).await?;
-    begin(registry, stamp, None).ok_or_else(gone).map(Catalog::Walk)
-}
-
-fn gone() -> Error {
-    Error::Unavailable("the registry is ending".to_owned())
+    let list = registry.catalog.lists.keep(&(), stamp, Instant::now(), Names::default());
+    let added = list.value.clone();
+    let walk = begin(registry, list).ok_or_else(|| Error::Unavailable("the registry is ending".to_owned()))?;
+    Ok(Catalog::Walk(walk, added))
 }
 
 fn running(registry: &Registry) -> Option<Arc<Walk>> {
@@ -79,49 +86,59 @@ fn running(registry: &Registry) -> Option<Arc<Walk>> {
     registry.walks.last.lock().clone().filter(|walk| walk.found.has_changed().is_ok())
 }
 
-/// Goes on when nobody waits for it any more. What it finds takes the place of `old`, if there is one. `None` if the registry
-/// is ending.
-fn begin(registry: &Registry, stamp: Stamp, old: Option<Arc<Kept<Vec<RepositoryName>>>>) -> Option<Arc<Walk>> {
+/// Finds the names for a list. Goes on when nobody waits for it any more. `None` if the registry is ending.
+fn begin(registry: &Registry, list: Arc<Kept<Names>>) -> Option<Arc<Walk>> {
+    let registry = registry.me.upgrade()?;
     let (told, found) = watch::channel(Found::default());
-    let walk = Arc::new(Walk { stamp: stamp.clone(), began: Instant::now(), found });
-    let (registry, began) = (registry.me.upgrade()?, walk.began);
+    let walk = Arc::new(Walk { reading: list.reading(), found });
     *registry.walks.last.lock() = Some(walk.clone());
     tokio::spawn(async move {
+        let began = Instant::now();
         let end = registry.storage.walk(|names| told.send_modify(|found| found.names.extend(names))).await;
         if end.is_ok() {
             let names = told.borrow().names.clone();
-            registry.catalog.lists.keep(&(), stamp, began, names, old.as_ref());
+            // One that took long must be of use all the same.
+            let ttl = registry.settings.load().config.list_ttl.0;
+            let read = Instant::now().checked_sub(ttl / 2).map_or(began, |least| began.max(least));
+            registry.catalog.refresh(&(), &list, read, &Names { names, complete: true });
         }
         told.send_modify(|found| found.end = Some(end));
-        // Those who ask now find it among the lists; its names are not held twice.
+        // Its names are not held twice.
         registry.walks.last.lock().take_if(|last| last.found.same_channel(&told.subscribe()));
     });
     Some(walk)
 }
 
 impl Walk {
-    /// Whether it is true for those who find this stamp now.
-    fn holds(&self, stamp: &Stamp, ttl: Duration) -> bool {
-        self.stamp == *stamp && self.began.elapsed() < ttl
-    }
-
     /// Waits until it has found `enough`, or all.
     async fn until<T>(
         &self,
         enough: impl Fn(&[RepositoryName]) -> bool,
-        take: impl FnOnce(&[RepositoryName]) -> T,
+        take: impl FnOnce(&Found) -> T,
     ) -> Result<T, Error> {
         let mut found = self.found.clone();
         let found = found.wait_for(|found| found.end.is_some() || enough(&found.names)).await;
         let found = found.map_err(|_| Error::Failed("a walk through the repositories died".to_owned()))?;
         match &found.end {
             Some(Err(error)) => Err(error.clone()),
-            _ => Ok(take(&found.names)),
+            _ => Ok(take(&found)),
         }
     }
 
     async fn end(&self) -> Result<usize, Error> {
-        self.until(|_| false, <[RepositoryName]>::len).await
+        self.until(|_| false, |found| found.names.len()).await
+    }
+}
+
+impl Found {
+    /// With those of `added` that the walk may have been past.
+    fn with(&self, added: &Names) -> Names {
+        let last = self.names.last();
+        let past = |name: &&RepositoryName| {
+            self.end.is_some() || last.is_some_and(|last| order(name.as_str(), last.as_str()).is_lt())
+        };
+        let added = added.names.iter().filter(past).cloned().collect();
+        Names { names: self.names.clone(), complete: false }.grown(added)
     }
 }
 
@@ -133,10 +150,10 @@ impl Catalog {
         reply: impl FnOnce(&[RepositoryName], Option<&str>, usize) -> Reply,
     ) -> Answer {
         match self {
-            Catalog::Kept(kept) => Ok(reply(&kept.value, last, n)),
-            Catalog::Walk(walk) => {
+            Catalog::Kept(kept) => Ok(reply(&kept.names, last, n)),
+            Catalog::Walk(walk, added) => {
                 let enough = |names: &[RepositoryName]| after(names, last).len() > n;
-                Ok(walk.until(enough, |names| reply(names, last, n)).await?)
+                Ok(walk.until(enough, |found| reply(&found.with(added).names, last, n)).await?)
             }
         }
     }
@@ -144,7 +161,7 @@ impl Catalog {
 
 pub(in crate::registry) async fn count(registry: &Registry) -> Result<usize, Error> {
     match ask(registry).await? {
-        Catalog::Kept(kept) => Ok(kept.value.len()),
-        Catalog::Walk(walk) => walk.end().await,
+        Catalog::Kept(kept) => Ok(kept.names.len()),
+        Catalog::Walk(walk, _) => walk.end().await,
     }
 }

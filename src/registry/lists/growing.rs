@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use moka::ops::compute::Op;
 use parking_lot::Mutex;
 
 use super::{Kept, Lists};
@@ -21,6 +23,9 @@ pub(in crate::registry) trait Grows {
 
     /// This list with these in it, in its order, each once. Also with none: something was written all the same.
     fn grown(&self, items: Vec<Self::Item>) -> Self;
+
+    /// By what it has grown since it was `old`.
+    fn since(&self, old: &Self) -> Vec<Self::Item>;
 }
 
 pub(in crate::registry) struct GrowingLists<K, V: Grows> {
@@ -85,12 +90,29 @@ where
         Ok(())
     }
 
-    /// Unless it was read anew in the meantime, which is then read once more.
+    /// Unless it was read or refreshed in the meantime: that has another stamp, and is read once more.
     fn replace(&self, key: &K, kept: &Arc<Kept<V>>, stamp: Stamp, items: Vec<V::Item>) {
         let value = Arc::new(kept.value.grown(items));
         let refreshing = AtomicBool::new(kept.refreshing.load(Ordering::Relaxed));
         let grown = Arc::new(Kept { value, stamp, read: kept.read, reading: kept.reading, refreshing });
-        self.lists.replace(key, kept, grown);
+        self.lists.kept.entry_by_ref(key).and_compute_with(|present| match present {
+            Some(present) if Arc::ptr_eq(present.value(), kept) => Op::Put(grown),
+            _ => Op::Nop,
+        });
+    }
+
+    /// Puts what was read since `read` in the place of `old`, whose stamp held then; and what that has grown by meanwhile.
+    /// Not if it was read anew by another one.
+    pub(in crate::registry) fn refresh(&self, key: &K, old: &Kept<V>, read: Instant, value: &V) {
+        self.lists.kept.entry_by_ref(key).and_compute_with(|present| match present {
+            Some(present) if present.value().reading == old.reading => {
+                let present = present.value();
+                let value = Arc::new(value.grown(present.value.since(&old.value)));
+                let (stamp, reading) = (present.stamp.clone(), present.reading);
+                Op::Put(Arc::new(Kept { value, stamp, read, reading, refreshing: AtomicBool::new(false) }))
+            }
+            _ => Op::Nop,
+        });
     }
 }
 
@@ -109,7 +131,7 @@ impl<K: Hash + Eq + Clone, T> Drop for Unfinished<'_, K, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use tokio::sync::Semaphore;
 
@@ -120,6 +142,10 @@ mod tests {
 
         fn grown(&self, items: Vec<u8>) -> Self {
             [self.as_slice(), &items].concat()
+        }
+
+        fn since(&self, old: &Self) -> Vec<u8> {
+            self.iter().filter(|item| !old.contains(item)).copied().collect()
         }
     }
 
@@ -248,6 +274,26 @@ mod tests {
             let reads = if gone == Some(0) { 2 } else { 1 };
             assert_eq!(*store.reads.lock(), reads, "{gone:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_pushed_while_a_list_is_refreshed_stays_in_it() {
+        let store = Store::new();
+        store.get().await;
+        store.push(1).await;
+        let old = store.lists.lists.kept.get(&0).unwrap();
+        let (read, value) = (Instant::now(), store.now.lock().0.clone());
+        store.push(2).await;
+        store.lists.refresh(&0, &old, read, &value);
+        assert_eq!(store.get().await, [1, 2]);
+        store.push(3).await;
+        assert_eq!(store.get().await, [1, 2, 3]);
+        assert_eq!(*store.reads.lock(), 1);
+        store.push_elsewhere(4);
+        store.lists.refresh(&0, &old, read, &value);
+        assert_eq!(store.get().await, [1, 2, 3, 4]);
+        store.lists.refresh(&0, &old, read, &value);
+        assert_eq!(store.get().await, [1, 2, 3, 4]);
     }
 
     #[tokio::test]
