@@ -85,18 +85,21 @@ where
         let stamp = write(kept.as_ref().map(|kept| &kept.stamp)).await?;
         std::mem::forget(unfinished);
         if let (Some(kept), Some(stamp)) = (kept, stamp) {
-            self.replace(key, &kept, stamp, news.into_iter().flat_map(|news| news.items).collect());
+            self.grow(key, &kept, stamp, news.into_iter().flat_map(|news| news.items).collect());
         }
         Ok(())
     }
 
-    /// Unless it was read or refreshed in the meantime: that has another stamp, and is read once more.
-    fn replace(&self, key: &K, kept: &Arc<Kept<V>>, stamp: Stamp, items: Vec<V::Item>) {
-        let value = Arc::new(kept.value.grown(items));
-        let refreshing = AtomicBool::new(kept.refreshing.load(Ordering::Relaxed));
-        let grown = Arc::new(Kept { value, stamp, read: kept.read, reading: kept.reading, refreshing });
+    /// Unless it was read anew in the meantime, which is then read once more.
+    fn grow(&self, key: &K, kept: &Kept<V>, stamp: Stamp, items: Vec<V::Item>) {
         self.lists.kept.entry_by_ref(key).and_compute_with(|present| match present {
-            Some(present) if Arc::ptr_eq(present.value(), kept) => Op::Put(grown),
+            Some(present) if present.value().reading == kept.reading && present.value().stamp == kept.stamp => {
+                let present = present.value();
+                let refreshing = AtomicBool::new(present.refreshing.load(Ordering::Relaxed));
+                let value = Arc::new(present.value.grown(items));
+                let (read, reading) = (present.read, present.reading);
+                Op::Put(Arc::new(Kept { value, stamp, read, reading, refreshing }))
+            }
             _ => Op::Nop,
         });
     }
