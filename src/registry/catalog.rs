@@ -49,6 +49,13 @@ impl Grows for Names {
     }
 }
 
+impl Names {
+    /// Whether it has the name; also if it does not know.
+    pub(super) fn lists(&self, name: &RepositoryName) -> bool {
+        !self.complete || place(&self.names, name).is_ok()
+    }
+}
+
 fn place(names: &[RepositoryName], name: &RepositoryName) -> Result<usize, usize> {
     names.binary_search_by(|other| order(other.as_str(), name.as_str()))
 }

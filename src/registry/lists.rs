@@ -29,6 +29,8 @@ pub(super) struct Lists<K, V> {
 pub(super) struct Kept<V> {
     pub value: Arc<V>,
     stamp: Stamp,
+    /// The one before, if the list has grown: who found that a moment ago is served well by more.
+    before: Option<Stamp>,
     /// When reading it began.
     read: Instant,
     /// Which reading it goes back to, if it has only grown since then, each time in one step from stamp to stamp.
@@ -80,13 +82,19 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
 
     /// The list, if it is kept and its stamp is this one still.
     pub(super) fn kept(&self, key: &K, ttl: Duration, stamp: &Stamp) -> Option<Arc<Kept<V>>> {
-        self.kept.get(key).filter(|kept| kept.stamp == *stamp && kept.is_younger_than(ttl))
+        self.kept.get(key).filter(|kept| kept.has(stamp) && kept.is_younger_than(ttl))
+    }
+
+    /// The list as it is kept, true or not.
+    pub(super) fn peek(&self, key: &K) -> Option<Arc<V>> {
+        self.kept.get(key).map(|kept| kept.value.clone())
     }
 
     /// Keeps a list that was read since `read`, after its stamp.
     pub(super) fn keep(&self, key: &K, stamp: Stamp, read: Instant, value: V) -> Arc<Kept<V>> {
         let (lasts, reading) = (stamp.lasts(), self.readings.fetch_add(1, Ordering::Relaxed));
-        let kept = Arc::new(Kept { value: Arc::new(value), stamp, read, reading, refreshing: AtomicBool::new(false) });
+        let (value, refreshing) = (Arc::new(value), AtomicBool::new(false));
+        let kept = Arc::new(Kept { value, stamp, before: None, read, reading, refreshing });
         if lasts {
             self.kept.insert(key.clone(), kept.clone());
         }
@@ -109,6 +117,10 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> Lists<K, V>
 }
 
 impl<V> Kept<V> {
+    fn has(&self, stamp: &Stamp) -> bool {
+        self.stamp == *stamp || self.before.as_ref() == Some(stamp)
+    }
+
     pub(super) fn is_younger_than(&self, ttl: Duration) -> bool {
         self.read.elapsed() < ttl
     }
@@ -120,7 +132,8 @@ impl<V> Kept<V> {
     /// Whether the caller should read it anew now, in the background, so that nobody waits when its time is over. True
     /// once for each.
     pub(super) fn should_be_refreshed(&self, ttl: Duration) -> bool {
-        self.read.elapsed() > ttl / 2 && !self.refreshing.swap(true, Ordering::Relaxed)
+        let due = !ttl.is_zero() && self.stamp.lasts() && self.read.elapsed() > ttl / 2;
+        due && !self.refreshing.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -163,8 +176,10 @@ mod tests {
         let load = || source.lists.load(&1, Stamp("a".into()), async || Ok(7));
         let kept = load().await.unwrap();
         assert!(!kept.should_be_refreshed(HOUR));
-        assert!(kept.should_be_refreshed(Duration::ZERO));
-        assert!(!kept.should_be_refreshed(Duration::ZERO));
+        assert!(!kept.should_be_refreshed(Duration::ZERO), "it is of no use to anybody");
+        std::thread::sleep(Duration::from_micros(10));
+        assert!(kept.should_be_refreshed(Duration::from_nanos(2)));
+        assert!(!kept.should_be_refreshed(Duration::from_nanos(2)));
     }
 
     #[tokio::test]

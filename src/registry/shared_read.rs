@@ -46,6 +46,12 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedReads<K, V> {
         value
     }
 
+    /// Waits for the read that is running, if there is one.
+    pub(super) async fn idle(&self, key: &K) {
+        let joined = self.join(key);
+        drop(joined.slot.running.lock().await);
+    }
+
     fn join<'a>(&'a self, key: &'a K) -> Joined<'a, K, V> {
         let mut slots = self.shard(key).lock();
         let slot = match slots.get(key) {

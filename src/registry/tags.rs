@@ -51,6 +51,10 @@ impl Grows for Option<Vec<Tag>> {
     }
 }
 
+pub(super) fn lists_tag(list: &Option<Vec<Tag>>, tag: &Tag) -> bool {
+    list.as_ref().is_some_and(|tags| tags.binary_search(tag).is_ok())
+}
+
 /// Where the tag leads now. Storage is asked each time, because other programs move tags too; simultaneous askers share
 /// the question.
 pub(super) async fn resolve(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
@@ -90,7 +94,11 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, query: Opti
 pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Arc<Kept<Option<Vec<Tag>>>>, Error> {
     let ttl = registry.settings.load().config.list_ttl.0;
     let storage = &registry.storage;
-    let stamp = async || storage.stamp(Some(name)).await;
+    let stamp = async || {
+        let stamp = storage.stamp(Some(name)).await?;
+        registry.tag_lists.settle(name, &stamp).await;
+        Ok(stamp)
+    };
     let kept = registry.tag_lists.lists.get(name, ttl, stamp, async || storage.tags(name).await).await?;
     if kept.should_be_refreshed(ttl)
         && let Some(registry) = registry.me.upgrade()
@@ -100,7 +108,7 @@ pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Ar
             let read = Instant::now();
             // When it fails, the next asker's own read says so.
             if let Ok(tags) = registry.storage.tags(&name).await {
-                registry.tag_lists.refresh(&name, &old, read, &tags);
+                registry.tag_lists.refresh(&name, &old, read, tags);
             }
         });
     }

@@ -12,7 +12,7 @@ use crate::registry::lists::{Grows, Kept};
 use crate::registry::reply::Answer;
 use crate::registry::shared_read::SharedReads;
 use crate::registry::{Registry, Reply};
-use crate::storage::Error;
+use crate::storage::{Error, Stamp};
 
 pub(in crate::registry) struct Walks {
     /// The last one that was begun, until it ends.
@@ -54,31 +54,46 @@ pub(super) async fn ask(registry: &Registry) -> Result<Catalog, Error> {
 }
 
 async fn find(registry: &Registry) -> Result<Catalog, Error> {
-    let ttl = registry.settings.load().config.list_ttl.0;
-    let mut stamp = registry.storage.stamp(None).await?;
-    if let Some(kept) = registry.catalog.lists.kept(&(), Duration::MAX, &stamp) {
-        let walk = running(registry);
-        if kept.value.complete && kept.is_younger_than(ttl) {
-            if walk.is_none() && kept.should_be_refreshed(ttl) {
-                begin(registry, kept.clone());
-            }
-            return Ok(Catalog::Kept(kept.value.clone()));
-        }
-        if !kept.value.complete
-            && let Some(walk) = walk.filter(|walk| walk.reading == kept.reading())
-        {
-            return Ok(Catalog::Walk(walk, kept.value.clone()));
-        }
+    let mut stamp = stamp(registry).await?;
+    if let Some(found) = present(registry, &stamp) {
+        return Ok(found);
     }
     if let Some(walk) = running(registry) {
-        // One at a time: those who ask now wait together for the next.
+        // One at a time: those who ask now wait together, for what it finds or for the next.
         let _ = walk.end().await;
-        stamp = registry.storage.stamp(None).await?;
+        stamp = self::stamp(registry).await?;
+        if let Some(found) = present(registry, &stamp) {
+            return Ok(found);
+        }
     }
     let list = registry.catalog.lists.keep(&(), stamp, Instant::now(), Names::default());
     let added = list.value.clone();
     let walk = begin(registry, list).ok_or_else(|| Error::Unavailable("the registry is ending".to_owned()))?;
     Ok(Catalog::Walk(walk, added))
+}
+
+async fn stamp(registry: &Registry) -> Result<Stamp, Error> {
+    let stamp = registry.storage.stamp(None).await?;
+    registry.catalog.settle(&(), &stamp).await;
+    Ok(stamp)
+}
+
+/// What is kept, or being found, with this stamp.
+fn present(registry: &Registry, stamp: &Stamp) -> Option<Catalog> {
+    let ttl = registry.settings.load().config.list_ttl.0;
+    // Before the list: a walk that ends now has put its names there.
+    let walk = running(registry);
+    let kept = registry.catalog.lists.kept(&(), Duration::MAX, stamp)?;
+    if !kept.value.complete {
+        return Some(Catalog::Walk(walk.filter(|walk| walk.reading == kept.reading())?, kept.value.clone()));
+    }
+    if !kept.is_younger_than(ttl) {
+        return None;
+    }
+    if walk.is_none() && kept.should_be_refreshed(ttl) {
+        begin(registry, kept.clone());
+    }
+    Some(Catalog::Kept(kept.value.clone()))
 }
 
 fn running(registry: &Registry) -> Option<Arc<Walk>> {
@@ -100,11 +115,11 @@ fn begin(registry: &Registry, list: Arc<Kept<Names>>) -> Option<Arc<Walk>> {
             // One that took long must be of use all the same.
             let ttl = registry.settings.load().config.list_ttl.0;
             let read = Instant::now().checked_sub(ttl / 2).map_or(began, |least| began.max(least));
-            registry.catalog.refresh(&(), &list, read, &Names { names, complete: true });
+            registry.catalog.refresh(&(), &list, read, Names { names, complete: true });
         }
-        told.send_modify(|found| found.end = Some(end));
         // Its names are not held twice.
         registry.walks.last.lock().take_if(|last| last.found.same_channel(&told.subscribe()));
+        told.send_modify(|found| found.end = Some(end));
     });
     Some(walk)
 }

@@ -78,9 +78,11 @@ where
         key: &K,
         write: impl AsyncFnOnce(Option<&Stamp>) -> Result<Option<Stamp>, Error>,
     ) -> Result<(), Error> {
-        let unfinished = Unfinished { news: &self.news, key };
+        let unfinished = Unfinished { lists: &self.lists, key };
+        // None: whoever told them for us went away.
         let news = self.news.lock().remove(key).unwrap_or_default();
-        let grows = |kept: &Arc<Kept<V>>| news.iter().all(|news| news.base == Base(Some(kept.reading)));
+        let grows =
+            |kept: &Arc<Kept<V>>| !news.is_empty() && news.iter().all(|news| news.base == Base(Some(kept.reading)));
         let kept = self.lists.kept.get(key).filter(grows);
         let stamp = write(kept.as_ref().map(|kept| &kept.stamp)).await?;
         std::mem::forget(unfinished);
@@ -97,38 +99,54 @@ where
                 let present = present.value();
                 let refreshing = AtomicBool::new(present.refreshing.load(Ordering::Relaxed));
                 let value = Arc::new(present.value.grown(items));
-                let (read, reading) = (present.read, present.reading);
-                Op::Put(Arc::new(Kept { value, stamp, read, reading, refreshing }))
+                let (before, read, reading) = (Some(present.stamp.clone()), present.read, present.reading);
+                Op::Put(Arc::new(Kept { value, stamp, before, read, reading, refreshing }))
             }
             _ => Op::Nop,
         });
+    }
+
+    /// Waits for those who are telling now, if the list that is kept has not this stamp: it may be about to.
+    pub(in crate::registry) async fn settle(&self, key: &K, stamp: &Stamp) {
+        if self.lists.kept.get(key).is_some_and(|kept| !kept.has(stamp)) {
+            self.telling.idle(key).await;
+        }
     }
 
     /// Puts what was read since `read` in the place of `old`, whose stamp held then; and what that has grown by meanwhile.
     /// Not if it was read anew by another one.
-    pub(in crate::registry) fn refresh(&self, key: &K, old: &Kept<V>, read: Instant, value: &V) {
+    pub(in crate::registry) fn refresh(&self, key: &K, old: &Kept<V>, read: Instant, value: V) {
         self.lists.kept.entry_by_ref(key).and_compute_with(|present| match present {
             Some(present) if present.value().reading == old.reading => {
                 let present = present.value();
-                let value = Arc::new(value.grown(present.value.since(&old.value)));
-                let (stamp, reading) = (present.stamp.clone(), present.reading);
-                Op::Put(Arc::new(Kept { value, stamp, read, reading, refreshing: AtomicBool::new(false) }))
+                let items = present.value.since(&old.value);
+                let value = Arc::new(if items.is_empty() { value } else { value.grown(items) });
+                let (stamp, before, reading) = (present.stamp.clone(), present.before.clone(), present.reading);
+                let refreshing = AtomicBool::new(false);
+                Op::Put(Arc::new(Kept { value, stamp, before, read, reading, refreshing }))
             }
             _ => Op::Nop,
         });
     }
 }
 
-/// Whoever told for others failed or went away: the next write does not know what was added, so no list may grow by it.
-struct Unfinished<'a, K: Hash + Eq + Clone, T> {
-    news: &'a Mutex<HashMap<K, Vec<News<T>>>>,
+/// Whoever told for others failed or went away: what was added is not known any more, so no list is kept.
+struct Unfinished<'a, K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    lists: &'a Lists<K, V>,
     key: &'a K,
 }
 
-impl<K: Hash + Eq + Clone, T> Drop for Unfinished<'_, K, T> {
+impl<K, V> Drop for Unfinished<'_, K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
     fn drop(&mut self) {
-        let unknown = News { base: Base(None), items: Vec::new() };
-        self.news.lock().entry(self.key.clone()).or_default().push(unknown);
+        self.lists.kept.invalidate(self.key);
     }
 }
 
@@ -287,15 +305,15 @@ mod tests {
         let old = store.lists.lists.kept.get(&0).unwrap();
         let (read, value) = (Instant::now(), store.now.lock().0.clone());
         store.push(2).await;
-        store.lists.refresh(&0, &old, read, &value);
+        store.lists.refresh(&0, &old, read, value.clone());
         assert_eq!(store.get().await, [1, 2]);
         store.push(3).await;
         assert_eq!(store.get().await, [1, 2, 3]);
         assert_eq!(*store.reads.lock(), 1);
         store.push_elsewhere(4);
-        store.lists.refresh(&0, &old, read, &value);
+        store.lists.refresh(&0, &old, read, value.clone());
         assert_eq!(store.get().await, [1, 2, 3, 4]);
-        store.lists.refresh(&0, &old, read, &value);
+        store.lists.refresh(&0, &old, read, value.clone());
         assert_eq!(store.get().await, [1, 2, 3, 4]);
     }
 

@@ -146,7 +146,8 @@ async fn before<'a>(
         return Ok(Before { tags, repository: true, again, _arrival: None });
     }
     let there = tags.iter().any(Option::is_some) || registry.storage.repository_exists(name).await?;
-    let repository = there && !registry.arriving.has(name);
+    let listed = registry.catalog.lists.peek(&()).is_none_or(|list| list.lists(name));
+    let repository = there && listed && !registry.arriving.has(name);
     let arrival = (!repository).then(|| registry.arriving.begin(name));
     Ok(Before { tags, repository, again, _arrival: arrival })
 }
@@ -201,10 +202,11 @@ async fn announce(
     bases: (Base, Base),
 ) -> Result<(), Error> {
     let storage = &registry.storage;
-    // One that leads here already may be what a push had written that failed then.
-    let is_new = |old: Option<Digest>| old.is_none_or(|old| old == *digest);
-    let new: Vec<Tag> =
-        tags.iter().zip(&before.tags).filter(|(_, old)| is_new(**old)).map(|(tag, _)| (*tag).clone()).collect();
+    // One that was there may be what another push has written that failed then, or has not told yet.
+    let listed = registry.tag_lists.lists.peek(name);
+    let is_listed = |tag: &Tag| listed.as_ref().is_some_and(|list| tags::lists_tag(list, tag));
+    let is_new = |(tag, old): &(&&Tag, &Option<Digest>)| old.is_none_or(|old| old == *digest) || !is_listed(tag);
+    let new: Vec<Tag> = tags.iter().zip(&before.tags).filter(is_new).map(|(tag, _)| (*tag).clone()).collect();
     let write = async |of: Option<&RepositoryName>, expected: Option<&Stamp>| match expected {
         Some(stamp) => storage.stamp_follows(of, stamp).await,
         None => storage.stamp_changed(of).await.map(|()| None),

@@ -280,6 +280,20 @@ async fn who_pushes_again_what_a_failed_push_had_written_finds_it_in_the_lists()
     harness.push_manifest("new", "t", &manifest).await;
     assert_eq!(listed("/v2/_catalog", "repositories").await, json!(["a", "b", "new"]));
 
+    // Another push of the same tag, while the first has not told, or never will.
+    written_and_not_told(&harness, "a", "u", &digest_of(&manifest)).await;
+    harness
+        .push_manifest(
+            "a",
+            "u",
+            &index(&[json!({"digest": digest_of(&other).text(), "mediaType": media_type::OCI_MANIFEST, "size": 1})]),
+        )
+        .await;
+    assert_eq!(listed("/v2/a/tags/list", "tags").await, json!(["old", "t", "u"]));
+    written_and_not_told(&harness, "newer", "t", &digest_of(&manifest)).await;
+    harness.push_manifest("newer", "u", &manifest).await;
+    assert_eq!(listed("/v2/_catalog", "repositories").await, json!(["a", "b", "new", "newer"]));
+
     let list = format!("/v2/a/referrers/{}", sha256(b"s"));
     assert!(referrers(&harness, &list).await.is_empty());
     let link = Link::Revision("a".parse().unwrap(), digest_of(&other));
