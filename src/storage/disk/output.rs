@@ -21,6 +21,10 @@ const PIECE: usize = 1 << 20;
 /// Memory of all uploads for this, in pieces. Whoever finds none left writes through the page cache.
 const BUFFERS: usize = 16;
 
+/// File systems over a network (NFS, CIFS, SMB2, FUSE, Ceph, 9P: `statfs(2)`). One write after the other would wait for it
+/// each time; the page cache sends many at once.
+const DISTANT: [u64; 6] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x00c3_6400, 0x0102_1997];
+
 /// A file that grows.
 pub(in crate::storage) struct Output {
     file: File,
@@ -35,7 +39,7 @@ pub(in crate::storage) struct Output {
 pub(super) struct Buffers {
     kept: Mutex<Vec<Vec<u8>>>,
     lent: AtomicUsize,
-    /// The file system refused.
+    /// The file system refused, or is distant.
     refused: AtomicBool,
 }
 
@@ -130,6 +134,10 @@ impl Output {
             return None;
         }
         let open = || {
+            if is_distant(&self.file) {
+                self.disk.buffers.refused.store(true, Ordering::Relaxed);
+                return None;
+            }
             let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::NOFOLLOW;
             let direct = self.disk.resolver.open(&self.key, flags, Mode::empty()).ok()?;
             // Nobody renames it while its upload is locked; a stranger's file is not written to all the same.
@@ -138,6 +146,16 @@ impl Output {
         };
         self.direct.get_or_init(open).as_ref()
     }
+}
+
+#[cfg(target_os = "linux")]
+fn is_distant(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|system| DISTANT.contains(&(system.f_type as u64 & 0xffff_ffff)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_distant(_: &File) -> bool {
+    true
 }
 
 /// Through the page cache; returns the number of bytes.
