@@ -130,9 +130,18 @@ impl Memory {
         }
     }
 
-    pub fn holds(&self, scope: &Scope, repository: &RepositoryName, digest: &Digest) -> bool {
+    /// Whether a peer said so, less than `max_age` ago if one is given.
+    pub fn holds(
+        &self,
+        scope: &Scope,
+        repository: &RepositoryName,
+        digest: &Digest,
+        max_age: Option<Duration>,
+    ) -> bool {
         let id = self.keys.hold(scope, repository.as_str(), digest.hash());
-        self.facts.holds.get(id, |asked| *asked).is_some_and(|asked| asked > self.deleted(scope, repository))
+        let fresh = |asked| max_age.is_none_or(|max_age| self.is_fresh(asked, max_age));
+        let asked = self.facts.holds.get(id, |asked| *asked);
+        asked.is_some_and(|asked| asked > self.deleted(scope, repository) && fresh(asked))
     }
 
     /// A peer does not know this digest in this repository (404).

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 
 use super::buffers::Buffers;
 use super::config::Config;
 use super::content::Content;
 use super::error::{Error, FillError, Mismatch};
-use super::fill::Complete;
 use super::fill::sink::compact;
-use super::fill::supply::{Origins, Supply};
+use super::fill::supply::{ByteStream, Origins, Supply};
+use super::fill::{Complete, FIRST_SHOWN};
 use super::memory::Object;
 use super::metrics::Metrics;
 use super::origin::Origin;
@@ -39,6 +40,22 @@ pub enum Source {
 /// Verified bytes by digest. Cheap to share behind an `Arc`.
 pub struct BlobCache {
     pub(super) shared: Arc<Shared>,
+}
+
+/// The stream, once its first bytes are there or it is whole; an error instead of a stream that gives nothing.
+async fn begun(mut stream: ByteStream) -> Result<ByteStream, FillError> {
+    let (mut first, mut length) = (Vec::new(), 0);
+    while length < FIRST_SHOWN {
+        match stream.next().await {
+            Some(bytes) => {
+                let bytes = bytes?;
+                length += bytes.len() as u64;
+                first.push(Ok(bytes));
+            }
+            None => break,
+        }
+    }
+    Ok(stream::iter(first).chain(stream).fuse().boxed())
 }
 
 impl BlobCache {
@@ -128,7 +145,8 @@ impl BlobCache {
     async fn pass_through(&self, digest: &Digest, origin: &Arc<dyn Origin>) -> Result<Content, FillError> {
         let mut supply = Supply::new(Origins::of(origin.clone()), 0, None);
         let head = supply.open().await?;
-        Ok(Content::through(&self.shared, *digest, head, supply.into_stream()))
+        let stream = begun(supply.into_stream()).await?;
+        Ok(Content::through(&self.shared, *digest, head, stream))
     }
 
     /// Keeps `bytes` under `digest`, after checking that this is their name.

@@ -38,6 +38,9 @@ pub enum OriginError {
     /// No peer left.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// Every peer answered, and none with the content: asking once more helps nobody.
+    #[error("{0}")]
+    Useless(String),
     /// The connection or the body broke; asking again from where it stopped may help.
     #[error("broken: {0}")]
     Broken(String),

@@ -107,6 +107,11 @@ impl Cluster {
         &self.direct
     }
 
+    /// Whether something that may have been sent before may be sent again: see `retry` in the configuration.
+    pub fn may_resend(&self) -> bool {
+        self.pool.budget.take()
+    }
+
     /// Counts a request that goes to its next peer.
     pub fn retried(&self) {
         self.retries.inc();

@@ -33,6 +33,10 @@ pub struct Config {
     /// How long a permission that a peer gave is believed: a withdrawal counts after this at the latest.
     #[serde(default = "sixty_seconds")]
     pub verdict_ttl: Span,
+    /// How long a repository is believed to hold what it held: what is deleted or collected at the peers directly is not
+    /// served any longer than this while one of them answers.
+    #[serde(default = "one_hour")]
+    pub holds_ttl: Span,
     /// While no peer answers: tags and verdicts known to be good this recently are served.
     #[serde(default = "one_hour")]
     pub stale: Span,
@@ -47,6 +51,9 @@ pub struct Config {
     /// How long a request waits for a peer below its `max_connections` before it gets 503.
     #[serde(default = "five_seconds")]
     pub queue_timeout: Span,
+    /// How long an upload waits for its peer, which alone has its bytes, while that refuses connections.
+    #[serde(default = "ten_seconds")]
+    pub upload_patience: Span,
     /// Idle connections kept open to each peer.
     #[serde(default = "sixty_four")]
     pub keepalive: usize,
@@ -236,6 +243,9 @@ fn zero_seconds() -> Span {
 }
 fn five_seconds() -> Span {
     seconds(5)
+}
+fn ten_seconds() -> Span {
+    seconds(10)
 }
 fn thirty_seconds() -> Span {
     seconds(30)

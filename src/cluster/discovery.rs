@@ -155,6 +155,7 @@ impl Discovery {
             state: self.table.state(address),
             joined_at,
             outcomes: self.metrics.outcomes(self.pool.name(), address),
+            budget: Arc::clone(&self.pool.budget),
         };
         let peer = Arc::new(Peer::new(config, parts)?);
         info!(cluster = self.pool.name(), peer = %address, id = %peer.id(), authority = peer.authority(), "peer joined");

@@ -1,6 +1,7 @@
 //! HTTP/1.1 exchanges with one address: its keep-alive pool, timeouts, and the stale connections of such a pool.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use reqwest::{Client, Request, Response, Url};
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::budget::ResendBudget;
 use super::config::Config;
 use super::error::SendError;
 use super::read_timeout::limit_reads;
@@ -44,11 +46,22 @@ pub(super) struct Exchange {
     fresh: Client,
     first_byte: Duration,
     read: Duration,
+    budget: Arc<ResendBudget>,
 }
+
+/// Marks, among an answer's extensions, that the question was sent twice: the first time may have done its work.
+#[derive(Clone, Copy, Debug)]
+pub struct Resent;
 
 impl Exchange {
     /// `name` is the host in the URL, which TLS verifies; the connection goes to `address` in any case.
-    pub(super) fn new(config: &Config, tls: ClientConfig, name: &str, address: SocketAddr) -> Result<Self, String> {
+    pub(super) fn new(
+        config: &Config,
+        tls: ClientConfig,
+        name: &str,
+        address: SocketAddr,
+        budget: Arc<ResendBudget>,
+    ) -> Result<Self, String> {
         let scheme = if config.tls.settings().is_some() { "https" } else { "http" };
         let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
         let origin = format!("{scheme}://{host}:{}", address.port());
@@ -69,13 +82,16 @@ impl Exchange {
             fresh: client(0).map_err(|error| error.to_string())?,
             first_byte: config.timeouts.first_byte.0,
             read: config.timeouts.read.0,
+            budget,
         })
     }
 
     /// Sends over the pool and waits for the head of the answer at most `first_byte`.
     ///
     /// A connection that the peer closed while we wrote to it (it was idle too long, or the peer restarts) says nothing
-    /// about the peer: what is safe to repeat goes once more, over a new connection, within the same time.
+    /// about the peer, so the same goes once more over a new connection, within the same time and the cluster's budget.
+    /// All that is sent here bears it: questions; a manifest's PUT, which means the same twice; a POST, which opens a
+    /// second upload beside one that nobody knows; a DELETE, whose second answer may be 404: see [`Resent`].
     pub(super) async fn send(
         &self,
         method: Method,
@@ -86,13 +102,25 @@ impl Exchange {
         let url = target(&self.origin, path_and_query)?;
         HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
         let deadline = deadline(self.first_byte);
-        let again = (matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) && body.is_empty())
-            .then(|| (method.clone(), url.clone(), headers.clone()));
-        let mut outcome = within(deadline, &self.pooled, request(method, url, headers, body)).await;
-        if let (Err(SendError::Broken(_)), Some((method, url, headers))) = (&outcome, again) {
-            outcome = within(deadline, &self.fresh, request(method, url, headers, Bytes::new())).await;
-        }
-        outcome.map(|response| limit_reads(response, self.read))
+        let first = request(method.clone(), url.clone(), headers.clone(), body.clone());
+        let response = match within(deadline, &self.pooled, first).await {
+            Err(SendError::Broken(why)) => {
+                if !self.budget.take() {
+                    return Err(SendError::Broken(why));
+                }
+                tracing::debug!(origin = self.origin, why, "a kept connection broke; once more over a new one");
+                let again = within(deadline, &self.fresh, request(method, url, headers, body)).await;
+                // Whatever comes of it, the first may have reached the peer: never `Connect`, which says "not sent".
+                let mut response = again.map_err(|error| match error {
+                    SendError::Timeout => SendError::Timeout,
+                    other => SendError::Broken(format!("{why}; then {other}")),
+                })?;
+                response.extensions_mut().insert(Resent);
+                response
+            }
+            outcome => outcome?,
+        };
+        Ok(limit_reads(response, self.read))
     }
 
     /// GETs `path` over a connection of its own; only the status matters.

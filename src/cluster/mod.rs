@@ -5,6 +5,7 @@
 //! process knows of an address and outlives a reload. `discovery` and `health` are the tasks that change the pool.
 
 mod balance;
+mod budget;
 #[allow(clippy::module_inception)] // the room is named for its main type
 mod cluster;
 pub mod config;
@@ -30,6 +31,7 @@ pub use cluster::Cluster;
 pub use config::Config;
 pub use direct::Direct;
 pub use error::{Error, PickError, SendError};
+pub use exchange::Resent;
 pub use id::{PeerId, PeerIdError};
 pub use lease::Lease;
 pub use metrics::Metrics;

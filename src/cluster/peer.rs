@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicI64;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+use super::budget::ResendBudget;
 use super::config::{Config, Health, PeerConfig};
 use super::error::{Error, SendError};
 use super::exchange::Exchange;
@@ -68,17 +69,18 @@ pub(super) struct Parts<'a> {
     pub(super) state: Arc<PeerState>,
     pub(super) joined_at: u64,
     pub(super) outcomes: Outcomes,
+    pub(super) budget: Arc<ResendBudget>,
 }
 
 impl Peer {
     pub(super) fn new(config: &Config, parts: Parts<'_>) -> Result<Self, Error> {
-        let Parts { peer, host, address, material, state, joined_at, outcomes } = parts;
+        let Parts { peer, host, address, material, state, joined_at, outcomes, budget } = parts;
         let name = match config.tls.settings() {
             Some(_) => material.server_name().unwrap_or(host),
             None => host,
         };
         let reason = |reason| Error::Client { peer: peer.address.clone(), reason };
-        let exchange = Exchange::new(config, material.peers.clone(), name, address).map_err(reason)?;
+        let exchange = Exchange::new(config, material.peers.clone(), name, address, budget).map_err(reason)?;
         Ok(Peer {
             id: PeerId::of(address),
             address,

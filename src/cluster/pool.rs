@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::balance::{self, Candidate};
+use super::budget::ResendBudget;
 use super::config::{Balance, Config};
 use super::error::PickError;
 use super::id::PeerId;
@@ -41,6 +42,8 @@ pub(super) struct Pool {
     /// Held for one choice: turns are whole steps, and two requests do not both see the same peer idle.
     choice: Mutex<()>,
     queue: Arc<Queue>,
+    /// Of all that is sent a second time to any of them.
+    pub(super) budget: Arc<ResendBudget>,
 }
 
 /// Who may be chosen.
@@ -59,6 +62,7 @@ impl Pool {
             roster: ArcSwap::default(),
             choice: Mutex::new(()),
             queue: Arc::default(),
+            budget: Arc::default(),
         }
     }
 
@@ -84,6 +88,9 @@ impl Pool {
 
     pub(super) async fn pick(&self, hash: Option<&[u8]>, tried: &[PeerId]) -> Result<Lease, PickError> {
         let choosy = !tried.is_empty();
+        if !choosy {
+            self.budget.asked();
+        }
         // Whoever comes while others wait goes to the end of the line.
         if choosy || self.queue.is_empty() {
             match self.choose(hash, tried) {
@@ -96,6 +103,7 @@ impl Pool {
     }
 
     pub(super) async fn lease(&self, id: PeerId) -> Result<Lease, PickError> {
+        self.budget.asked();
         match self.choose_known(id) {
             Attempt::Got(lease) => Ok(lease),
             Attempt::Nobody => Err(PickError::NoPeer),

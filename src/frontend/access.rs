@@ -44,9 +44,11 @@ impl Access {
         &self.memory
     }
 
-    /// The client may read this of the repository, by what a peer said within `verdict_ttl`.
+    /// The client may read this of the repository, by what a peer said within `verdict_ttl` of the client, and within
+    /// `holds_ttl` of the content.
     pub fn remembered(&self, digest: &Digest) -> bool {
-        let good = self.may_read(self.cluster.config().verdict_ttl.0) && self.holds(digest);
+        let config = self.cluster.config();
+        let good = self.may_read(config.verdict_ttl.0) && self.holds(digest, Some(config.holds_ttl.0));
         if good {
             self.memory.metrics().permission(PermissionResult::Remembered);
         }
@@ -55,7 +57,7 @@ impl Access {
 
     /// The same by what a peer said within `stale`: for when no peer answers.
     pub fn known_good(&self, digest: &Digest) -> bool {
-        let good = self.may_read(self.cluster.config().stale.0) && self.holds(digest);
+        let good = self.may_read(self.cluster.config().stale.0) && self.holds(digest, None);
         if good {
             self.memory.metrics().permission(PermissionResult::Stale);
         }
@@ -67,8 +69,8 @@ impl Access {
             || self.memory.may_read(&self.scope, &self.credential, &self.repository, max_age)
     }
 
-    fn holds(&self, digest: &Digest) -> bool {
-        self.memory.holds(&self.holding, &self.repository, digest)
+    fn holds(&self, digest: &Digest, max_age: Option<Duration>) -> bool {
+        self.memory.holds(&self.holding, &self.repository, digest, max_age)
     }
 
     /// What a tag was known to name within `stale`.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use crate::cluster::{Cluster, Lease, PickError, SendError};
+use super::odd;
+use crate::cluster::{Cluster, Lease, PeerId, PickError, Resent, SendError};
 
 /// Most bytes of an answer that we take into memory: above distribution's 4 MiB limit on manifests.
 pub const MAX_ANSWER: usize = 8 << 20;
@@ -23,7 +24,7 @@ pub struct Question {
     pub body: Bytes,
     /// Key for `balance = "consistent_hash"`.
     pub hash: Vec<u8>,
-    /// Says what is wrong with an answer; a wrong one counts as none, and the next peer is asked.
+    /// Says what is wrong with an answer that arrived whole; a wrong one counts as none, and the next peer is asked.
     pub check: Check,
 }
 
@@ -56,8 +57,21 @@ pub enum Unanswered {
     Busy,
     /// The peers did answer, but with one of `retry.statuses`, which says nothing about the question.
     Failing,
+    /// The peers did answer, but with what cannot be an answer to this question: why.
+    Useless(Arc<str>),
     /// A peer failed in its own words: any other 5xx. No answer to the question either, but worth handing on.
     Failed(Answer),
+}
+
+/// The peers do not take HEAD, or not for this: there are such servers, and they take GET (issue 9, A.7).
+pub fn refuses_head(answer: &Result<Answer, Unanswered>) -> bool {
+    match answer {
+        Ok(answer) | Err(Unanswered::Failed(answer)) => matches!(
+            answer.response.status(),
+            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+        ),
+        Err(_) => false,
+    }
 }
 
 impl Unanswered {
@@ -67,51 +81,82 @@ impl Unanswered {
     }
 }
 
+/// What the tries of one question came to so far.
+struct Tries {
+    tried: Vec<PeerId>,
+    last: Unanswered,
+    /// One of them may have done what was asked, although nobody said so.
+    maybe_done: bool,
+}
+
 /// Asks until a peer answers, at most `retry.tries` times, each time another peer while there is one.
 pub async fn ask(cluster: &Cluster, question: &Question) -> Result<Answer, Unanswered> {
     let retry = &cluster.config().retry;
-    let mut tried = Vec::new();
-    let mut last = Unanswered::NoPeer;
+    let mut tries = Tries { tried: Vec::new(), last: Unanswered::NoPeer, maybe_done: false };
     for attempt in 0..retry.tries {
-        let lease = match cluster.pick(Some(&question.hash), &tried).await {
+        // Where nothing was sent yet, the next peer costs nobody anything.
+        let sent = !matches!(tries.last, Unanswered::NoPeer);
+        if attempt > 0 && sent && !cluster.may_resend() {
+            tracing::warn!(
+                cluster = cluster.name(),
+                "not asked of the next peer: a fifth of all is sent twice already"
+            );
+            break;
+        }
+        let lease = match cluster.pick(Some(&question.hash), &tries.tried).await {
             Ok(lease) => lease,
-            Err(PickError::Busy) if tried.is_empty() => return Err(Unanswered::Busy),
+            Err(PickError::Busy) if tries.tried.is_empty() => return Err(Unanswered::Busy),
             Err(_) => break,
         };
         if attempt > 0 {
             cluster.retried();
         }
         match exchange(&lease, question).await {
-            Ok(answer) if !is_failure(answer.response.status(), &retry.statuses) => {
+            Ok(answer) if !retry.statuses.contains(&answer.response.status().as_u16()) => {
                 lease.succeeded();
                 cluster.heard(true);
-                if !answer.response.status().is_server_error() {
-                    return Ok(answer);
-                }
-                return Err(Unanswered::Failed(answer));
+                tries.maybe_done |= answer.response.extensions().get::<Resent>().is_some();
+                return tries.answered(question, answer);
             }
             Ok(_) => {
                 lease.failed();
-                last = Unanswered::Failing;
+                tries.maybe_done = true;
+                tries.last = Unanswered::Failing;
             }
-            Err(error) => {
-                tracing::warn!(peer = lease.peer().authority(), %error, "a peer did not answer");
-                if error.blames_peer() {
-                    lease.failed();
-                }
-                if error.maybe_sent() && matches!(last, Unanswered::NoPeer) {
-                    last = Unanswered::Lost;
-                }
-            }
+            Err(failure) => tries.failed(&lease, failure),
         }
-        tried.push(lease.peer().id());
+        tries.tried.push(lease.peer().id());
     }
     cluster.heard(false);
-    Err(last)
+    Err(tries.last)
 }
 
-fn is_failure(status: StatusCode, statuses: &[u16]) -> bool {
-    statuses.contains(&status.as_u16())
+impl Tries {
+    fn answered(&self, question: &Question, mut answer: Answer) -> Result<Answer, Unanswered> {
+        let status = answer.response.status();
+        if status.is_server_error() {
+            return Err(Unanswered::Failed(answer));
+        }
+        // What an earlier try deleted is not there any more: that is its success (issue 9, A.3).
+        if self.maybe_done && question.method == Method::DELETE && status == StatusCode::NOT_FOUND {
+            answer.response = Response::new(Bytes::new());
+            *answer.response.status_mut() = StatusCode::ACCEPTED;
+        }
+        Ok(answer)
+    }
+
+    fn failed(&mut self, lease: &Lease, failure: Failure) {
+        tracing::warn!(peer = lease.peer().authority(), error = %failure, "a peer did not answer");
+        if failure.blames_peer() {
+            lease.failed();
+        }
+        self.maybe_done |= failure.maybe_sent();
+        match failure {
+            Failure::Useless(why) => self.last = Unanswered::Useless(why.into()),
+            other if other.maybe_sent() && matches!(self.last, Unanswered::NoPeer) => self.last = Unanswered::Lost,
+            _ => {}
+        }
+    }
 }
 
 /// Why one try gave no answer.
@@ -119,22 +164,25 @@ fn is_failure(status: StatusCode, statuses: &[u16]) -> bool {
 enum Failure {
     #[error(transparent)]
     Send(#[from] SendError),
+    /// The answer's body broke off.
+    #[error("its answer broke off: {0}")]
+    Cut(String),
     #[error("{0}")]
-    Answer(String),
+    Useless(String),
 }
 
 impl Failure {
     fn blames_peer(&self) -> bool {
         match self {
             Failure::Send(error) => error.is_peers_fault(),
-            Failure::Answer(_) => true,
+            Failure::Cut(_) | Failure::Useless(_) => true,
         }
     }
 
     fn maybe_sent(&self) -> bool {
         match self {
             Failure::Send(error) => !error.unsent(),
-            Failure::Answer(_) => true,
+            Failure::Cut(_) | Failure::Useless(_) => true,
         }
     }
 }
@@ -144,22 +192,30 @@ async fn exchange(lease: &Lease, question: &Question) -> Result<Answer, Failure>
     let peer = lease.peer();
     let response =
         peer.send(question.method.clone(), &question.target, question.headers.clone(), question.body.clone()).await?;
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body =
-        if question.method == Method::HEAD { Bytes::new() } else { whole(response).await.map_err(Failure::Answer)? };
+    let useless = |why: &str| Failure::Useless(why.to_owned());
+    odd::check(response.status()).map_err(useless)?;
+    let (status, mut headers) = (response.status(), response.headers().clone());
+    let resent = response.extensions().get::<Resent>().copied();
+    let body = match question.method {
+        Method::HEAD => Bytes::new(),
+        _ => odd::decoded(&mut headers, whole(response).await?, MAX_ANSWER).map_err(useless)?,
+    };
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;
-    (question.check)(&answer).map_err(Failure::Answer)?;
+    if let Some(resent) = resent {
+        answer.extensions_mut().insert(resent);
+    }
+    (question.check)(&answer).map_err(Failure::Useless)?;
     Ok(Answer { response: answer, peer: peer.address().to_string().into(), took: started.elapsed() })
 }
 
 /// A body of at most [`MAX_ANSWER`] bytes.
-async fn whole(mut response: reqwest::Response) -> Result<Bytes, String> {
+async fn whole(mut response: reqwest::Response) -> Result<Bytes, Failure> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| e.without_url().to_string())? {
+    while let Some(chunk) = response.chunk().await.map_err(|e| Failure::Cut(e.without_url().to_string()))? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(format!("its answer is longer than {MAX_ANSWER} bytes"));
+            return Err(Failure::Useless(format!("its answer is longer than {MAX_ANSWER} bytes")));
         }
         body.extend_from_slice(&chunk);
     }

@@ -9,10 +9,11 @@ use pingora::prelude::Result;
 use pingora::proxy::Session;
 
 use super::access::{Access, refusal};
-use super::ask::{Answer, Question, Unanswered, any_answer, ask};
+use super::ask::{Answer, Check, Question, Unanswered, ask, refuses_head};
 use super::content::{Served, Stored, serve};
 use super::context::{CacheUse, RequestContext};
-use super::origin::ClusterOrigin;
+use super::odd;
+use super::origin::{ClusterOrigin, Proof};
 use super::respond::{self, CACHE_STATUS, CONTENT_DIGEST, problem, send};
 use super::{Front, Next};
 use crate::cache::{Content, FillError, Origin as _, OriginError, Source};
@@ -31,10 +32,15 @@ enum Verdict {
     /// Not there, says HEAD. Where a peer fetches on GET only (Harbor's proxy projects), the GET is the answer.
     Absent(Answer),
     Refused(Answer),
+    /// They take no HEAD: the answer to a GET counts, as far as it can.
+    HeadRefused,
     Unanswered(Unanswered),
 }
 
 /// Answers a GET or HEAD of a blob.
+///
+/// A HEAD is how clients ask whether they need to push, so its answer is always the peers' own: a remembered yes would make
+/// them leave out a layer that was collected meanwhile, for good (issue 9, A.1). Memory speaks only while no peer does.
 pub async fn pull(
     front: &Front,
     session: &mut Session,
@@ -45,20 +51,34 @@ pub async fn pull(
 ) -> Result<Next> {
     let get = session.req_header().method == Method::GET;
     let generation = access.memory().generation();
-    let verdict = match access.remembered(&digest) {
+    let verdict = match get && access.remembered(&digest) {
         true => Verdict::Remembered,
         false => permission(front, session, ctx, cluster, &access, &digest).await,
     };
     let mut opened = None;
+    let mut promised = None;
     match &verdict {
         Verdict::Remembered | Verdict::Granted(_) => {}
         // Opened for this very client: only a peer's yes makes it join the others.
         Verdict::Absent(_) if get => {
             let origin = origin(session, ctx, cluster, &digest);
-            if let Err(error) = origin.open_as_permission(&digest).await {
+            if let Err(error) = origin.open_as_permission(Proof::Named(digest)).await {
                 return failed(session, ctx, &access, &digest, error).await;
             }
             access.granted(&digest, generation);
+            opened = Some(origin);
+        }
+        Verdict::HeadRefused => {
+            let origin = origin(session, ctx, cluster, &digest);
+            match origin.open_as_permission(Proof::Sized).await {
+                Ok(total) => promised = total,
+                Err(error) => return failed(session, ctx, &access, &digest, error).await,
+            }
+            if !get {
+                send(session, ctx, sized(promised, &digest)).await?;
+                return Ok(Next::Answered);
+            }
+            // Nothing is remembered of such a yes: it does not name what it is a yes to.
             opened = Some(origin);
         }
         Verdict::Absent(answer) | Verdict::Refused(answer) => {
@@ -71,6 +91,9 @@ pub async fn pull(
     if let Some(content) = front.cache.get(&digest).await {
         // What was opened for the permission is not read: kept, it would hold its peer for as long as the client reads.
         drop(opened);
+        if !is_promised(&content, promised) {
+            return other_content(session, ctx).await;
+        }
         let (used, content) = match content.bytes().is_some() {
             true => (CacheUse::Memory, content),
             // A corrupt file heals from the peers, in this very answer.
@@ -80,7 +103,7 @@ pub async fn pull(
         return blob(session, ctx, &digest, content).await;
     }
     if !get {
-        return head(front, session, ctx, cluster, &access, &digest, verdict).await;
+        return head(session, ctx, cluster, &digest, verdict).await;
     }
     if cluster.config().redirects == Redirects::Pass
         && redirects(front, session, ctx, cluster, &access, &digest, &verdict).await
@@ -89,7 +112,18 @@ pub async fn pull(
         return Ok(Next::Pass);
     }
     let origin = opened.unwrap_or_else(|| origin(session, ctx, cluster, &digest));
-    fill(front, session, ctx, &access, &digest, origin).await
+    fill(front, session, ctx, &access, &digest, (origin, promised)).await
+}
+
+/// Whether the content is what a peer's GET promised this client, as far as its length tells.
+fn is_promised(content: &Content, promised: Option<u64>) -> bool {
+    promised.is_none_or(|promised| content.total().is_none_or(|total| total == promised))
+}
+
+async fn other_content(session: &mut Session, ctx: &mut RequestContext) -> Result<Next> {
+    let why = "it has another content there";
+    send(session, ctx, respond::unanswered(Unanswered::Useless(why.into()))).await?;
+    Ok(Next::Answered)
 }
 
 /// Downloads, or joins who does.
@@ -99,9 +133,10 @@ async fn fill(
     ctx: &mut RequestContext,
     access: &Access,
     digest: &Digest,
-    origin: Arc<ClusterOrigin>,
+    (origin, promised): (Arc<ClusterOrigin>, Option<u64>),
 ) -> Result<Next> {
     match front.cache.get_or_fill(digest, origin.clone()).await {
+        Ok((content, _)) if !is_promised(&content, promised) => other_content(session, ctx).await,
         Ok((content, source)) => {
             ctx.cache = match source {
                 Source::Memory => CacheUse::Memory,
@@ -163,7 +198,7 @@ async fn permission(
         headers: ctx.asking(session, None),
         body: Bytes::new(),
         hash: digest.hash().to_vec(),
-        check: any_answer(),
+        check: head_of_blob(digest),
     };
     let (cluster, access, digest) = (cluster.clone(), access.clone(), *digest);
     let answer = front.blob_questions.ask(key, || async move {
@@ -176,6 +211,7 @@ async fn permission(
         Ok(answer)
     });
     let answer = match answer.await.unwrap_or(Err(Unanswered::NoPeer)) {
+        answer if refuses_head(&answer) => return Verdict::HeadRefused,
         Ok(answer) => answer,
         Err(why) => return Verdict::Unanswered(why),
     };
@@ -207,20 +243,28 @@ async fn stale(
     Ok(Next::Answered)
 }
 
+/// Whether an answer to the HEAD of a blob can be one. A page for people is a yes only if it names the digest.
+fn head_of_blob(digest: &Digest) -> Check {
+    let digest = digest.text();
+    Arc::new(move |response| {
+        odd::no_content(response.status())?;
+        let headers = response.headers();
+        let named = headers.get(CONTENT_DIGEST).and_then(|value| value.to_str().ok()).is_some_and(|v| v == digest);
+        match response.status() == StatusCode::OK && odd::is_page(headers) && !named {
+            true => Err("it answered with a page for people".to_owned()),
+            false => Ok(()),
+        }
+    })
+}
+
 /// A HEAD of what is not in the cache: the peer's own answer; nothing is downloaded for it.
 async fn head(
-    front: &Front,
     session: &mut Session,
     ctx: &mut RequestContext,
     cluster: &Arc<Cluster>,
-    access: &Access,
     digest: &Digest,
     verdict: Verdict,
 ) -> Result<Next> {
-    let verdict = match verdict {
-        Verdict::Remembered => permission(front, session, ctx, cluster, access, digest).await,
-        asked => asked,
-    };
     ctx.cache = CacheUse::Bypass;
     let response = match verdict {
         Verdict::Granted(answer) if answer.response.status() == StatusCode::OK => held(&answer.response, digest),
@@ -230,7 +274,8 @@ async fn head(
         },
         Verdict::Absent(answer) | Verdict::Refused(answer) => refusal(&answer.response, ErrorCode::BlobUnknown),
         Verdict::Unanswered(why) => respond::unanswered(why),
-        Verdict::Remembered => problem(ErrorCode::Unknown, "no answer"),
+        // Answered before.
+        Verdict::Remembered | Verdict::HeadRefused => problem(ErrorCode::Unknown, "no answer"),
     };
     send(session, ctx, response).await?;
     Ok(Next::Answered)
@@ -244,16 +289,20 @@ async fn followed_head(
     digest: &Digest,
 ) -> Response<Bytes> {
     match origin(session, ctx, cluster, digest).open(0).await {
-        Ok(stream) => {
-            let mut answer = Response::new(Bytes::new());
-            if let Some(total) = stream.total {
-                answer.headers_mut().insert(CONTENT_LENGTH, total.into());
-            }
-            held(&answer, digest)
-        }
+        Ok(stream) => sized(stream.total, digest),
         Err(OriginError::Refused(answer)) => refusal(answer.response(), ErrorCode::BlobUnknown),
+        Err(OriginError::Useless(why)) => respond::unanswered(Unanswered::Useless(why.into())),
         Err(_) => respond::unanswered(Unanswered::NoPeer),
     }
+}
+
+/// The head of a blob of which no more than the length is known.
+fn sized(total: Option<u64>, digest: &Digest) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::new());
+    if let Some(total) = total {
+        answer.headers_mut().insert(CONTENT_LENGTH, total.into());
+    }
+    held(&answer, digest)
 }
 
 fn held(answer: &Response<Bytes>, digest: &Digest) -> Response<Bytes> {
@@ -308,10 +357,11 @@ async fn failed(
             access.refused(answer.status(), Some(digest));
             refusal(answer.response(), ErrorCode::BlobUnknown)
         }
-        OriginError::Unavailable(why) | OriginError::Broken(why) => {
+        OriginError::Unavailable(why) => {
             ctx.problem = Some(why);
             respond::unanswered(Unanswered::NoPeer)
         }
+        OriginError::Useless(why) | OriginError::Broken(why) => respond::unanswered(Unanswered::Useless(why.into())),
     };
     send(session, ctx, response).await?;
     Ok(Next::Answered)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderName, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 use pingora::prelude::Result;
 use pingora::protocols::http::ServerSession;
@@ -159,6 +159,8 @@ impl RequestContext {
         if let Some(accept) = accept {
             headers.insert(ACCEPT, accept);
         }
+        // A digest is that of the plain bytes, so no other form of them is of use.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for name in forwarded::CHAIN.into_iter().chain([TRACEPARENT, TRACESTATE]) {
             for value in from.get_all(&name) {
                 headers.append(name.clone(), value.clone());

@@ -45,7 +45,13 @@ pub async fn enter(front: &Front, session: &mut Session, ctx: &mut RequestContex
         let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
         return answer(session, ctx, respond::redirect_to_https(&ctx.host, &target)).await;
     }
-    let route = match Route::parse(&session.req_header().method, path, query) {
+    let method = &session.req_header().method;
+    let parsed = Route::parse(method, path, query).or_else(|error| {
+        // Where a peer keeps its uploads is its own affair; that the address is a peer's, its mark says.
+        let marked = take_home(query).1.is_some();
+        Route::of_peers_upload(method, path, query).filter(|_| marked).ok_or(error)
+    });
+    let route = match parsed {
         Ok(route) => route,
         Err(error) => {
             let mut response = problem_with_status(error.status(), error.code(), &error.to_string());
@@ -78,7 +84,8 @@ async fn dispatch(
     let reads = matches!(method, Method::GET | Method::HEAD);
     let target = match route.repository() {
         None if matches!(route, Route::Outside) => {
-            site.table.forward(&ctx.host, path).map(|cluster| Target::Cluster(cluster.clone()))
+            let home = take_home(query).1.map(|home| home.peer);
+            site.table.forward(&ctx.host, path, home).map(|cluster| Target::Cluster(cluster.clone()))
         }
         None => site.table.host(&ctx.host).cloned(),
         Some(repository) if reads && !matches!(route, Route::Upload { .. }) => {
@@ -124,7 +131,7 @@ async fn to_cluster(
         Route::Blob { name, digest } if reads => {
             let access = access(front, session, ctx, &cluster, &name, query);
             let next = blob::pull(front, session, ctx, &cluster, access, digest).await?;
-            continued(next, ctx, cluster, path, query, &name)
+            Ok(continued(next, ctx, cluster, path, query))
         }
         Route::Manifest { name, reference } if reads => {
             let access = access(front, session, ctx, &cluster, &name, query);
@@ -132,45 +139,40 @@ async fn to_cluster(
         }
         Route::Manifest { name, .. } if method == Method::PUT => {
             let next = push::manifest(front, session, ctx, &cluster, &name).await?;
-            continued(next, ctx, cluster, path, query, &name)
+            Ok(continued(next, ctx, cluster, path, query))
         }
-        Route::Manifest { name, .. } | Route::Blob { name, .. } => {
-            continued(Next::Pass, ctx, cluster, path, query, &name)
+        Route::Manifest { name, .. } | Route::Blob { name, .. } if method == Method::DELETE => {
+            push::delete(front, session, ctx, &cluster, &name).await
         }
-        Route::Outside | Route::Catalog => {
-            pass(ctx, cluster, path, query, Vec::new());
-            Ok(Next::Pass)
-        }
-        Route::Tags { name }
-        | Route::Referrers { name, .. }
-        | Route::UploadStart { name }
-        | Route::Upload { name, .. } => continued(Next::Pass, ctx, cluster, path, query, &name),
+        Route::Manifest { .. }
+        | Route::Blob { .. }
+        | Route::Outside
+        | Route::Catalog
+        | Route::Tags { .. }
+        | Route::Referrers { .. }
+        | Route::UploadStart { .. }
+        | Route::Upload { .. } => Ok(continued(Next::Pass, ctx, cluster, path, query)),
     }
 }
 
 /// A request that goes on to a peer by pingora's hands.
-fn continued(
-    next: Next,
-    ctx: &mut RequestContext,
-    cluster: Arc<Cluster>,
-    path: &str,
-    query: Option<&str>,
-    name: &RepositoryName,
-) -> Result<Next> {
+fn continued(next: Next, ctx: &mut RequestContext, cluster: Arc<Cluster>, path: &str, query: Option<&str>) -> Next {
     if matches!(next, Next::Pass) {
-        pass(ctx, cluster, path, query, name.as_str().as_bytes().to_vec());
+        let (query, home) = match ctx.route {
+            Some(Route::Upload { .. }) => take_home(query),
+            // Outside /v2/ the parameter is ours only if it names a peer of ours.
+            Some(Route::Outside) => match take_home(query) {
+                (rest, Some(home)) if cluster.address(home.peer).is_some() => (rest, Some(home)),
+                _ => (query.map(str::to_owned), None),
+            },
+            _ => (query.map(str::to_owned), None),
+        };
+        let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        let once = matches!(ctx.route, Some(Route::Outside)) && home.is_none();
+        let name = ctx.route.as_ref().and_then(Route::repository).cloned();
+        ctx.pass = Some(Pass::new(cluster, target, name, home, once));
     }
-    Ok(next)
-}
-
-fn pass(ctx: &mut RequestContext, cluster: Arc<Cluster>, path: &str, query: Option<&str>, hash: Vec<u8>) {
-    let (query, home) = match ctx.route {
-        Some(Route::Upload { .. }) => take_home(query),
-        _ => (query.map(str::to_owned), None),
-    };
-    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    let once = matches!(ctx.route, Some(Route::Outside));
-    ctx.pass = Some(Pass::new(cluster, target, hash, home, once));
+    next
 }
 
 /// Something was changed at a peer, or may have been: whoever asked before must not be believed. Called before the client
@@ -190,6 +192,17 @@ pub fn changed(front: &Front, session: &Session, ctx: &RequestContext) {
         _ => return,
     };
     front.forget(&ctx.site, name, &what);
+}
+
+/// A manifest that was streamed to a peer was refused, perhaps because the repository lacks what it names: what we said
+/// was there is asked anew (issue 9, A.1).
+pub fn refused(front: &Front, session: &Session, ctx: &RequestContext, status: StatusCode) {
+    if let Some(Route::Manifest { name, .. }) = &ctx.route
+        && session.req_header().method == Method::PUT
+        && matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
+    {
+        front.forget(&ctx.site, name, &Changed::Repository);
+    }
 }
 
 fn is_change(method: &Method) -> bool {

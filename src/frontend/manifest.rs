@@ -1,7 +1,7 @@
 //! Pulling a manifest, by tag or by digest.
 //!
-//! A tag is asked of the peers each time. A digest is asked only when nothing is remembered of this client and this
-//! manifest. Manifests are small: they are taken whole, verified, and then kept by digest. What cannot be verified
+//! A tag is asked of the peers each time, and so is every HEAD: pushing clients leave out what it says is there (issue 9,
+//! A.1). A digest's GET is asked only when nothing is remembered of this client and this manifest. Manifests are small: they are taken whole, verified, and then kept by digest. What cannot be verified
 //! (schema 1, whose digest is not that of its body) is handed on and never kept.
 
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use pingora::prelude::Result;
 use pingora::proxy::Session;
 
 use super::access::{Access, refusal};
-use super::ask::{Answer, Check, Question, Unanswered, any_answer, ask};
+use super::ask::{Answer, Check, Question, Unanswered, ask, refuses_head};
 use super::content::{Served, Stored, serve};
 use super::context::{CacheUse, RequestContext};
 use super::respond::{self, CACHE_STATUS, CONTENT_DIGEST, send};
-use super::{Front, Next};
+use super::{Front, Next, odd};
 use crate::auth::TagAnswer;
 use crate::cache::Content;
 use crate::cluster::Cluster;
@@ -46,15 +46,16 @@ pub async fn pull(
 ) -> Result<Next> {
     let (accept, accept_field) = accepted(session);
     let wanted = Wanted { reference: &reference, accept, accept_field };
+    let mut method = session.req_header().method.clone();
+    let get = method == Method::GET;
     if let Reference::Digest(digest) = &reference
+        && get
         && access.remembered(digest)
         && let Some(content) = front.cache.get(digest).await
     {
         ctx.cache = CacheUse::Memory;
         return manifest(session, ctx, digest, content, None, false).await;
     }
-    let mut method = session.req_header().method.clone();
-    let get = method == Method::GET;
     if let Reference::Digest(digest) = &reference
         && front.cache.get(digest).await.is_some()
     {
@@ -62,7 +63,9 @@ pub async fn pull(
         method = Method::HEAD;
     }
     let mut answer = question(front, session, ctx, cluster, &access, &wanted, method.clone()).await;
-    if let Reference::Digest(digest) = &reference
+    if method == Method::HEAD && refuses_head(&answer) {
+        answer = question(front, session, ctx, cluster, &access, &wanted, Method::GET).await;
+    } else if let Reference::Digest(digest) = &reference
         && get
         && method == Method::HEAD
         && answer.as_ref().is_ok_and(|answer| answer.response.status() == StatusCode::OK)
@@ -139,7 +142,7 @@ async fn question(
     );
     let uri = &session.req_header().uri;
     let question = Question {
-        check: if method == Method::GET { verification(reference.clone()) } else { any_answer() },
+        check: if method == Method::GET { verification(reference.clone()) } else { Arc::new(head_of_manifest) },
         method,
         target: uri.path_and_query().map_or_else(|| uri.path().to_owned(), |target| target.as_str().to_owned()),
         headers: ctx.asking(session, accept_for(wanted)),
@@ -240,9 +243,22 @@ async fn sniffed(content: &Content) -> String {
     }
 }
 
+/// Whether an answer to the HEAD of a manifest can be one.
+fn head_of_manifest(response: &Response<Bytes>) -> Result<(), String> {
+    odd::no_content(response.status())?;
+    match response.status() == StatusCode::OK && odd::is_page(response.headers()) {
+        true => Err("it answered with a page for people".to_owned()),
+        false => Ok(()),
+    }
+}
+
 /// Says whether a manifest's bytes are what they are said to be.
 fn verification(reference: Reference) -> Check {
     Arc::new(move |response| {
+        odd::no_content(response.status())?;
+        if response.status() == StatusCode::OK && !odd::is_manifest(response) {
+            return Err("what it gave is no manifest".to_owned());
+        }
         if response.status() != StatusCode::OK || is_unverifiable(&reference, response) {
             return Ok(());
         }

@@ -16,6 +16,7 @@ mod journal;
 pub mod listener;
 mod local_file;
 mod manifest;
+mod odd;
 mod once;
 mod origin;
 mod pass;

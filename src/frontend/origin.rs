@@ -1,6 +1,7 @@
 //! Where a fill gets its bytes: the peers of a cluster, asked with one client's credentials.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use parking_lot::Mutex;
 use url::Url;
 
+use super::odd;
 use super::respond::CONTENT_DIGEST;
 use crate::cache::{Origin, OriginError, OriginStream, Refusal};
 use crate::cluster::config::Redirects;
@@ -38,8 +40,22 @@ pub struct ClusterOrigin {
     gave: Mutex<Option<Arc<str>>>,
     /// What `open_as_permission` opened, until the fill takes it.
     opened: Mutex<Option<OriginStream>>,
-    /// The digest that an answer must name, while the answer is a permission.
-    proof: Mutex<Option<String>>,
+    /// What an answer must show, while the answer is a permission.
+    proof: Mutex<Option<Proof>>,
+    /// Why the latest answer that could not be one was of no use.
+    useless: Mutex<Option<String>>,
+    /// A peer may have had the question: asking another one is a re-send.
+    sent: AtomicBool,
+}
+
+/// What makes the answer to a GET a permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It names this digest, or is a 307. A page to log in at is neither.
+    Named(Digest),
+    /// It is no page for people, and tells a length, which the caller compares with the content's. For peers that take
+    /// no HEAD: such servers seldom name digests.
+    Sized,
 }
 
 impl ClusterOrigin {
@@ -53,18 +69,19 @@ impl ClusterOrigin {
             gave: Mutex::default(),
             opened: Mutex::default(),
             proof: Mutex::default(),
+            useless: Mutex::default(),
+            sent: AtomicBool::new(false),
         }
     }
 
     /// Opens the content before a fill asks for it, where the opening is the permission; the fill goes on with it.
-    ///
-    /// Only a peer's own yes counts: the content with its digest, or a 307. A page to log in at is neither.
-    pub async fn open_as_permission(&self, digest: &Digest) -> Result<(), OriginError> {
-        *self.proof.lock() = Some(digest.text());
+    /// Gives the length that the peer told.
+    pub async fn open_as_permission(&self, proof: Proof) -> Result<Option<u64>, OriginError> {
+        *self.proof.lock() = Some(proof);
         let stream = self.open(0).await;
         *self.proof.lock() = None;
-        *self.opened.lock() = Some(stream?);
-        Ok(())
+        let stream = stream?;
+        Ok(self.opened.lock().insert(stream).total)
     }
 
     /// Gives back what was opened and not used.
@@ -99,6 +116,13 @@ impl ClusterOrigin {
         self.tried.lock().push(lease.peer().id());
     }
 
+    /// An answer that cannot be one: the next peer is asked, and the client hears of it when none does better.
+    fn useless(&self, lease: &Lease, why: &str) {
+        tracing::warn!(peer = lease.peer().authority(), why, "a peer's answer is of no use");
+        *self.useless.lock() = Some(why.to_owned());
+        self.give_up_on(lease);
+    }
+
     /// One try with one peer. `Ok(None)`: try the next one.
     async fn try_peer(&self, lease: Lease, offset: u64) -> Result<Option<OriginStream>, OriginError> {
         let mut headers = self.headers.clone();
@@ -109,13 +133,15 @@ impl ClusterOrigin {
             Ok(response) => response,
             Err(error) => {
                 tracing::warn!(peer = lease.peer().authority(), %error, "a peer gave no content");
+                self.sent.fetch_or(!error.unsent(), Ordering::Relaxed);
                 self.give_up_on(&lease);
                 return Ok(None);
             }
         };
-        let proof = self.proof.lock().clone();
+        self.sent.store(true, Ordering::Relaxed);
+        let proof = *self.proof.lock();
         if let Some(proof) = proof
-            && !proves(&response, &proof)
+            && !proof.is_in(&response)
         {
             return Err(OriginError::Refused(Refusal::new(absent())));
         }
@@ -141,18 +167,33 @@ impl ClusterOrigin {
         offset: u64,
     ) -> Result<Option<OriginStream>, OriginError> {
         let status = response.status();
+        if let Err(why) = odd::check(status) {
+            self.useless(&lease, why);
+            return Ok(None);
+        }
         match status {
+            StatusCode::OK if odd::is_page(response.headers()) && !response.headers().contains_key(CONTENT_DIGEST) => {
+                self.useless(&lease, "it answered with a page for people");
+                Ok(None)
+            }
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT if odd::is_coded(response.headers()) => {
+                self.useless(&lease, "its content is compressed, though none was asked for");
+                Ok(None)
+            }
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => match body_from(&response, offset) {
                 Ok((total, skip)) => {
                     *self.gave.lock() = Some(lease.peer().address().to_string().into());
                     Ok(Some(stream(lease, response, total, skip, self.tried.clone())))
                 }
                 Err(problem) => {
-                    tracing::warn!(peer = lease.peer().authority(), problem, "a peer's answer is of no use");
-                    self.give_up_on(&lease);
+                    self.useless(&lease, problem);
                     Ok(None)
                 }
             },
+            status if status.is_success() => {
+                self.useless(&lease, "it answered with a success that has no content");
+                Ok(None)
+            }
             status if status.is_server_error() => {
                 tracing::warn!(peer = lease.peer().authority(), status = status.as_u16(), "a peer gave no content");
                 self.give_up_on(&lease);
@@ -212,7 +253,11 @@ impl Origin for ClusterOrigin {
         if let Some(opened) = opened {
             return Ok(opened);
         }
+        *self.useless.lock() = None;
         for attempt in 0..self.cluster.config().retry.tries {
+            if attempt > 0 && self.sent.load(Ordering::Relaxed) && !self.cluster.may_resend() {
+                break;
+            }
             let lease = self.lease().await?;
             if attempt > 0 {
                 self.cluster.retried();
@@ -221,20 +266,27 @@ impl Origin for ClusterOrigin {
                 return Ok(stream);
             }
         }
-        Err(OriginError::Unavailable("no peer gave the content".into()))
+        Err(match self.useless.lock().take() {
+            Some(why) => OriginError::Useless(why),
+            None => OriginError::Unavailable("no peer gave the content".into()),
+        })
     }
 }
 
-/// Whether a peer's answer is a yes to this very content.
-fn proves(response: &reqwest::Response, digest: &str) -> bool {
-    let named = |name: HeaderName| {
-        response.headers().get(name).and_then(|v| v.to_str().ok()).is_some_and(|v| none_match_lists(v, digest))
-    };
-    match response.status() {
-        StatusCode::OK => named(CONTENT_DIGEST) || named(ETAG),
-        StatusCode::TEMPORARY_REDIRECT => true,
-        // Refusals and failures are judged like any other.
-        status => !status.is_redirection() && !status.is_success(),
+impl Proof {
+    /// Whether a peer's answer is a yes.
+    fn is_in(self, response: &reqwest::Response) -> bool {
+        let field = |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
+        match (response.status(), self) {
+            (StatusCode::OK, Proof::Named(digest)) => {
+                let digest = digest.text();
+                [CONTENT_DIGEST, ETAG].map(field).iter().flatten().any(|listed| none_match_lists(listed, &digest))
+            }
+            (StatusCode::OK, Proof::Sized) => field(CONTENT_LENGTH).is_some() && !odd::is_page(response.headers()),
+            (StatusCode::TEMPORARY_REDIRECT, _) => true,
+            // Refusals and failures are judged like any other.
+            (status, _) => !status.is_redirection() && !status.is_success(),
+        }
     }
 }
 

@@ -1,6 +1,10 @@
-//! Requests that pingora proxies, streamed both ways: uploads, lists, deletes, and `forward`ed paths.
+//! Requests that pingora proxies, streamed both ways: uploads, lists, and `forward`ed paths.
 //!
-//! Which peer, whether a failed try may be made again, and what must be changed on the way there and back.
+//! Which peer, and whether a failed try may be made again. What is changed on the way there and back is in `answer`, how
+//! a peer is connected to in `connect`.
+
+mod answer;
+mod connect;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,25 +12,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, Method, Response, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Result};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use super::access::refusal;
-use super::context::{REQUEST_ID, RequestContext, TRACEPARENT, TRACESTATE};
-use super::forwarded;
 use super::site::Site;
-use super::upload::{Home, rewrite_location};
+use super::upload::Home;
 use crate::cluster::{Cluster, Lease, PeerId, PickError};
-use crate::oci::{ErrorCode, Route};
+use crate::oci::{ErrorCode, RepositoryName};
 
 /// One proxied request.
 pub struct Pass {
     cluster: Arc<Cluster>,
     /// Path and query for the peer: without our own parameter.
     target: String,
-    hash: Vec<u8>,
+    /// The repository, where there is one; else the key for `consistent_hash` is empty.
+    name: Option<RepositoryName>,
     /// The peer that an upload belongs to.
     home: Option<Home>,
     /// The peer of the present try.
@@ -37,82 +39,124 @@ pub struct Pass {
     once: bool,
     /// The request has left for a peer; what it did there is unknown until the peer says.
     pub sent: bool,
+    /// It left for a peer before this try, and may have done its work there.
+    sent_before: bool,
     /// A peer has answered.
     pub answered: bool,
     /// A peer's refusal that stands in for the answer.
     pub refusal: Option<Response<Bytes>>,
-    /// A kept-alive connection broke under us, so this try goes to the same peer on a connection of its own.
-    fresh: bool,
+    /// How the next try is made.
+    next: NextTry,
+    /// When the patience with an upload's peer ends.
+    patience_ends: Option<Instant>,
+    /// `1xx` that the peer sent.
+    interim: u32,
+    /// The host that the peer was told, besides the one that the client named.
+    told_host: Option<String>,
+    /// The body of the peer's answer does not reach the client: the answer was replaced.
+    pub drops_body: bool,
     began: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NextTry {
+    /// Another peer, or the first.
+    Choose,
+    /// The same peer: a kept-alive connection broke under us, so on one of its own.
+    Fresh,
+    /// The same peer, as soon as it takes connections.
+    Wait,
 }
 
 /// What came of a try, as pingora's error type: the client gets 503.
 pub const NO_PEER: ErrorType = ErrorType::Custom("NoPeer");
 /// An answer that counts as "try the next peer".
 pub const FAILING_PEER: ErrorType = ErrorType::Custom("FailingPeer");
+/// An answer that cannot be one: the client gets 502.
+pub const ODD_PEER: ErrorType = ErrorType::Custom("OddPeer");
 
 impl Pass {
-    pub fn new(cluster: Arc<Cluster>, target: String, hash: Vec<u8>, home: Option<Home>, once: bool) -> Self {
+    pub fn new(
+        cluster: Arc<Cluster>,
+        target: String,
+        name: Option<RepositoryName>,
+        home: Option<Home>,
+        once: bool,
+    ) -> Self {
         Pass {
             cluster,
             target,
-            hash,
+            name,
             home,
             lease: None,
             tried: Vec::new(),
             tries: 0,
             once,
             sent: false,
+            sent_before: false,
             answered: false,
             refusal: None,
-            fresh: false,
+            next: NextTry::Choose,
+            patience_ends: None,
+            interim: 0,
+            told_host: None,
+            drops_body: false,
             began: Instant::now(),
         }
     }
 
     /// Chooses the peer of the next try.
     pub async fn choose(&mut self, session: &mut Session, site: &Site, headers: HeaderMap) -> Result<Box<HttpPeer>> {
-        if self.fresh
+        self.sent_before = self.sent;
+        if self.next == NextTry::Wait
+            && let (Some(lease), Some(until)) = (&self.lease, self.patience_ends)
+        {
+            connect::wait_for(lease.peer().address(), until).await;
+        }
+        if self.next != NextTry::Choose
             && let Some(lease) = &self.lease
         {
-            let mut peer = http_peer(lease, &self.cluster, site)?;
-            // A key of its own: no connection that was kept alive is taken for it.
-            peer.group_key = rand::random();
-            return Ok(peer);
+            return connect::http_peer(lease, &self.cluster, site, true);
         }
         self.lease = None;
         self.tries += 1;
         let lease = match self.home {
             Some(home) if !self.tried.contains(&home.peer) => match self.cluster.lease(home.peer).await {
                 Ok(lease) => Ok(lease),
-                Err(PickError::NoPeer) if home.empty => self.reopen(session, headers).await,
+                Err(PickError::NoPeer) if home.empty => self.reopen(headers).await,
                 Err(error) => Err(error),
             },
-            Some(home) if home.empty => self.reopen(session, headers).await,
+            Some(home) if home.empty => self.reopen(headers).await,
             Some(_) => Err(PickError::NoPeer),
-            None => self.cluster.pick(Some(&self.hash), &self.tried).await,
+            None => self.cluster.pick(Some(self.hash()), &self.tried).await,
         };
         let lease = lease.map_err(|error| Error::explain(NO_PEER, error.to_string()))?;
         if self.tries > 1 {
             self.cluster.retried();
         }
-        let mut peer = http_peer(&lease, &self.cluster, site)?;
-        let timeouts = &self.cluster.config().timeouts;
-        if session.is_body_empty() {
-            peer.options.read_timeout = Some(timeouts.first_byte.0);
+        // A body is read once: it must not meet a connection that the peer is just closing.
+        let empty = session.is_body_empty();
+        let mut peer = connect::http_peer(&lease, &self.cluster, site, !empty)?;
+        if empty {
+            peer.options.read_timeout = Some(self.cluster.config().timeouts.first_byte.0);
         }
         self.lease = Some(lease);
         Ok(peer)
     }
 
+    fn hash(&self) -> &[u8] {
+        self.name.as_ref().map(|name| name.as_str().as_bytes()).unwrap_or_default()
+    }
+
     /// Opens an upload that holds no bytes yet on another peer, in place of the one that is gone.
-    async fn reopen(&mut self, session: &Session, headers: HeaderMap) -> Result<Lease, PickError> {
-        let path = session.req_header().uri.path();
-        let start = path.rfind("/blobs/uploads/").map(|at| &path[..at + "/blobs/uploads/".len()]);
-        let start = start.ok_or(PickError::NoPeer)?;
+    async fn reopen(&mut self, headers: HeaderMap) -> Result<Lease, PickError> {
+        let name = self.name.as_ref().ok_or(PickError::NoPeer)?;
+        let start = format!("/v2/{name}/blobs/uploads/");
+        // What a peer builds an absolute address from.
+        let named = ["host", "x-forwarded-host"].map(|field| headers.get(field).and_then(|host| host.to_str().ok()));
         for _ in 0..self.cluster.config().retry.tries {
-            let lease = self.cluster.pick(Some(&self.hash), &self.tried).await?;
-            let opened = lease.peer().send(Method::POST, start, headers.clone(), Bytes::new()).await;
+            let lease = self.cluster.pick(Some(self.hash()), &self.tried).await?;
+            let opened = lease.peer().send(Method::POST, &start, headers.clone(), Bytes::new()).await;
             if let Ok(response) = &opened
                 && response.status().is_client_error()
             {
@@ -130,10 +174,10 @@ impl Pass {
                 _ => None,
             };
             self.tried.push(lease.peer().id());
-            match location {
-                Some(location) => {
+            match location.and_then(|location| answer::on_peer(&lease, location, &start, &named)) {
+                Some(target) => {
                     let digest = digest_parameter(&self.target);
-                    self.target = with_parameter(super::upload::relative(location), digest);
+                    self.target = with_parameter(&target, digest);
                     self.home = Some(Home { peer: lease.peer().id(), empty: true });
                     tracing::info!(peer = lease.peer().authority(), "an empty upload was opened again on another peer");
                     return Ok(lease);
@@ -144,36 +188,66 @@ impl Pass {
         Err(PickError::NoPeer)
     }
 
-    /// The connection could not be made: nothing was sent, so the next peer may be tried.
+    /// The connection could not be made, so nothing was sent: the next peer may be tried; the bytes of an upload are on
+    /// this one alone, so it is waited for.
     pub fn connect_failed(&mut self, error: &mut Error) {
+        if self.home.is_some_and(|home| !home.empty) && self.waits() {
+            error.set_retry(true);
+            return;
+        }
         self.try_failed();
         error.set_retry(self.may_try_again());
     }
 
+    /// Whether there is patience left with the upload's peer; makes the next try one with it.
+    fn waits(&mut self) -> bool {
+        let Some(lease) = &self.lease else { return false };
+        let patience = self.cluster.config().upload_patience.0;
+        if self.patience_ends.is_none() {
+            lease.failed();
+            tracing::info!(peer = lease.peer().authority(), ?patience, "an upload waits for its peer");
+        }
+        let until = *self.patience_ends.get_or_insert_with(|| Instant::now() + patience);
+        let waits = Instant::now() < until;
+        if waits {
+            self.next = NextTry::Wait;
+        }
+        waits
+    }
+
     /// The exchange broke. Tried again only when the peer cannot have taken anything of the body, or when sending it
-    /// again to another peer is the same as sending it once.
-    pub fn exchange_failed(&mut self, session: &mut Session, error: &mut Error, reused: bool) {
+    /// again is the same as sending it once; and within the cluster's budget.
+    pub fn exchange_failed(&mut self, session: &mut Session, error: &mut Error) {
         // While the client's body is still awaited, the peer's silence is the client's.
         let stalled = *error.etype() == ErrorType::ReadTimedout && !session.is_body_done();
         let upstream = matches!(error.esource(), pingora::ErrorSource::Upstream) && !stalled;
         let unanswered = session.response_written().is_none_or(|written| written.status.is_informational());
         let unconsumed = session.body_bytes_read() == 0;
-        if self.once && !session.req_header().method.is_safe() {
+        let changes = self.once && !session.req_header().method.is_safe();
+        if !upstream || !unanswered || changes {
             self.try_failed_if(upstream);
             error.set_retry(false);
             return;
         }
-        if reused && upstream && unanswered && !self.fresh && (unconsumed || !session.retry_buffer_truncated()) {
-            // A connection that the peer closed while it was idle, most likely: no fault of the peer's.
-            self.fresh = true;
-            error.set_retry(true);
+        let broke = *error.etype() != FAILING_PEER && *error.etype() != ErrorType::ReadTimedout;
+        if unconsumed && broke && self.next == NextTry::Choose {
+            // A connection that the peer closed while it was idle, most likely: no fault of the peer's, until it proves so.
+            self.next = NextTry::Fresh;
+            error.set_retry(self.cluster.may_resend());
             return;
         }
-        self.try_failed_if(upstream);
+        let bound = self.home.is_some_and(|home| !home.empty);
+        if bound && broke && unconsumed && self.tries < self.cluster.config().retry.tries {
+            // It died under a request that can be sent again, perhaps after it had done it: see `settle`.
+            self.tries += 1;
+            error.set_retry(self.waits() && self.cluster.may_resend());
+            return;
+        }
+        self.try_failed();
         // The session of an empty upload starts anew elsewhere, so the part that was sent does not count.
         let fresh = self.home.is_some_and(|home| home.empty);
         let replayable = !session.retry_buffer_truncated() && (fresh || session.req_header().method == Method::DELETE);
-        let again = upstream && unanswered && (unconsumed || replayable) && self.may_try_again();
+        let again = (unconsumed || replayable) && self.may_try_again() && self.cluster.may_resend();
         error.set_retry(again);
     }
 
@@ -184,6 +258,7 @@ impl Pass {
     }
 
     fn try_failed(&mut self) {
+        self.next = NextTry::Choose;
         if let Some(lease) = self.lease.take() {
             lease.failed();
             self.tried.push(lease.peer().id());
@@ -195,94 +270,10 @@ impl Pass {
         self.tries < bound && self.home.is_none_or(|home| home.empty)
     }
 
-    /// Sets what the peer shall see.
-    pub fn prepare(&mut self, told_by: impl Fn(&mut HeaderMap), request: &mut RequestHeader) -> Result<()> {
-        self.sent = true;
-        let uri = self.target.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "target"))?;
-        request.set_uri(uri);
-        let mut told = request.headers.clone();
-        told_by(&mut told);
-        for name in forwarded::claims(&request.headers) {
-            request.remove_header(&name);
-        }
-        for name in [REQUEST_ID, TRACEPARENT, TRACESTATE] {
-            request.remove_header(&name);
-        }
-        for name in forwarded::claims(&told).into_iter().chain([REQUEST_ID, TRACEPARENT, TRACESTATE]) {
-            for value in told.get_all(&name) {
-                request.append_header(name.clone(), value)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Judges a peer's answer: one of `retry.statuses` counts as none while another try is possible.
-    pub fn judge(&mut self, session: &mut Session, response: &ResponseHeader) -> Result<()> {
-        if response.status.is_informational() {
-            return Ok(());
-        }
-        self.answered = true;
-        if self.cluster.config().retry.statuses.contains(&response.status.as_u16()) {
-            let mut error = Error::explain(FAILING_PEER, format!("a peer answered {}", response.status)).into_up();
-            let last = self.lease.as_ref().map(|lease| lease.peer().id());
-            self.exchange_failed(session, &mut error, false);
-            if error.retry() {
-                return Err(error);
-            }
-            // Nobody else to ask: the peer's own words reach the client, and the upload stays where it is.
-            tracing::warn!(peer = ?last, status = response.status.as_u16(), "a peer's failure is handed on");
-        } else if let Some(lease) = &self.lease {
-            lease.succeeded();
-        }
-        Ok(())
-    }
-
-    /// Makes a peer's answer right for the client.
-    pub fn mend(&self, session: &Session, ctx: &RequestContext, response: &mut ResponseHeader) -> Result<()> {
-        response.insert_header(REQUEST_ID, ctx.id.as_str())?;
-        let Some(location) = response.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
-            return Ok(());
-        };
-        let Some(lease) = &self.lease else { return Ok(()) };
-        // Only the POST that opened it leaves an upload empty.
-        let empty = session.req_header().method == Method::POST && matches!(ctx.route, Some(Route::UploadStart { .. }));
-        let home = Home { peer: lease.peer().id(), empty };
-        let known = [lease.peer().authority(), ctx.authority.as_str()];
-        if let Some(location) = rewrite_location(location, response.status.is_redirection(), &known, home) {
-            response.insert_header(LOCATION, location)?;
-        }
-        Ok(())
-    }
-
     /// The peer of the last try and the time since the first, for the access log.
     pub fn peer(&self) -> (Option<Arc<str>>, Duration) {
         (self.lease.as_ref().map(|lease| lease.peer().address().to_string().into()), self.began.elapsed())
     }
-}
-
-fn http_peer(lease: &Lease, cluster: &Cluster, site: &Site) -> Result<Box<HttpPeer>> {
-    let peer = lease.peer();
-    let tls = peer.tls();
-    let name = tls.map(|tls| tls.server_name().to_owned()).unwrap_or_default();
-    if tls.is_some() && name.is_empty() {
-        // An empty SNI would switch the verification of certificates off: pingora.md, trap T3.
-        return Error::e_explain(NO_PEER, "a TLS peer without a name");
-    }
-    let mut http = Box::new(HttpPeer::new(peer.address(), tls.is_some(), name));
-    if let Some(tls) = tls {
-        let tls = site.tls.of(cluster.name(), tls);
-        http.options.ca = tls.authorities;
-        http.client_cert_key = tls.identity;
-    }
-    let config = cluster.config();
-    let timeouts = &config.timeouts;
-    http.options.connection_timeout = Some(timeouts.connect.0);
-    http.options.total_connection_timeout = Some(timeouts.connect.0);
-    // One clock for both waits: pingora does not tell the first byte from the others.
-    http.options.read_timeout = Some(timeouts.first_byte.0.max(timeouts.read.0));
-    http.options.write_timeout = Some(timeouts.write.0);
-    http.options.idle_timeout = Some(config.keepalive_timeout.0);
-    Ok(http)
 }
 
 fn digest_parameter(target: &str) -> Option<&str> {

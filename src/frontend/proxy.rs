@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::apps::{HttpServerApp, ReusedHttpStream};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Result};
@@ -15,7 +17,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use super::context::RequestContext;
 use super::listener::{Connection, Handler, Refusal};
-use super::pass::{FAILING_PEER, NO_PEER, Pass};
+use super::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass};
 use super::respond::{named_by_connection, problem, problem_with_status, send};
 use super::{Front, Next, door, journal};
 use crate::oci::ErrorCode;
@@ -126,25 +128,26 @@ impl ProxyHttp for Hooks {
         session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut RequestContext,
-        reused: bool,
+        _reused: bool,
     ) -> Box<Error> {
         // A failing peer has been judged already.
         if error.etype != FAILING_PEER
+            && error.etype != ODD_PEER
             && let Some(pass) = &mut ctx.pass
         {
-            pass.exchange_failed(session, &mut error, reused);
+            pass.exchange_failed(session, &mut error);
         }
         error
     }
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let Some(mut pass) = ctx.pass.take() else { return Ok(()) };
-        let prepared = pass.prepare(|headers| ctx.tell(headers), request);
+        let prepared = pass.prepare(session, |headers| ctx.tell(headers), request);
         ctx.pass = Some(pass);
         prepared
     }
@@ -158,10 +161,27 @@ impl ProxyHttp for Hooks {
         for name in named_by_connection(&response.headers) {
             response.remove_header(&name);
         }
-        match &mut ctx.pass {
-            Some(pass) => pass.judge(session, response),
-            None => Ok(()),
+        let Some(pass) = &mut ctx.pass else { return Ok(()) };
+        pass.judge(session, response)?;
+        if pass.is_doubtful(session, response) {
+            let headers = ctx.asking(session, None);
+            let Some(pass) = &mut ctx.pass else { return Ok(()) };
+            pass.settle(session, headers, response).await?;
         }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        if ctx.pass.as_ref().is_some_and(|pass| pass.drops_body) {
+            *body = None;
+        }
+        Ok(None)
     }
 
     async fn response_filter(
@@ -180,6 +200,7 @@ impl ProxyHttp for Hooks {
         if door::may_have_changed(response.status) {
             door::changed(&self.front, session, ctx);
         }
+        door::refused(&self.front, session, ctx, response.status);
         ctx.answer_begins(session);
         match &ctx.pass {
             Some(pass) => pass.mend(session, ctx, response),
@@ -217,6 +238,13 @@ impl ProxyHttp for Hooks {
                 ErrorCode::Unavailable,
                 "the registry behind this proxy did not answer in time",
             ),
+            (etype, ErrorSource::Upstream) if *etype == ODD_PEER || *etype == ErrorType::InvalidHTTPHeader => {
+                problem_with_status(
+                    http::StatusCode::BAD_GATEWAY,
+                    ErrorCode::Unknown,
+                    "the registry behind this proxy gave no usable answer",
+                )
+            }
             (etype, ErrorSource::Upstream) if *etype != NO_PEER => {
                 problem(ErrorCode::Unavailable, "the registry behind this proxy does not answer")
             }

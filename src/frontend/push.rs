@@ -1,4 +1,5 @@
-//! Pushing a manifest: taken whole (it is small), so that it can be sent to another peer when one dies under it.
+//! Pushing a manifest, and deleting: taken whole (they are small), so that they can be sent again, to another peer when one
+//! dies under them.
 //!
 //! Uploads of blobs are streamed instead: see `pass`.
 
@@ -6,17 +7,18 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, Response};
 use pingora::prelude::Result;
 use pingora::proxy::Session;
+use serde::Deserialize;
 
-use super::ask::{Question, Unanswered, any_answer, ask};
+use super::ask::{Answer, Question, Unanswered, any_answer, ask};
 use super::context::RequestContext;
 use super::respond::{self, problem, send};
 use super::upload::relative;
-use super::{Front, Next, door};
+use super::{Changed, Front, Next, door};
 use crate::cluster::Cluster;
-use crate::oci::{ErrorCode, RepositoryName};
+use crate::oci::{ErrorCode, RepositoryName, Route};
 
 /// Largest manifest that is taken into memory; distribution's own limit. A larger one is streamed to one peer, which
 /// then says what it thinks of it.
@@ -44,20 +46,55 @@ pub async fn manifest(
         send(session, ctx, response).await?;
         return Ok(Next::Answered);
     };
-    let uri = &session.req_header().uri;
     let mut headers = ctx.asking(session, None);
     if let Some(kind) = session.req_header().headers.get(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, kind.clone());
     }
     let question = Question {
         method: Method::PUT,
-        target: uri.path_and_query().map_or_else(|| uri.path().to_owned(), |target| target.as_str().to_owned()),
+        target: target(session),
         headers,
         body,
         hash: name.as_str().as_bytes().to_vec(),
         check: any_answer(),
     };
     let answer = ask(cluster, &question).await;
+    if let Ok(answer) = &answer
+        && lacks_content(&answer.response)
+        && let Some(Route::Manifest { name, .. }) = &ctx.route
+    {
+        // What we said was there is not: it must be asked anew, or the client would leave it out again.
+        front.forget(&ctx.site, name, &Changed::Repository);
+    }
+    answered(front, session, ctx, answer).await
+}
+
+/// Answers a DELETE of a manifest, tag or blob: small, and sent again when its peer's connection breaks.
+pub async fn delete(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    cluster: &Arc<Cluster>,
+    name: &RepositoryName,
+) -> Result<Next> {
+    let question = Question {
+        method: Method::DELETE,
+        target: target(session),
+        headers: ctx.asking(session, None),
+        body: Bytes::new(),
+        hash: name.as_str().as_bytes().to_vec(),
+        check: any_answer(),
+    };
+    let answer = ask(cluster, &question).await;
+    answered(front, session, ctx, answer).await
+}
+
+async fn answered(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    answer: std::result::Result<Answer, Unanswered>,
+) -> Result<Next> {
     let may_have_changed = match &answer {
         Ok(answer) => door::may_have_changed(answer.response.status()),
         Err(Unanswered::NoPeer | Unanswered::Busy) => false,
@@ -81,6 +118,27 @@ pub async fn manifest(
     };
     send(session, ctx, response).await?;
     Ok(Next::Answered)
+}
+
+fn target(session: &Session) -> String {
+    let uri = &session.req_header().uri;
+    uri.path_and_query().map_or_else(|| uri.path().to_owned(), |target| target.as_str().to_owned())
+}
+
+/// Whether a manifest was refused because the repository lacks what it names (distribution-spec, "Error Codes").
+fn lacks_content(answer: &Response<Bytes>) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        errors: Vec<Reason>,
+    }
+    #[derive(Deserialize)]
+    struct Reason {
+        code: String,
+    }
+    let lacking = [ErrorCode::ManifestBlobUnknown, ErrorCode::BlobUnknown, ErrorCode::ManifestUnknown];
+    answer.status().is_client_error()
+        && serde_json::from_slice::<Refusal>(answer.body())
+            .is_ok_and(|refusal| refusal.errors.iter().any(|e| lacking.iter().any(|code| code.as_str() == e.code)))
 }
 
 /// Whether the body may be taken whole. With `Expect` the peer has to say yes before the body is sent.

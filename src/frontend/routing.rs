@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PeerId};
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
 
@@ -99,10 +99,23 @@ impl RoutingTable {
         self.of_host(host).next().map(|route| &route.read)
     }
 
-    /// Who gets a path outside `/v2/`: the first route of the host, when its cluster forwards that path.
-    pub fn forward(&self, host: &str, path: &str) -> Option<&Arc<Cluster>> {
+    /// Who gets a path outside `/v2/`: the first route of the host, when its cluster forwards that path; for an upload
+    /// that lives on `peer`, any cluster of the host's routes that has that peer and forwards that path.
+    pub fn forward(&self, host: &str, path: &str, peer: Option<PeerId>) -> Option<&Arc<Cluster>> {
+        let forwards =
+            |cluster: &Arc<Cluster>| cluster.config().forward.iter().any(|prefix| path.starts_with(prefix.as_str()));
+        let targets = self.of_host(host).flat_map(|route| route.write.iter().chain([&route.read]));
+        let mut clusters = targets.filter_map(|target| match target {
+            Target::Cluster(cluster) => Some(cluster),
+            Target::Registry(_) => None,
+        });
+        if let Some(peer) = peer
+            && let Some(home) = clusters.find(|cluster| forwards(cluster) && cluster.address(peer).is_some())
+        {
+            return Some(home);
+        }
         let Target::Cluster(cluster) = self.host(host)? else { return None };
-        cluster.config().forward.iter().any(|prefix| path.starts_with(prefix.as_str())).then_some(cluster)
+        forwards(cluster).then_some(cluster)
     }
 
     /// The integrated registry, if reads of some route go to it: without it, this site cannot do what it is for.

@@ -1,8 +1,11 @@
 //! Uploads stay with the peer that opened them: its id travels in the `Location` that the client is given back.
 //!
-//! The id is a hash of the peer's address, so any Entrepot before the same peers finds the way, also after a restart,
-//! without a shared secret. It is taken off again before a peer sees the request. An upload that holds no bytes yet is
-//! marked, because it can be opened again elsewhere when its peer is gone.
+//! The address is the peer's to choose (distribution-spec, "Pushing blobs": absolute or relative, with any path and query),
+//! so nothing is read in it but where it leads. The id is a hash of the peer's address: any Entrepot before the same peers
+//! finds the way, also after a restart, without a shared secret. It is taken off again before a peer sees the request. An
+//! upload that holds no bytes yet is marked, because it can be opened again elsewhere when its peer is gone.
+
+use url::Url;
 
 use crate::cluster::PeerId;
 
@@ -45,32 +48,79 @@ fn parse_home(value: &str) -> Option<Home> {
     Some(Home { peer: id.parse().ok()?, empty })
 }
 
-/// A peer's `Location`, made right for the client: relative, and with the upload's home.
-///
-/// A redirect (3xx) to another host, such as an object store, is left alone: `None`.
-pub fn rewrite_location(location: &str, redirect: bool, authorities: &[&str], home: Home) -> Option<String> {
-    let target = match split_absolute(location) {
-        None => location,
-        Some((authority, _)) if redirect && !authorities.iter().any(|known| known.eq_ignore_ascii_case(authority)) => {
-            return None;
-        }
-        Some((_, target)) => target,
-    };
-    let target = if target.is_empty() { "/" } else { target };
+/// The target with the upload's home in its query.
+pub fn with_home(target: &str, home: Home) -> String {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    if !path.contains("/blobs/uploads/") {
-        return Some(target.to_owned());
-    }
     let mark = if home.empty { EMPTY } else { "" };
-    let (rest, _) = take_home(query);
     let peer = home.peer;
-    Some(match rest {
+    match take_home(query).0 {
         Some(rest) => format!("{path}?{rest}&{PARAMETER}={peer}{mark}"),
         None => format!("{path}?{PARAMETER}={peer}{mark}"),
-    })
+    }
+}
+
+/// Where an address leads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// A path and query on the server that gave it.
+    Here(String),
+    /// A path and query on the server of this authority (`host:port` as it is written there).
+    At(&'a str, String),
+}
+
+/// Reads a `Location` that was given in answer to a request for `target` (path and query), as RFC 3986 §5 resolves it.
+/// Absolute paths keep every character.
+pub fn place<'a>(location: &'a str, target: &str) -> Place<'a> {
+    let location = location.split('#').next().unwrap_or_default();
+    if let Some((authority, rest)) = split_absolute(location) {
+        return Place::At(authority, if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") });
+    }
+    if location.starts_with('/') {
+        return Place::Here(location.to_owned());
+    }
+    let path = target.split('?').next().unwrap_or_default();
+    if location.is_empty() || location.starts_with('?') {
+        return Place::Here(format!("{path}{location}"));
+    }
+    let folder = path.rfind('/').map_or("/", |slash| &path[..=slash]);
+    let joined = format!("{folder}{location}");
+    let dotted = joined.split('?').next().is_some_and(|path| path.split('/').any(|part| matches!(part, "." | "..")));
+    Place::Here(if dotted { without_dots(&joined) } else { joined })
+}
+
+/// RFC 3986 §5.2.4, left to the library.
+fn without_dots(target: &str) -> String {
+    match Url::parse(&format!("http://peer{target}")) {
+        Ok(url) => match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        },
+        Err(_) => target.to_owned(),
+    }
+}
+
+/// Whether an authority in an address means a server that is known as `known` (`host:port`, the port perhaps left out).
+/// A server often does not know the port under which it is reached from outside: without one, the host alone counts.
+pub fn is_same_authority(authority: &str, known: &str) -> bool {
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, port) = split_port(authority);
+    let (known_host, known_port) = split_port(known);
+    host.eq_ignore_ascii_case(known_host)
+        && match (port, known_port) {
+            (None, _) => true,
+            (Some(port), Some(known)) => port == known,
+            (Some(port), None) => matches!(port, "80" | "443"),
+        }
+}
+
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
+        _ => (authority, None),
+    }
 }
 
 /// An address without scheme and authority: right for whatever name the client knows us by.
@@ -83,7 +133,14 @@ pub fn relative(location: &str) -> &str {
 
 /// `https://host:port/path?query` as (`host:port`, `/path?query`); `None` for a relative address.
 fn split_absolute(location: &str) -> Option<(&str, &str)> {
-    let rest = location.strip_prefix("//").or_else(|| location.split_once("://").map(|(_, rest)| rest))?;
+    let rest = match location.strip_prefix("//") {
+        Some(rest) => rest,
+        None => {
+            let (scheme, rest) = location.split_once("://")?;
+            let is_scheme = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+            (!scheme.is_empty() && scheme.bytes().all(is_scheme)).then_some(rest)?
+        }
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     Some(rest.split_at(end))
 }
@@ -92,6 +149,8 @@ fn split_absolute(location: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
+    const START: &str = "/v2/a/b/blobs/uploads/?mount=x";
+
     fn home(empty: bool) -> Home {
         Home { peer: "0123456789ab".parse().unwrap(), empty }
     }
@@ -99,9 +158,9 @@ mod tests {
     #[test]
     fn a_home_survives_the_round_trip() {
         for empty in [true, false] {
-            let location =
-                rewrite_location("http://10.0.0.7:5000/v2/a/b/blobs/uploads/u-1?_state=x%3D", false, &[], home(empty))
-                    .unwrap();
+            let address = "http://10.0.0.7:5000/v2/a/b/blobs/uploads/u-1?_state=x%3D";
+            let Place::At("10.0.0.7:5000", target) = place(address, START) else { panic!("another server") };
+            let location = with_home(&target, home(empty));
             assert!(location.starts_with("/v2/a/b/blobs/uploads/u-1?"), "{location}");
             let (_, query) = location.split_once('?').unwrap();
             let with_digest = format!("{query}&digest=sha256%3Aabc");
@@ -113,18 +172,54 @@ mod tests {
     }
 
     #[test]
-    fn only_uploads_carry_a_home() {
-        let blob = "https://registry/v2/a/blobs/sha256:abc";
-        assert_eq!(rewrite_location(blob, false, &[], home(true)).as_deref(), Some("/v2/a/blobs/sha256:abc"));
-        assert_eq!(rewrite_location("/v2/a/blobs/x", false, &[], home(true)).as_deref(), Some("/v2/a/blobs/x"));
+    fn an_address_is_read_as_rfc_3986_says_and_keeps_its_characters() {
+        for (location, target) in [
+            ("/v2/a/b/blobs/uploads/u", "/v2/a/b/blobs/uploads/u"),
+            ("/elsewhere/x:y+z%2F%3d?a=b%26c&d", "/elsewhere/x:y+z%2F%3d?a=b%26c&d"),
+            ("/x#fragment", "/x"),
+            ("u1", "/v2/a/b/blobs/uploads/u1"),
+            ("u1?_state=/x", "/v2/a/b/blobs/uploads/u1?_state=/x"),
+            ("x:y", "/v2/a/b/blobs/uploads/x:y"),
+            ("?_state=1", "/v2/a/b/blobs/uploads/?_state=1"),
+            ("", "/v2/a/b/blobs/uploads/"),
+            ("../upload/u1", "/v2/a/b/blobs/upload/u1"),
+            ("./u1?x=..", "/v2/a/b/blobs/uploads/u1?x=.."),
+        ] {
+            assert_eq!(place(location, START), Place::Here(target.into()), "{location}");
+        }
+        for (location, authority, target) in [
+            ("http://h:1/x?y", "h:1", "/x?y"),
+            ("HTTPS://h", "h", "/"),
+            ("//h/x", "h", "/x"),
+            ("https://[::1]:5000/u", "[::1]:5000", "/u"),
+            ("https://h?x=1", "h", "/?x=1"),
+        ] {
+            assert_eq!(place(location, START), Place::At(authority, target.into()), "{location}");
+        }
+        // Not a scheme: a query that holds an address.
+        assert_eq!(place("u?to=http://h/", START), Place::Here("/v2/a/b/blobs/uploads/u?to=http://h/".into()));
     }
 
     #[test]
-    fn a_redirect_to_an_object_store_is_left_alone() {
-        let store = "https://store.example/bucket/x?signature=1";
-        assert_eq!(rewrite_location(store, true, &["10.0.0.7:5000"], home(false)), None);
-        let own = "http://10.0.0.7:5000/v2/";
-        assert_eq!(rewrite_location(own, true, &["10.0.0.7:5000"], home(false)).as_deref(), Some("/v2/"));
+    fn a_server_is_known_by_its_host_and_port() {
+        for (authority, known) in [
+            ("10.0.0.7:5000", "10.0.0.7:5000"),
+            ("Registry.Example:443", "registry.example"),
+            ("registry.example", "registry.example:8443"),
+            ("user@registry.example", "registry.example"),
+            ("[::1]:5000", "[::1]:5000"),
+            ("[::1]", "[::1]:5000"),
+        ] {
+            assert!(is_same_authority(authority, known), "{authority} {known}");
+        }
+        for (authority, known) in [
+            ("10.0.0.7:5001", "10.0.0.7:5000"),
+            ("10.0.0.7:5001", "10.0.0.7"),
+            ("store.example", "registry.example"),
+            ("[::1]:5001", "[::1]:5000"),
+        ] {
+            assert!(!is_same_authority(authority, known), "{authority} {known}");
+        }
     }
 
     #[test]
@@ -132,5 +227,6 @@ mod tests {
         assert_eq!(take_home(Some("_peer=nonsense&a=1")), (Some("a=1".into()), None));
         assert_eq!(take_home(Some("_peer=0123456789ab")), (None, Some(home(false))));
         assert_eq!(take_home(None), (None, None));
+        assert_eq!(with_home("/u?_peer=0123456789ab-new&x=1", home(false)), "/u?x=1&_peer=0123456789ab");
     }
 }

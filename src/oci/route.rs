@@ -13,6 +13,9 @@ use super::reference::{Reference, ReferenceError};
 /// Longest upload id that we take, in bytes; distribution's are 36, others put their state into it.
 pub const MAX_UPLOAD_ID: usize = 512;
 
+/// Longest path of an upload that a peer chose, in bytes.
+const MAX_UPLOAD_PATH: usize = 4096;
+
 /// A request's meaning, valid as a whole: every name, tag and digest in it follows its grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -77,6 +80,22 @@ impl Route {
         }
         route.check_query(method, query.unwrap_or_default())?;
         Ok(route)
+    }
+
+    /// Reads an address below `/v2/` that a peer gave for an upload and that [`parse`](Self::parse) does not know: its
+    /// path is the peer's to choose (distribution-spec, "Pushing blobs"). `None` where two readers could disagree on it,
+    /// or where no repository can be told.
+    pub fn of_peers_upload(method: &Method, raw_path: &str, query: Option<&str>) -> Option<Route> {
+        let path = raw_path.strip_prefix("/v2/")?;
+        if path.len() > MAX_UPLOAD_PATH || hostile::upload(path) || hostile::query(query.unwrap_or_default()) {
+            return None;
+        }
+        let (name, id) = match path.rsplit_once("/blobs/") {
+            Some((name, id)) => (name.parse().ok()?, id),
+            None => longest_name(path)?,
+        };
+        let route = Route::Upload { name, id: id.to_owned() };
+        route.allow().split(", ").any(|allowed| allowed == method.as_str()).then_some(route)
     }
 
     /// A short word for labels of metrics.
@@ -189,6 +208,13 @@ fn split_known(path: &str) -> Option<(&str, &str, &str)> {
 /// Some clients encode the colon of a digest; nothing else is ever decoded.
 fn with_colon(reference: &str) -> String {
     reference.replacen("%3A", ":", 1).replacen("%3a", ":", 1)
+}
+
+/// The longest repository name that a path begins with, and what follows it, which is not empty.
+fn longest_name(path: &str) -> Option<(RepositoryName, &str)> {
+    let slashes: Vec<usize> = path.match_indices('/').map(|(at, _)| at).collect();
+    let cuts = slashes.into_iter().rev().filter(|at| at + 1 < path.len());
+    cuts.into_iter().find_map(|at| Some((path[..at].parse().ok()?, &path[at + 1..])))
 }
 
 fn parse_upload_id(id: &str) -> Result<String, RouteError> {

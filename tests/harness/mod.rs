@@ -24,7 +24,7 @@ pub use authority::Authority;
 pub use content::{digest, random_bytes};
 pub use docker::Dockerd;
 pub use entrepot::{Entrepot, Setup};
-pub use fault_proxy::{Fault, FaultProxy, Gate, Reply, Rule};
+pub use fault_proxy::{Fault, FaultProxy, Gate, Reply, Rule, Seen};
 pub use http::{Answer, Connection, Request};
 pub use minio::{Bucket, Minio};
 pub use redis::{Redis, ServingRedis};

@@ -132,20 +132,20 @@ fn holds_last_until_a_404_or_a_delete() {
     memory.record_holds(&scope, &name, &one, memory.generation());
     memory.record_holds(&scope, &name, &other, memory.generation());
     memory.clock.advance(HOUR * 1000);
-    assert!(memory.holds(&scope, &name, &one) && memory.holds(&scope, &name, &other));
-    assert!(!memory.holds(&scope, &repository("s"), &one));
+    assert!(memory.holds(&scope, &name, &one, None) && memory.holds(&scope, &name, &other, None));
+    assert!(!memory.holds(&scope, &repository("s"), &one, None));
 
     memory.forget_holds(&scope, &name, &one);
-    assert!(!memory.holds(&scope, &name, &one) && memory.holds(&scope, &name, &other));
+    assert!(!memory.holds(&scope, &name, &one, None) && memory.holds(&scope, &name, &other, None));
 
     memory.record_holds(&scope, &name, &one, memory.generation());
     let on_its_way = memory.generation();
     memory.repository_changed(&memory.scope("main", Some("b")), &name);
-    assert!(!memory.holds(&scope, &name, &one), "a delete under one host counts under all");
+    assert!(!memory.holds(&scope, &name, &one, None), "a delete under one host counts under all");
     memory.record_holds(&scope, &name, &one, on_its_way);
-    assert!(!memory.holds(&scope, &name, &one), "asked before the delete");
+    assert!(!memory.holds(&scope, &name, &one, None), "asked before the delete");
     memory.record_holds(&scope, &name, &one, memory.generation());
-    assert!(memory.holds(&scope, &name, &one));
+    assert!(memory.holds(&scope, &name, &one, None));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn knows(memory: &Memory, name: &str) -> (bool, bool, bool, bool) {
     let who = memory.credential(Some(b"Basic ann"));
     (
         memory.may_read(&scope, &who, &name, HOUR),
-        memory.holds(&scope, &name, &digest("1")),
+        memory.holds(&scope, &name, &digest("1"), None),
         memory.tag(&scope, &name, &tag("t"), &accept_class(&[]), HOUR).is_some(),
         memory.ping(&scope, &who, HOUR).is_some(),
     )

@@ -32,6 +32,10 @@ pub(super) use self::table::{Fills, Joined};
 /// byte: the client waits for the proof in any case, and a last segment of one byte costs a packet.
 const HELD_BACK: u64 = 64 << 10;
 
+/// Bytes that must be there before a reader is told that the content comes. An origin that promises a content and gives
+/// none of it, or a byte, is then an error with a status instead of an answer that breaks off (issue 9, A.7).
+pub(super) const FIRST_SHOWN: u64 = 4 << 10;
+
 /// How many of the `received` bytes may be shown before the digest is proven: never all of them.
 pub(super) fn visible(received: u64, total: Option<u64>) -> u64 {
     match total {
@@ -139,17 +143,19 @@ impl Fill {
         self.keep.load(Ordering::SeqCst)
     }
 
-    /// Waits until the head is known, or everything, when the content is so small that nothing shows before the proof.
+    /// Waits until the head and the first bytes are there, or everything, when the content is so small that nothing shows
+    /// before the proof.
     /// `Ok(None)`: abandoned before anything was asked.
     pub(super) async fn wait_for_head(&self, ticket: Ticket) -> Result<Option<&Head>, FillError> {
         let mut states = self.subscribe();
         loop {
-            let phase = states.borrow_and_update().phase.clone();
+            let (phase, visible) = {
+                let state = states.borrow_and_update();
+                (state.phase.clone(), state.visible)
+            };
             match (phase, self.head()) {
                 (Phase::Failed(error), _) => return Err(self.origins.refusal(ticket).unwrap_or(error)),
-                (Phase::Running, Some(head)) if head.total.is_none_or(|total| total > HELD_BACK) => {
-                    return Ok(Some(head));
-                }
+                (Phase::Running, Some(head)) if visible >= FIRST_SHOWN => return Ok(Some(head)),
                 (Phase::Running, _) => {}
                 (Phase::Done | Phase::Abandoned(_), head) => return Ok(head),
             }

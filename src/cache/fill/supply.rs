@@ -115,6 +115,7 @@ impl Supply {
                 Err(OriginError::Refused(refusal)) => self.spend(FillError::Refused(refusal)),
                 // Nothing came yet: whoever opened it did its own tries over its peers.
                 Err(OriginError::Unavailable(why)) if self.at == 0 => self.spend(FillError::Unavailable(why.into())),
+                Err(OriginError::Useless(why)) => self.spend(FillError::Broken(why.into())),
                 Err(OriginError::Unavailable(why)) => self.failed(FillError::Unavailable(why.into())).await?,
                 Err(OriginError::Broken(why)) => self.failed(FillError::Broken(why.into())).await?,
             }

@@ -108,9 +108,11 @@ fn bounds(cluster: &Config, path: &Path, report: &mut Report) {
     report.within(path.key("max_fails"), cluster.max_fails, 0..=1_000_000);
     report.within(path.key("fail_timeout"), cluster.fail_timeout, MILLISECOND..=HOUR);
     report.within(path.key("verdict_ttl"), cluster.verdict_ttl, seconds(0)..=DAY);
+    report.within(path.key("holds_ttl"), cluster.holds_ttl, seconds(0)..=seconds(30 * 24 * 3600));
     report.within(path.key("stale"), cluster.stale, seconds(0)..=seconds(30 * 24 * 3600));
     report.within(path.key("slow_start"), cluster.slow_start, seconds(0)..=HOUR);
     report.within(path.key("queue_timeout"), cluster.queue_timeout, seconds(0)..=seconds(300));
+    report.within(path.key("upload_patience"), cluster.upload_patience, seconds(0)..=seconds(300));
     report.within(path.key("keepalive"), cluster.keepalive, 0..=65_536);
     report.within(path.key("keepalive_timeout"), cluster.keepalive_timeout, MILLISECOND..=HOUR);
     report.within(path.key("resolve_interval"), cluster.resolve_interval, seconds(1)..=DAY);

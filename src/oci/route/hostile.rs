@@ -24,6 +24,21 @@ pub fn outside(raw_path: &str) -> bool {
         || parts.next() == Some(b"v2")
 }
 
+/// Whether the path of an upload, chosen by a peer, could lead to something else than that upload: it climbs, names other
+/// content of a registry once it is decoded, or holds what ends a path.
+pub fn upload(path: &str) -> bool {
+    let decoded = decode(path);
+    let mut parts = decoded.split(|b| *b == b'/');
+    let elsewhere = |part: &[u8]| matches!(part, b"." | b".." | b"manifests" | b"tags" | b"referrers" | b"_catalog");
+    // What is decoded once and still holds a whole triple is decoded twice by somebody.
+    let twice = || decode(&String::from_utf8_lossy(&decoded)) != decoded;
+    path.bytes().any(never_in_a_path)
+        || decoded.iter().any(|b| never_in_a_path(*b) && *b != b' ' && !(0x80..).contains(b))
+        || parts.any(elsewhere)
+        || path.contains("//")
+        || twice() && decode(&String::from_utf8_lossy(&decoded)).split(|b| *b == b'/').any(elsewhere)
+}
+
 /// Whether a query holds bytes that split or end a request line.
 pub fn query(query: &str) -> bool {
     query.bytes().any(|b| b <= b' ' || b == 0x7f || b == b'#')

@@ -55,6 +55,8 @@ pub enum Fault {
     Refuse(Reply),
     /// The connection is closed before any answer.
     Hangup,
+    /// The registry gets the request and does what it asks; its answer is lost, and the connection with it.
+    Swallow,
     /// The head promises everything, the connection ends at this byte of the body.
     CutAt(u64),
     /// As `CutAt`, and the whole proxy is gone with it.

@@ -46,6 +46,9 @@ pub(super) fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
         };
         if let Some(reply) = reply {
             note_status(shared, index, reply.status);
+            if matches!(fault, Some(Fault::Swallow)) {
+                return Ok(());
+            }
             send_reply(client, shared, &seen.method, &reply, fault.as_ref())?;
             continue;
         }
@@ -78,6 +81,9 @@ pub(super) fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
             None => final_head(peer)?,
         };
         note_status(shared, index, answer.status());
+        if matches!(fault, Some(Fault::Swallow)) {
+            return Ok(());
+        }
         let keep = Framing::of_answer(&seen.method, &answer) != Framing::UntilClose;
         send_answer(client, shared, peer, &seen.method, &answer, fault.as_ref())?;
         if !keep || answer.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {

@@ -1,0 +1,219 @@
+//! What is changed of a proxied request on its way to the peer, and of the peer's answer on its way back.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::Result;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+
+use super::{FAILING_PEER, NextTry, ODD_PEER, Pass, digest_parameter};
+use crate::cluster::Lease;
+use crate::frontend::ask::{Question, any_answer, ask};
+use crate::frontend::context::{REQUEST_ID, RequestContext, TRACEPARENT, TRACESTATE};
+use crate::frontend::respond::CONTENT_DIGEST;
+use crate::frontend::upload::{Home, Place, is_same_authority, place, with_home};
+use crate::frontend::{forwarded, odd};
+use crate::oci::Route;
+use crate::oci::route::query_value;
+
+/// Most `1xx` that a peer may send before its answer: one `100`, and a few `102` of a long commit.
+const MAX_INTERIM: u32 = 16;
+
+impl Pass {
+    /// Sets what the peer shall see.
+    pub fn prepare(
+        &mut self,
+        session: &mut Session,
+        told_by: impl Fn(&mut HeaderMap),
+        request: &mut RequestHeader,
+    ) -> Result<()> {
+        self.sent = true;
+        self.interim = 0;
+        let uri = self.target.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "target"))?;
+        request.set_uri(uri);
+        let mut told = request.headers.clone();
+        told_by(&mut told);
+        self.told_host = told.get("x-forwarded-host").and_then(|host| host.to_str().ok()).map(str::to_owned);
+        for name in forwarded::claims(&request.headers) {
+            request.remove_header(&name);
+        }
+        for name in [REQUEST_ID, TRACEPARENT, TRACESTATE] {
+            request.remove_header(&name);
+        }
+        for name in forwarded::claims(&told).into_iter().chain([REQUEST_ID, TRACEPARENT, TRACESTATE]) {
+            for value in told.get_all(&name) {
+                request.append_header(name.clone(), value)?;
+            }
+        }
+        if self.next != NextTry::Choose || !session.is_body_empty() {
+            // The connection is this request's own (see `connect`), and ends with it.
+            request.insert_header(CONNECTION, "close")?;
+        }
+        Ok(())
+    }
+
+    /// Judges a peer's answer: one of `retry.statuses` counts as none while another try is possible.
+    pub fn judge(&mut self, session: &mut Session, response: &ResponseHeader) -> Result<()> {
+        let status = response.status;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            self.interim += 1;
+            let late = self.began.elapsed() > self.cluster.config().timeouts.first_byte.0 && session.is_body_done();
+            return match self.interim > MAX_INTERIM || late {
+                true => self.odd("it sends 1xx without end"),
+                false => Ok(()),
+            };
+        }
+        self.answered = true;
+        if let Err(why) = odd::check(status) {
+            return self.odd(why);
+        }
+        if self.cluster.config().retry.statuses.contains(&status.as_u16()) {
+            let mut error = Error::explain(FAILING_PEER, format!("a peer answered {status}")).into_up();
+            let last = self.lease.as_ref().map(|lease| lease.peer().id());
+            self.exchange_failed(session, &mut error);
+            if error.retry() {
+                return Err(error);
+            }
+            // Nobody else to ask: the peer's own words reach the client, and the upload stays where it is.
+            tracing::warn!(peer = ?last, status = status.as_u16(), "a peer's failure is handed on");
+        } else if let Some(lease) = &self.lease {
+            lease.succeeded();
+        }
+        Ok(())
+    }
+
+    fn odd(&mut self, why: &'static str) -> Result<()> {
+        if let Some(lease) = &self.lease {
+            tracing::warn!(peer = lease.peer().authority(), why, "a peer's answer is of no use");
+            lease.failed();
+        }
+        Err(Error::explain(ODD_PEER, why).into_up())
+    }
+
+    /// Whether this answer may hide that an earlier try did the work: then [`settle`](Self::settle) looks.
+    pub fn is_doubtful(&self, session: &Session, response: &ResponseHeader) -> bool {
+        let method = &session.req_header().method;
+        self.sent_before
+            && response.status == StatusCode::NOT_FOUND
+            && self.home.is_some()
+            && (*method == Method::DELETE || *method == Method::PUT)
+    }
+
+    /// The upload of a request that was sent twice is not there any more. What the first did is the answer: it was
+    /// cancelled, or closed, if the blob is there (issue 9, A.3).
+    pub async fn settle(&mut self, session: &Session, headers: HeaderMap, response: &mut ResponseHeader) -> Result<()> {
+        if session.req_header().method == Method::DELETE {
+            self.replace(response, StatusCode::NO_CONTENT)?;
+            return Ok(());
+        }
+        let digest = digest_parameter(&self.target).and_then(|pair| query_value(pair, "digest"));
+        let (Some(name), Some(digest)) = (&self.name, digest) else { return Ok(()) };
+        let target = format!("/v2/{name}/blobs/{digest}");
+        let question = Question {
+            method: Method::HEAD,
+            target: target.clone(),
+            headers,
+            body: Bytes::new(),
+            hash: self.hash().to_vec(),
+            check: any_answer(),
+        };
+        let answer = ask(&self.cluster, &question).await;
+        if answer.is_ok_and(|answer| answer.response.status() == StatusCode::OK) {
+            self.replace(response, StatusCode::CREATED)?;
+            response.insert_header(CONTENT_LENGTH, 0)?;
+            response.insert_header(LOCATION, target)?;
+            response.insert_header(CONTENT_DIGEST, digest)?;
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, response: &mut ResponseHeader, status: StatusCode) -> Result<()> {
+        for name in [CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING] {
+            response.remove_header(&name);
+        }
+        response.set_status(status)?;
+        self.drops_body = true;
+        Ok(())
+    }
+
+    /// Makes a peer's answer right for the client.
+    pub fn mend(&self, session: &Session, ctx: &RequestContext, response: &mut ResponseHeader) -> Result<()> {
+        response.insert_header(REQUEST_ID, ctx.id.as_str())?;
+        let Some(location) = response.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
+            return Ok(());
+        };
+        let Some(lease) = &self.lease else { return Ok(()) };
+        let (peer, target) = match place(location, &self.target) {
+            Place::Here(target) => (lease.peer().id(), target),
+            Place::At(authority, target) => match self.peer_at(ctx, lease, authority) {
+                Some(peer) => (peer, target),
+                // On another host, such as an object store: its own.
+                None => return Ok(()),
+            },
+        };
+        let uploads = matches!(ctx.route, Some(Route::UploadStart { .. } | Route::Upload { .. }))
+            || (matches!(ctx.route, Some(Route::Outside)) && self.home.is_some());
+        let goes_on = response.status.is_redirection()
+            || matches!(response.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT);
+        let location = match uploads && goes_on {
+            true => {
+                self.warn_of_unreachable(lease, &target);
+                // Only the POST that opened it leaves an upload empty; it is opened again below /v2/.
+                let opened = matches!(ctx.route, Some(Route::UploadStart { .. }));
+                let empty = opened && session.req_header().method == Method::POST && target.starts_with("/v2/");
+                with_home(&target, Home { peer, empty })
+            }
+            false => target,
+        };
+        response.insert_header(LOCATION, location)?;
+        Ok(())
+    }
+
+    /// Which peer an authority in an answer means: that of the answer, if it is named as the client or we know it; another
+    /// one of the cluster; nobody.
+    fn peer_at(&self, ctx: &RequestContext, lease: &Lease, authority: &str) -> Option<crate::cluster::PeerId> {
+        let answering = lease.peer();
+        let address = answering.address().to_string();
+        let verified = answering.tls().map(|tls| tls.server_name());
+        let known = [Some(answering.authority()), Some(address.as_str()), verified, self.told_host.as_deref()];
+        let client = (!ctx.authority.is_empty()).then_some(ctx.authority.as_str());
+        if known.into_iter().chain([client]).flatten().any(|known| is_same_authority(authority, known)) {
+            return Some(answering.id());
+        }
+        let others = self.cluster.snapshot();
+        let other = others.iter().find(|peer| {
+            let exact = |known: &str| authority.eq_ignore_ascii_case(known);
+            exact(&peer.authority) || exact(&peer.address.to_string())
+        });
+        other.map(|peer| peer.id)
+    }
+
+    /// Says why an upload whose address no route of ours takes will fail.
+    fn warn_of_unreachable(&self, lease: &Lease, target: &str) {
+        let path = target.split('?').next().unwrap_or_default();
+        let forwarded = self.cluster.config().forward.iter().any(|prefix| path.starts_with(prefix.as_str()));
+        if !path.starts_with("/v2/") && !forwarded {
+            tracing::warn!(
+                peer = lease.peer().authority(),
+                path,
+                "a peer's upload address is outside /v2/ and below no `forward` of its cluster: nobody can push there"
+            );
+        }
+    }
+}
+
+/// The path and query of an upload that `lease`'s peer opened, when it was asked for `asked` and named so; `None` when it is
+/// on another host.
+pub(super) fn on_peer(lease: &Lease, location: &str, asked: &str, named: &[Option<&str>]) -> Option<String> {
+    match place(location, asked) {
+        Place::Here(target) => Some(target),
+        Place::At(authority, target) => {
+            let address = lease.peer().address().to_string();
+            let own = [Some(lease.peer().authority()), Some(address.as_str())];
+            let known = own.iter().chain(named).flatten().any(|known| is_same_authority(authority, known));
+            known.then_some(target)
+        }
+    }
+}
