@@ -112,6 +112,11 @@ impl Cluster {
         self.pool.budget.take()
     }
 
+    /// What was sent again was answered by the same peer.
+    pub fn resend_answered(&self) {
+        self.pool.budget.give_back();
+    }
+
     /// Counts a request that goes to its next peer.
     pub fn retried(&self) {
         self.retries.inc();

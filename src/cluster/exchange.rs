@@ -89,15 +89,15 @@ impl Exchange {
     /// Sends over the pool and waits for the head of the answer at most `first_byte`.
     ///
     /// A connection that the peer closed while we wrote to it (it was idle too long, or the peer restarts) says nothing
-    /// about the peer, so the same goes once more over a new connection, within the same time and the cluster's budget.
-    /// All that is sent here bears it: questions; a manifest's PUT, which means the same twice; a POST, which opens a
-    /// second upload beside one that nobody knows; a DELETE, whose second answer may be 404: see [`Resent`].
+    /// about the peer, so what bears repetition (`repeat`) goes once more over a new connection, within the same time and
+    /// the cluster's budget. The second answer to a DELETE may be 404: see [`Resent`].
     pub(super) async fn send(
         &self,
         method: Method,
         path_and_query: &str,
         mut headers: HeaderMap,
         body: Bytes,
+        repeat: bool,
     ) -> Result<Response, SendError> {
         let url = target(&self.origin, path_and_query)?;
         HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
@@ -105,12 +105,15 @@ impl Exchange {
         let first = request(method.clone(), url.clone(), headers.clone(), body.clone());
         let response = match within(deadline, &self.pooled, first).await {
             Err(SendError::Broken(why)) => {
-                if !self.budget.take() {
+                if !repeat || !self.budget.take() {
                     return Err(SendError::Broken(why));
                 }
                 tracing::debug!(origin = self.origin, why, "a kept connection broke; once more over a new one");
                 let again = within(deadline, &self.fresh, request(method, url, headers, body)).await;
                 // Whatever comes of it, the first may have reached the peer: never `Connect`, which says "not sent".
+                if again.is_ok() || again.as_ref().is_err_and(SendError::unsent) {
+                    self.budget.give_back();
+                }
                 let mut response = again.map_err(|error| match error {
                     SendError::Timeout => SendError::Timeout,
                     other => SendError::Broken(format!("{why}; then {other}")),

@@ -131,7 +131,14 @@ impl Peer {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<reqwest::Response, SendError> {
-        self.exchange.send(method, path_and_query, headers, body).await
+        // RFC 9110 §9.2.2: what means the same twice.
+        let repeat = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+        self.exchange.send(method, path_and_query, headers, body, repeat).await
+    }
+
+    /// A POST that opens an upload. Sent twice, it leaves one that nobody knows, and the peer purges.
+    pub async fn open_upload(&self, path: &str, headers: HeaderMap) -> Result<reqwest::Response, SendError> {
+        self.exchange.send(Method::POST, path, headers, Bytes::new(), true).await
     }
 
     pub(super) async fn answers_well(&self, health: &Health) -> bool {

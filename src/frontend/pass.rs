@@ -156,7 +156,7 @@ impl Pass {
         let named = ["host", "x-forwarded-host"].map(|field| headers.get(field).and_then(|host| host.to_str().ok()));
         for _ in 0..self.cluster.config().retry.tries {
             let lease = self.cluster.pick(Some(self.hash()), &self.tried).await?;
-            let opened = lease.peer().send(Method::POST, &start, headers.clone(), Bytes::new()).await;
+            let opened = lease.peer().open_upload(&start, headers.clone()).await;
             if let Ok(response) = &opened
                 && response.status().is_client_error()
             {

@@ -111,7 +111,7 @@ async fn a_mismatch_is_forgotten_by_the_next_pull() {
 async fn origins_that_disagree_about_the_size_are_not_mixed() {
     let fixture = Fixture::new(|_| {}).await;
     let (data, longer) = (data(2 * MIB, 10), data(2 * MIB + 1, 10));
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(1));
     let one = Arc::new(Script::new(&data, &[Act::DieAt(MIB), Act::Refuse(403)]).gated(&gate));
     let (content, _) = fixture.cache.get_or_fill(&sha256(&data), one).await.unwrap();
     let (_other, _) = fixture.cache.get_or_fill(&sha256(&data), Script::whole(&longer)).await.unwrap();

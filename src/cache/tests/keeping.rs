@@ -86,7 +86,7 @@ async fn a_purged_content_is_gone_also_from_a_running_fill() {
     }
     let data = data(2 * MIB, 2);
     let digest = sha256(&data);
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(1));
     let origin = Arc::new(Script::new(&data, &[Act::Whole]).gated(&gate));
     let (content, _) = fixture.cache.get_or_fill(&digest, origin).await.unwrap();
     fixture.cache.purge(&digest).await;

@@ -27,7 +27,7 @@ async fn ranges_from_memory_and_disk_are_exact() {
 async fn a_range_of_a_running_fill_waits_only_for_its_own_bytes() {
     let fixture = Fixture::new(|_| {}).await;
     let data = data(8 * MIB, 2);
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(1));
     let origin = Arc::new(Script::new(&data, &[Act::Whole]).gated(&gate));
     let (content, _) = fixture.cache.get_or_fill(&sha256(&data), origin.clone()).await.unwrap();
     let read = |from: usize, until: usize| collect(content.clone().read(from as u64, Some(until as u64)));
@@ -54,7 +54,7 @@ async fn a_range_of_a_running_fill_waits_only_for_its_own_bytes() {
 async fn a_reader_that_starts_late_reads_the_file_from_its_beginning() {
     let fixture = Fixture::new(|_| {}).await;
     let data = data(6 * MIB, 3);
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(1));
     let origin = Arc::new(Script::new(&data, &[Act::Whole]).gated(&gate));
     let (content, _) = fixture.cache.get_or_fill(&sha256(&data), origin).await.unwrap();
     gate.add_permits(80);
@@ -73,7 +73,7 @@ async fn a_file_damaged_while_it_grows_is_read_anew_and_not_kept() {
     let fixture = Fixture::new(|_| {}).await;
     let data = data(6 * MIB, 4);
     let digest = sha256(&data);
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(1));
     let origin = Arc::new(Script::new(&data, &[Act::Whole]).gated(&gate));
     let (content, _) = fixture.cache.get_or_fill(&digest, origin.clone()).await.unwrap();
     gate.add_permits(64);

@@ -80,6 +80,9 @@ impl Pass {
             tracing::warn!(peer = ?last, status = status.as_u16(), "a peer's failure is handed on");
         } else if let Some(lease) = &self.lease {
             lease.succeeded();
+            if self.next == NextTry::Fresh {
+                self.cluster.resend_answered();
+            }
         }
         Ok(())
     }
