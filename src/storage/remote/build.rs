@@ -7,7 +7,9 @@ use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
-use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use object_store::multipart::MultipartStore;
+use object_store::signer::Signer;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::http::Client;
 use super::s3::Copier;
@@ -25,7 +27,7 @@ pub(super) fn remote(config: &Config) -> Result<Remote, Error> {
         DriverKind::Azure => azure(config),
         DriverKind::Memory => {
             let store = Arc::new(InMemory::new());
-            Ok(Remote { store: Arc::clone(&store) as _, bulk: Arc::clone(&store) as _, parts: store, ..blank(config) })
+            Ok(Stores { bulk: Arc::clone(&store), store, signer: None, copier: None }.over(config))
         }
         DriverKind::Filesystem => Err(driver::wrong_kind()),
     }
@@ -61,14 +63,7 @@ fn s3(config: &Config) -> Result<Remote, Error> {
     let bulk = builder.with_credentials(Arc::clone(store.credentials())).with_unsigned_payload(!config.sign_payload);
     let bulk = Arc::new(bulk.build().map_err(store_error)?);
     let copier = Copier::new(Arc::clone(&store), client, config);
-    Ok(Remote {
-        store: Arc::clone(&store) as _,
-        bulk: Arc::clone(&bulk) as _,
-        parts: bulk,
-        signer: Some(store),
-        copier: Some(copier),
-        ..blank(config)
-    })
+    Ok(Stores { signer: Some(Arc::clone(&store) as _), store, bulk, copier: Some(copier) }.over(config))
 }
 
 fn gcs(config: &Config) -> Result<Remote, Error> {
@@ -87,7 +82,7 @@ fn gcs(config: &Config) -> Result<Remote, Error> {
         .build()
         .map_err(store_error)?;
     let store = Arc::new(store);
-    Ok(Remote { store: Arc::clone(&store) as _, parts: Arc::clone(&store) as _, signer: Some(store), ..blank(config) })
+    Ok(Stores { bulk: Arc::clone(&store), signer: Some(Arc::clone(&store) as _), store, copier: None }.over(config))
 }
 
 fn azure(config: &Config) -> Result<Remote, Error> {
@@ -109,26 +104,33 @@ fn azure(config: &Config) -> Result<Remote, Error> {
         .build()
         .map_err(store_error)?;
     let store = Arc::new(store);
-    Ok(Remote { store: Arc::clone(&store) as _, parts: Arc::clone(&store) as _, signer: Some(store), ..blank(config) })
+    Ok(Stores { bulk: Arc::clone(&store), signer: Some(Arc::clone(&store) as _), store, copier: None }.over(config))
 }
 
-/// What all have in common; the store in it is replaced.
-fn blank(config: &Config) -> Remote {
-    let nothing = Arc::new(InMemory::new());
-    let prefix = config.prefix.trim_matches('/');
-    Remote {
-        kind: config.driver,
-        store: Arc::clone(&nothing) as _,
-        bulk: Arc::clone(&nothing) as _,
-        parts: nothing,
-        signer: None,
-        copier: None,
-        prefix: if prefix.is_empty() || config.driver == DriverKind::Memory {
-            String::new()
-        } else {
-            format!("{prefix}/")
-        },
-        limit: config.timeouts.request.0,
+/// Every way to one bucket. None has a default, and those that bytes go through have one type: a driver that leaves one out,
+/// or leads it elsewhere (once, a layer pushed to Azure went into memory), does not compile.
+struct Stores<S> {
+    store: Arc<S>,
+    /// As `store`, or spared the work that [`Remote::bulk`] is spared.
+    bulk: Arc<S>,
+    signer: Option<Arc<dyn Signer>>,
+    copier: Option<Copier>,
+}
+
+impl<S: ObjectStore + MultipartStore> Stores<S> {
+    fn over(self, config: &Config) -> Remote {
+        let prefix = config.prefix.trim_matches('/');
+        let bare = prefix.is_empty() || config.driver == DriverKind::Memory;
+        Remote {
+            kind: config.driver,
+            store: self.store,
+            bulk: Arc::clone(&self.bulk) as _,
+            parts: self.bulk,
+            signer: self.signer,
+            copier: self.copier,
+            prefix: if bare { String::new() } else { format!("{prefix}/") },
+            limit: config.timeouts.request.0,
+        }
     }
 }
 
