@@ -20,9 +20,15 @@ fn nothing_acknowledged_in_a_bucket_is_lost_by_kills() {
     kills::kill_during_pushes(&Ground::bucket(), KILLS);
 }
 
+/// Azurite writes each byte three times over, so fewer kills.
+#[test]
+fn nothing_acknowledged_in_a_container_of_azurite_is_lost_by_kills() {
+    kills::kill_during_pushes(&Ground::container(), KILLS / 3);
+}
+
 #[test]
 fn an_upload_goes_on_after_a_kill_from_what_was_acknowledged() {
-    for ground in [Ground::volume(), Ground::bucket()] {
+    for ground in [Ground::volume(), Ground::bucket(), Ground::container()] {
         for size in [1000, 7 << 20] {
             let mut entrepot = ground.entrepot();
             let repository = Repository::at(entrepot.address, "team/app");

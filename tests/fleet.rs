@@ -2,6 +2,7 @@
 
 mod deletions;
 mod instances;
+mod redis_evicts;
 mod redis_faults;
 pub mod register;
 mod tag_race;

@@ -1,4 +1,5 @@
-//! The ground that several programs share: a volume, or a bucket of MinIO. Entrepot and distribution stand on it at once.
+//! The ground that several programs share: a volume, a bucket of MinIO, or a container of Azurite. Entrepot and distribution
+//! stand on it at once.
 
 #![allow(dead_code, reason = "the quick tests and the proofs share it, and each uses its part")]
 
@@ -8,12 +9,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::minio::Bucket;
-use crate::harness::{Entrepot, Minio, Registry, Serving, Setup, scratch};
+use crate::harness::{Azurite, Bucket, Container, Entrepot, Minio, Registry, Serving, Setup, scratch};
 
 pub enum Ground {
     Volume(tempfile::TempDir),
     Bucket(Box<Minio>, Bucket),
+    Container(Box<Azurite>, Container),
 }
 
 /// Files by their paths, with their bytes.
@@ -30,11 +31,18 @@ impl Ground {
         Ground::Bucket(Box::new(minio), bucket)
     }
 
+    pub fn container() -> Self {
+        let azurite = Azurite::start(&["ground"]);
+        let container = azurite.container("ground");
+        Ground::Container(Box::new(azurite), container)
+    }
+
     /// Entrepot as the registry on this ground.
     pub fn setup(&self) -> Setup {
         match self {
             Ground::Volume(folder) => Setup::registry().storage_at(folder.path()),
             Ground::Bucket(_, bucket) => bucket.set(Setup::registry()),
+            Ground::Container(_, container) => container.set(Setup::registry()),
         }
     }
 
@@ -57,20 +65,22 @@ impl Ground {
         match self {
             Ground::Volume(folder) => registry.volume(folder.path()).start(),
             Ground::Bucket(_, bucket) => registry.bucket(bucket).start(),
+            Ground::Container(..) => panic!("distribution is not asked to stand on Azurite here"),
         }
     }
 
     pub fn minio(&mut self) -> &mut Minio {
         match self {
             Ground::Bucket(minio, _) => minio,
-            Ground::Volume(_) => panic!("a volume has no MinIO"),
+            _ => panic!("no MinIO is here"),
         }
     }
 
     /// Multipart uploads that nobody has ended.
     pub fn open_multiparts(&self) -> usize {
         match self {
-            Ground::Volume(_) => 0,
+            // On Azure, blocks that nobody made part of a blob go by themselves after a week.
+            Ground::Volume(_) | Ground::Container(..) => 0,
             Ground::Bucket(minio, _) => minio.open_multiparts(),
         }
     }
@@ -80,6 +90,7 @@ impl Ground {
         match self {
             Ground::Volume(folder) => walk(folder.path()),
             Ground::Bucket(_, bucket) => bucket.keys(),
+            Ground::Container(_, container) => container.keys(),
         }
     }
 
@@ -95,6 +106,7 @@ impl Ground {
         match self {
             Ground::Volume(folder) => std::fs::read(folder.path().join(key)).ok(),
             Ground::Bucket(_, bucket) => bucket.get(key),
+            Ground::Container(_, container) => container.get(key),
         }
     }
 
@@ -102,6 +114,7 @@ impl Ground {
         match self {
             Ground::Volume(folder) => std::fs::write(folder.path().join(key), bytes).expect("a file is written"),
             Ground::Bucket(_, bucket) => bucket.put(key, bytes),
+            Ground::Container(_, container) => container.put(key, bytes),
         }
     }
 

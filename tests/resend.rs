@@ -162,7 +162,7 @@ fn serve_once(
 fn a_delete_whose_answer_was_lost_is_done() {
     let (_registry, proxy, _entrepot, client) = one_peer();
     let swallow = |method: &str, part: &str| {
-        proxy.on(Rule::new(method, part, Fault::Swallow).times(1));
+        proxy.on(Rule::new(method, part, Fault::Lose(0)).times(1));
     };
     let blob = client.push_blob(b"to be deleted");
     swallow("DELETE", "/blobs/");
@@ -185,20 +185,20 @@ fn an_upload_whose_end_was_lost_is_closed_or_cancelled() {
     let (_registry, proxy, _entrepot, client) = one_peer();
     let bytes = random_bytes(3, 50_000);
     let patched = client.request("PATCH", client.start_upload()).body(bytes.clone()).send(client.address);
-    proxy.on(Rule::new("PUT", "/blobs/uploads/", Fault::Swallow).times(1));
+    proxy.on(Rule::new("PUT", "/blobs/uploads/", Fault::Lose(0)).times(1));
     let closed = client.request("PUT", with_digest(&location(&patched), &digest(&bytes))).send(client.address);
     assert_eq!((closed.status, closed.body.len()), (201, 0), "{}", closed.text());
     assert_eq!(closed.header("docker-content-digest"), Some(digest(&bytes).as_str()));
     assert_eq!(Request::get(location(&closed)).send(client.address).expect(200), bytes);
 
     let patched = client.request("PATCH", client.start_upload()).body(&b"half"[..]).send(client.address);
-    proxy.on(Rule::new("DELETE", "/blobs/uploads/", Fault::Swallow).times(1));
+    proxy.on(Rule::new("DELETE", "/blobs/uploads/", Fault::Lose(0)).times(1));
     assert_eq!(client.request("DELETE", location(&patched)).send(client.address).status, 204);
 
     // What was really not there is not invented: the blob of the closing PUT is looked for.
     let patched = client.request("PATCH", client.start_upload()).body(&b"half"[..]).send(client.address);
     let target = with_digest(&location(&patched), &digest(b"something else"));
-    proxy.on(Rule::new("PUT", "/blobs/uploads/", Fault::Swallow).times(1));
+    proxy.on(Rule::new("PUT", "/blobs/uploads/", Fault::Lose(0)).times(1));
     let answer = client.request("PUT", target).send(client.address);
     assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.text());
 }

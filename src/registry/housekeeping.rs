@@ -113,6 +113,9 @@ async fn purge(registry: &Registry) {
 struct Lease {
     /// Seconds since 1970.
     until: u64,
+    /// Random: tells whoever wrote it from another who did within the same second.
+    #[serde(default)]
+    nonce: u64,
 }
 
 async fn take_lease(registry: &Registry, now: SystemTime) -> Result<bool, Error> {
@@ -125,7 +128,7 @@ async fn take_lease(registry: &Registry, now: SystemTime) -> Result<bool, Error>
         return Ok(false);
     }
     let precondition = found.map_or(Precondition::Absent, |(_, version)| Precondition::Unchanged(version));
-    let lease = Lease { until: now + PURGE_EVERY.as_secs() * 9 / 10 };
+    let lease = Lease { until: now + PURGE_EVERY.as_secs() * 9 / 10, nonce: rand::random() };
     let bytes = Bytes::from(serde_json::to_vec(&lease).unwrap_or_default());
     match registry.storage.own_put(&OwnKey::Lease(LEASE), bytes, precondition).await {
         Ok(_) => Ok(true),

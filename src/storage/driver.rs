@@ -246,6 +246,14 @@ impl Driver {
         }
     }
 
+    /// Whether `copy` works here: not on Azure, whose copies may still go on, and fail, after they were answered.
+    pub fn copies(&self) -> bool {
+        match &self.store {
+            Store::Disk(_) => true,
+            Store::Remote(remote) => remote.copies(),
+        }
+    }
+
     /// Server-side copy of an object of any size (beyond 5 GiB on S3: by parts, in parallel).
     pub async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {
         match &self.store {

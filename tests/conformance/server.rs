@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
 
-use crate::harness::minio::Minio;
-use crate::harness::{Entrepot, Setup, scratch};
+use crate::harness::{Azurite, Entrepot, Minio, Setup, scratch};
 
 use super::Repo;
 
@@ -15,6 +14,7 @@ use super::Repo;
 pub enum Storage {
     Filesystem,
     Minio,
+    Azurite,
 }
 
 /// What the registry is told to allow.
@@ -26,7 +26,7 @@ pub enum Rules {
     DeletionDisabled,
 }
 
-/// `filesystem::test` and `minio::test` for each test of the list, with a repository of its own.
+/// `filesystem::test`, `minio::test` and `azurite::test` for each test of the list, with a repository of its own.
 macro_rules! on_every_storage {
     ($rules:ident: $($test:ident),* $(,)?) => {
         mod filesystem {
@@ -41,6 +41,12 @@ macro_rules! on_every_storage {
                 super::$test(&repository(Storage::Minio, Rules::$rules, stringify!($test)));
             })*
         }
+        mod azurite {
+            $(#[test] fn $test() {
+                use $crate::conformance::server::{Rules, Storage, repository};
+                super::$test(&repository(Storage::Azurite, Rules::$rules, stringify!($test)));
+            })*
+        }
     };
     ($($test:ident),* $(,)?) => { on_every_storage!(AsByDefault: $($test),*); };
 }
@@ -52,7 +58,7 @@ pub fn repository(storage: Storage, rules: Rules, test: &str) -> Repo {
 
 fn address(storage: Storage, rules: Rules) -> SocketAddr {
     // `None`: it did not start, and would not for the next test either.
-    static SERVERS: [[OnceLock<Option<SocketAddr>>; 3]; 2] = [const { [const { OnceLock::new() }; 3] }; 2];
+    static SERVERS: [[OnceLock<Option<SocketAddr>>; 3]; 3] = [const { [const { OnceLock::new() }; 3] }; 3];
     if let Ok(elsewhere) = std::env::var("ENTREPOT_CONFORMANCE_AT") {
         return elsewhere.parse().expect("ENTREPOT_CONFORMANCE_AT is an address and a port");
     }
@@ -64,7 +70,15 @@ fn address(storage: Storage, rules: Rules) -> SocketAddr {
 struct Running {
     address: SocketAddr,
     folders: Vec<PathBuf>,
-    _processes: (Entrepot, Option<Minio>),
+    _entrepot: Entrepot,
+    /// Ends after who stands on it.
+    _store: Store,
+}
+
+enum Store {
+    Folder,
+    Minio(#[allow(dead_code, reason = "it runs as long as it is held")] Minio),
+    Azurite(#[allow(dead_code, reason = "it runs as long as it is held")] Azurite),
 }
 
 /// Starts on a thread that never ends, because processes end with the thread that started them, and tests are threads.
@@ -88,20 +102,21 @@ fn start(storage: Storage, rules: Rules) -> Running {
         .set("route", r#"[{ read = "registry", write = "registry" }]"#)
         .set("registry.missing_references", if rules == Rules::Sparse { r#""accept""# } else { r#""refuse""# })
         .set("registry.delete", if rules == Rules::DeletionDisabled { "false" } else { "true" });
-    let (setup, minio) = match storage {
-        Storage::Filesystem => {
-            let root = format!("{:?}", content.display().to_string());
-            (setup.set("storage.driver", r#""filesystem""#).set("storage.root", &root), None)
-        }
+    let folder = || tempfile::Builder::new().tempdir_in(&content).expect("a folder for the store");
+    let (setup, store) = match storage {
+        Storage::Filesystem => (setup.storage_at(&content), Store::Folder),
         Storage::Minio => {
-            let folder = tempfile::Builder::new().tempdir_in(&content).expect("a folder for minio");
-            let minio = Minio::start_in(folder, &["conformance"]);
-            (minio.bucket("conformance").set(setup), Some(minio))
+            let minio = Minio::start_in(folder(), &["conformance"]);
+            (minio.bucket("conformance").set(setup), Store::Minio(minio))
+        }
+        Storage::Azurite => {
+            let azurite = Azurite::start_in(folder(), &["conformance"]);
+            (azurite.container("conformance").set(setup), Store::Azurite(azurite))
         }
     };
     let entrepot = setup.start();
     let own = entrepot.config_path().parent().expect("a file is in a folder").to_owned();
-    Running { address: entrepot.address, folders: vec![own, content], _processes: (entrepot, minio) }
+    Running { address: entrepot.address, folders: vec![own, content], _entrepot: entrepot, _store: store }
 }
 
 /// Nothing static is ever dropped: a process that outlives ours, when its standard input ends, removes the folders.

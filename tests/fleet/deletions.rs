@@ -30,7 +30,7 @@ fn gone_everywhere(repositories: &[Repository], digest: &str) {
 
 #[test]
 fn a_blob_deleted_by_one_instance_is_gone_from_all() {
-    for fleet in [Fleet::with_redis(), Fleet::without_redis()] {
+    for fleet in Fleet::each() {
         let repositories = fleet.repositories("team/deleted");
         for round in 0..ROUNDS {
             let digest = known_everywhere(&repositories, round);
@@ -42,7 +42,7 @@ fn a_blob_deleted_by_one_instance_is_gone_from_all() {
 
 #[test]
 fn readers_at_work_see_no_blob_after_its_deletion_was_acknowledged() {
-    for fleet in [Fleet::with_redis(), Fleet::without_redis()] {
+    for fleet in Fleet::each() {
         let repositories = fleet.repositories("team/deleted");
         for round in 0..ROUNDS {
             let digest = known_everywhere(&repositories, 1000 + round);
@@ -115,7 +115,7 @@ fn with_redis_gone_a_deletion_is_refused_or_seen_by_all() {
 
 #[test]
 fn a_manifest_deleted_by_one_instance_is_gone_from_all_with_its_tags() {
-    for fleet in [Fleet::with_redis(), Fleet::without_redis()] {
+    for fleet in Fleet::each() {
         let repositories = fleet.repositories("team/deleted");
         for round in 0..ROUNDS {
             let image = repositories[0].push_random(&format!("v{round}"), round, 1000);

@@ -1,4 +1,4 @@
-//! Three instances over one bucket, with Redis or without, and Entrepot's own balancer before them.
+//! Three instances over one bucket or container, with Redis or without, and Entrepot's own balancer before them.
 #![allow(dead_code, reason = "the quick tests and the proofs share it, and each uses its part")]
 
 use std::net::SocketAddr;
@@ -14,8 +14,17 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// One after the other: with Redis over MinIO, without it, and over Azurite.
+    pub fn each() -> impl Iterator<Item = Self> {
+        [Fleet::with_redis, Fleet::without_redis, Fleet::on_azurite].into_iter().map(|start| start())
+    }
+
     pub fn with_redis() -> Self {
         Fleet::start(Some(Redis::new().start()))
+    }
+
+    pub fn with(redis: Redis) -> Self {
+        Fleet::start(Some(redis.start()))
     }
 
     /// They share nothing but the bucket.
@@ -23,8 +32,17 @@ impl Fleet {
         Fleet::start(None)
     }
 
+    /// They share nothing but a container of Azurite.
+    pub fn on_azurite() -> Self {
+        Fleet::start_on(None, Ground::container())
+    }
+
     fn start(redis: Option<ServingRedis>) -> Self {
-        let mut fleet = Fleet { instances: Vec::new(), redis, ground: Ground::bucket() };
+        Fleet::start_on(redis, Ground::bucket())
+    }
+
+    fn start_on(redis: Option<ServingRedis>, ground: Ground) -> Self {
+        let mut fleet = Fleet { instances: Vec::new(), redis, ground };
         fleet.change(|setup| setup);
         fleet
     }

@@ -24,6 +24,11 @@ fn a_tag_is_a_register_under_a_thousand_puts_without_redis() {
     a_tag_is_a_register(&Fleet::without_redis());
 }
 
+#[test]
+fn a_tag_is_a_register_under_a_thousand_puts_on_azurite() {
+    a_tag_is_a_register(&Fleet::on_azurite());
+}
+
 /// Every read of the tag is of the old or of the new, and there is one order of all writes that explains all reads.
 fn a_tag_is_a_register(fleet: &Fleet) {
     let repositories = fleet.repositories("team/register");
@@ -73,7 +78,7 @@ fn read(repository: &Repository, whole: bool) -> String {
 
 #[test]
 fn a_hundred_referrers_pushed_at_once_are_all_listed_by_every_instance() {
-    for fleet in [Fleet::with_redis(), Fleet::without_redis()] {
+    for fleet in Fleet::each() {
         let repositories = fleet.repositories("team/referred");
         let subject = repositories[0].push_random("v1", 1, 1000);
         let path = format!("/v2/team/referred/referrers/{}", subject.digest);
@@ -98,7 +103,7 @@ fn a_hundred_referrers_pushed_at_once_are_all_listed_by_every_instance() {
 
 #[test]
 fn a_new_tag_and_a_deleted_one_are_seen_at_once_in_the_lists_of_all() {
-    for fleet in [Fleet::with_redis(), Fleet::without_redis()] {
+    for fleet in Fleet::each() {
         let repositories = fleet.repositories("team/listed");
         let image = repositories[0].push_random("base", 1, 1000);
         let tags = |repository: &Repository| -> Vec<String> {

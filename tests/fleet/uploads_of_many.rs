@@ -10,7 +10,7 @@ const PURGED: &str = "entrepot_registry_uploads_purged_total";
 
 #[test]
 fn an_upload_goes_on_at_any_instance() {
-    for fleet in [Fleet::with_redis(), Fleet::without_redis()] {
+    for fleet in Fleet::each() {
         // Small pieces and such that fill parts of an object store's multipart upload.
         for size in [1, 3000, 6 << 20, 20 << 20] {
             upload_around(&fleet, size);
@@ -75,7 +75,7 @@ fn a_push_through_the_balancer_lands_wherever_its_requests_do() {
 
 #[test]
 fn fifty_clients_push_the_same_blob_at_once() {
-    for fleet in [Fleet::with_redis(), Fleet::without_redis()] {
+    for fleet in Fleet::each() {
         let balancer = fleet.balancer();
         let bytes = random_bytes(50, 6 << 20);
         let digest = digest(&bytes);
@@ -112,8 +112,7 @@ fn fifty_clients_push_the_same_blob_at_once() {
 #[test]
 fn uploads_that_nobody_ends_are_purged_once_per_fleet() {
     const UPLOADS: usize = 20;
-    let fleets = [Fleet::with_redis(), Fleet::without_redis()];
-    for mut fleet in fleets {
+    for mut fleet in [Fleet::with_redis(), Fleet::without_redis()] {
         for repository in fleet.repositories("team/left").iter().cycle().take(UPLOADS) {
             let upload = repository.start_upload();
             repository.request("PATCH", upload).body(random_bytes(1, 1000)).send(repository.address).expect(202);

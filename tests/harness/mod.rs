@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, reason = "the quick tests and the proofs share it, and each uses its part")]
 
 pub mod authority;
+pub mod azurite;
 pub mod content;
 pub mod docker;
 pub mod entrepot;
@@ -21,6 +22,7 @@ pub mod token_server;
 pub mod tools;
 
 pub use authority::Authority;
+pub use azurite::{Azurite, Container};
 pub use content::{digest, random_bytes};
 pub use docker::Dockerd;
 pub use entrepot::{Entrepot, Setup};

@@ -27,7 +27,8 @@ pub(super) fn remote(config: &Config) -> Result<Remote, Error> {
         DriverKind::Azure => azure(config),
         DriverKind::Memory => {
             let store = Arc::new(InMemory::new());
-            Ok(Stores { bulk: Arc::clone(&store), store, signer: None, copier: None }.over(config))
+            let (reads, writes) = (Arc::clone(&store), Arc::clone(&store));
+            Ok(Stores { reads, writes, bulk: store, signer: None, copier: None }.over(config))
         }
         DriverKind::Filesystem => Err(driver::wrong_kind()),
     }
@@ -59,11 +60,12 @@ fn s3(config: &Config) -> Result<Remote, Error> {
         .with_client_options(options())
         .with_retry(retry(config))
         .with_http_connector(client.clone());
-    let store = Arc::new(builder.clone().build().map_err(store_error)?);
-    let bulk = builder.with_credentials(Arc::clone(store.credentials())).with_unsigned_payload(!config.sign_payload);
-    let bulk = Arc::new(bulk.build().map_err(store_error)?);
-    let copier = Copier::new(Arc::clone(&store), client, config);
-    Ok(Stores { signer: Some(Arc::clone(&store) as _), store, bulk, copier: Some(copier) }.over(config))
+    let reads = Arc::new(builder.clone().build().map_err(store_error)?);
+    let builder = builder.with_credentials(Arc::clone(reads.credentials())).with_retry(once());
+    let writes = Arc::new(builder.clone().build().map_err(store_error)?);
+    let bulk = Arc::new(builder.with_unsigned_payload(!config.sign_payload).build().map_err(store_error)?);
+    let copier = Some(Copier::new(Arc::clone(&reads), client, config));
+    Ok(Stores { signer: Some(Arc::clone(&reads) as _), reads, writes, bulk, copier }.over(config))
 }
 
 fn gcs(config: &Config) -> Result<Remote, Error> {
@@ -74,15 +76,16 @@ fn gcs(config: &Config) -> Result<Remote, Error> {
     if let Some(endpoint) = &config.endpoint {
         builder = builder.with_base_url(endpoint);
     }
-    let store = builder
+    let builder = builder
         .with_bucket_name(&config.bucket)
         .with_client_options(options())
         .with_retry(retry(config))
-        .with_http_connector(Client::new(config)?)
-        .build()
-        .map_err(store_error)?;
-    let store = Arc::new(store);
-    Ok(Stores { bulk: Arc::clone(&store), signer: Some(Arc::clone(&store) as _), store, copier: None }.over(config))
+        .with_http_connector(Client::new(config)?);
+    let reads = Arc::new(builder.clone().build().map_err(store_error)?);
+    let builder = builder.with_credentials(Arc::clone(reads.credentials())).with_retry(once());
+    let writes = Arc::new(builder.build().map_err(store_error)?);
+    let (bulk, signer) = (Arc::clone(&writes), Some(Arc::clone(&reads) as _));
+    Ok(Stores { reads, writes, bulk, signer, copier: None }.over(config))
 }
 
 fn azure(config: &Config) -> Result<Remote, Error> {
@@ -96,22 +99,26 @@ fn azure(config: &Config) -> Result<Remote, Error> {
     if let Some(endpoint) = &config.endpoint {
         builder = builder.with_endpoint(endpoint.clone()).with_allow_http(endpoint.starts_with("http://"));
     }
-    let store = builder
+    let builder = builder
         .with_container_name(&config.bucket)
         .with_client_options(options())
         .with_retry(retry(config))
-        .with_http_connector(Client::new(config)?)
-        .build()
-        .map_err(store_error)?;
-    let store = Arc::new(store);
-    Ok(Stores { bulk: Arc::clone(&store), signer: Some(Arc::clone(&store) as _), store, copier: None }.over(config))
+        .with_http_connector(Client::new(config)?);
+    let reads = Arc::new(builder.clone().build().map_err(store_error)?);
+    let builder = builder.with_credentials(Arc::clone(reads.credentials())).with_retry(once());
+    let writes = Arc::new(builder.build().map_err(store_error)?);
+    let (bulk, signer) = (Arc::clone(&writes), Some(Arc::clone(&reads) as _));
+    Ok(Stores { reads, writes, bulk, signer, copier: None }.over(config))
 }
 
 /// Every way to one bucket. None has a default, and those that bytes go through have one type: a driver that leaves one out,
 /// or leads it elsewhere (once, a layer pushed to Azure went into memory), does not compile.
 struct Stores<S> {
-    store: Arc<S>,
-    /// As `store`, or spared the work that [`Remote::bulk`] is spared.
+    /// The library tries again.
+    reads: Arc<S>,
+    /// It does not.
+    writes: Arc<S>,
+    /// As `writes`, or spared the work that [`Remote::bulk`] is spared.
     bulk: Arc<S>,
     signer: Option<Arc<dyn Signer>>,
     copier: Option<Copier>,
@@ -123,13 +130,15 @@ impl<S: ObjectStore + MultipartStore> Stores<S> {
         let bare = prefix.is_empty() || config.driver == DriverKind::Memory;
         Remote {
             kind: config.driver,
-            store: self.store,
+            reads: self.reads,
+            writes: self.writes,
             bulk: Arc::clone(&self.bulk) as _,
             parts: self.bulk,
             signer: self.signer,
             copier: self.copier,
             prefix: if bare { String::new() } else { format!("{prefix}/") },
             limit: config.timeouts.request.0,
+            retries: config.retries,
         }
     }
 }
@@ -146,6 +155,11 @@ fn retry(config: &Config) -> RetryConfig {
         max_retries: usize::try_from(config.retries).unwrap_or(usize::MAX),
         retry_timeout: limit / 2,
     }
+}
+
+/// Tries of what changes something are counted elsewhere (`tries`).
+fn once() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
 
 /// `https://host` → `https://bucket.host`

@@ -42,6 +42,21 @@ pub(super) fn is_about_bucket(error: &StoreError) -> bool {
     text.contains("NoSuchBucket") || text.contains("ContainerNotFound")
 }
 
+/// A conditional write at the same time as another one: S3 decides neither, and wants the loser to ask again (409).
+pub(super) fn is_undecided(error: &StoreError) -> bool {
+    says_undecided(&error.to_string())
+}
+
+fn says_undecided(text: &str) -> bool {
+    ["ConditionalRequestConflict", "OperationAborted"].iter().any(|sign| text.contains(sign))
+}
+
+/// Azure has no names for uploads: blocks that are gone were made part of the object, by us or by another.
+pub(super) fn is_unknown_upload(error: &StoreError) -> bool {
+    let text = error.to_string();
+    ["NoSuchUpload", "InvalidBlockList"].iter().any(|sign| text.contains(sign))
+}
+
 /// MinIO's full disk, quotas of MinIO and Ceph.
 fn says_full(text: &str) -> bool {
     ["status code: 507", "XMinioStorageFull", "QuotaExceeded", "InsufficientCapacity"]
@@ -55,8 +70,11 @@ fn says_refused(text: &str) -> bool {
 }
 
 fn is_passing(text: &str) -> bool {
-    let signs = ["status code: 5", "status code: 429", "status code: 408", "HTTP error", "SlowDown", "InternalError"];
-    signs.iter().any(|sign| text.contains(sign))
+    let statuses = ["status code: 5", "status code: 429", "status code: 408"];
+    // An answer that broke off, or that another program gave in the store's place.
+    let broken = ["HTTP error", "Got invalid", "Error getting"];
+    let codes = ["SlowDown", "InternalError"];
+    statuses.iter().chain(&broken).chain(&codes).any(|sign| text.contains(sign)) || says_undecided(text)
 }
 
 fn words(text: &str) -> String {

@@ -3,26 +3,29 @@
 mod build;
 mod errors;
 mod http;
+mod multipart;
 mod s3;
+mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
-use object_store::multipart::{MultipartStore, PartId};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::signer::Signer;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
-use tokio::time::timeout;
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
+};
 
 use errors::store_error;
 use s3::Copier;
+use tries::Before;
 
+use super::Error;
 use super::config::{Config, DriverKind};
-use super::driver::Part;
 use super::storage::{Precondition, Version};
-use super::{Error, driver};
 
 /// From so many bytes on it is a blob.
 const BULK: usize = 1 << 20;
@@ -33,13 +36,18 @@ const SLOWEST: u64 = 256 << 10;
 /// The longest that a store may work on one call (completing a multipart upload of thousands of parts) while it shows
 /// that it lives.
 const LONGEST: Duration = Duration::from_secs(600);
+/// The longest that a folder's removal may take: hours of tag history, or the pieces of an upload, sixteen at once.
+const FOLDER: Duration = Duration::from_secs(3600);
 
 /// One bucket, below one prefix.
 pub(super) struct Remote {
     kind: DriverKind,
-    store: Arc<dyn ObjectStore>,
-    /// For blobs: their bytes are not hashed once more for the request's signature, by us and by the store. Whoever
-    /// reads them checks their digest. What has no digest (links, our own files) is small and goes through `store`.
+    /// For GET, HEAD and lists: the library tries them again, and goes on with a body that broke off.
+    reads: Arc<dyn ObjectStore>,
+    /// For what changes something: the library tries nothing again, so that we know what may have been carried out.
+    writes: Arc<dyn ObjectStore>,
+    /// As `writes`, for blobs: their bytes are not hashed once more for the request's signature, by us and by the store.
+    /// Whoever reads them checks their digest. What has no digest (links, our own files) is small and goes through `writes`.
     bulk: Arc<dyn ObjectStore>,
     parts: Arc<dyn MultipartStore>,
     signer: Option<Arc<dyn Signer>>,
@@ -49,6 +57,8 @@ pub(super) struct Remote {
     prefix: String,
     /// For one small call with its tries.
     limit: Duration,
+    /// Further tries of a call.
+    retries: u32,
 }
 
 impl Remote {
@@ -70,15 +80,9 @@ impl Remote {
         Path::parse(format!("{}{key}", self.prefix)).map_err(|error| Error::Failed(error.to_string()))
     }
 
-    async fn within<T>(
-        &self,
-        limit: Duration,
-        call: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<T, Error> {
-        match timeout(limit, call).await {
-            Ok(outcome) => outcome.map_err(store_error),
-            Err(_) => Err(driver::too_slow(limit)),
-        }
+    /// One try; whoever asks bounds it.
+    async fn asked<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> Result<T, Error> {
+        call.await.map_err(store_error)
     }
 
     fn limit_for(&self, bytes: usize) -> Duration {
@@ -87,28 +91,30 @@ impl Remote {
 
     pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         let path = self.path(key)?;
-        let call = async { present(self.store.head(&path).await) };
-        Ok(self.within(self.limit, call).await?.map(|meta| meta.size))
+        Ok(self.head(&path).await?.map(|meta| meta.size))
     }
 
     pub(super) async fn version(&self, key: &str) -> Result<Option<Version>, Error> {
         let path = self.path(key)?;
-        let call = async { present(self.store.head(&path).await) };
-        Ok(self.within(self.limit, call).await?.map(|meta| self.name_version(meta.e_tag, meta.version)))
+        Ok(self.head(&path).await?.map(|meta| self.name_version(meta.e_tag, meta.version)))
+    }
+
+    async fn head(&self, path: &Path) -> Result<Option<ObjectMeta>, Error> {
+        self.tried(self.limit, async |_| present(self.reads.head(path).await).map_err(store_error)).await
     }
 
     pub(super) async fn get(&self, key: &str, limit: u64) -> Result<Option<(Bytes, Version)>, Error> {
         let path = self.path(key)?;
-        let call = async {
-            let Some(found) = present(self.store.get(&path).await)? else { return Ok(None) };
+        let read = async |_| {
+            let Some(found) = present(self.reads.get(&path).await).map_err(store_error)? else { return Ok(None) };
             let version = self.name_version(found.meta.e_tag.clone(), found.meta.version.clone());
             if found.meta.size > limit {
                 return Ok(Some(None));
             }
-            Ok(Some(Some((found.bytes().await?, version))))
+            Ok(Some(Some((found.bytes().await.map_err(store_error)?, version))))
         };
         let allowed = self.limit_for(usize::try_from(limit.min(64 << 20)).unwrap_or(0));
-        match self.within(allowed, call).await? {
+        match self.tried(allowed, read).await? {
             Some(None) => Err(Error::TooLarge(limit)),
             Some(found) => Ok(found),
             None => Ok(None),
@@ -130,8 +136,9 @@ impl Remote {
             None => (offset > 0).then_some(GetRange::Offset(offset)),
         };
         let ranged = range.is_some();
-        let call = async { present(self.store.get_opts(&path, GetOptions { range, ..GetOptions::default() }).await) };
-        match self.within(self.limit, call).await {
+        let options = GetOptions { range, ..GetOptions::default() };
+        let open = async |_| present(self.reads.get_opts(&path, options.clone()).await).map_err(store_error);
+        match self.tried(self.limit, open).await {
             // Nothing begins at this offset: stores say so in many ways.
             Err(error @ Error::Failed(_)) if ranged => match self.size(key).await? {
                 Some(size) if size <= offset => Ok(Some((size, futures::stream::empty().boxed()))),
@@ -155,56 +162,54 @@ impl Remote {
             Precondition::Absent => PutMode::Create,
             Precondition::Unchanged(version) => PutMode::Update(self.parse_version(version)),
         };
-        let limit = self.limit_for(bytes.len());
-        let store = if bytes.len() < BULK { &self.store } else { &self.bulk };
-        let call = async {
-            match store.put_opts(&path, bytes.into(), PutOptions::from(mode)).await {
-                Err(error) if conditional && is_conflict(&error) => Ok(None),
-                outcome => outcome.map(Some),
+        let store = if bytes.len() < BULK { &self.writes } else { &self.bulk };
+        let put = async |before: Before| {
+            let options = PutOptions::from(mode.clone());
+            match store.put_opts(&path, bytes.clone().into(), options).await {
+                Ok(done) => Ok(self.name_version(done.e_tag, done.version)),
+                Err(error) if conditional && is_conflict(&error) => match before {
+                    Before::Nothing => Err(Error::Conflict),
+                    // Perhaps with ourselves.
+                    Before::Doubt => self.ours(key, &bytes).await?.ok_or(Error::Conflict),
+                },
+                Err(error) => Err(store_error(error)),
             }
         };
-        match self.within(limit, call).await? {
-            Some(done) => Ok(self.name_version(done.e_tag, done.version)),
-            None => Err(Error::Conflict),
-        }
+        self.tried(self.limit_for(bytes.len()), put).await
     }
 
     pub(super) async fn delete(&self, key: &str) -> Result<bool, Error> {
-        let path = self.path(key)?;
-        let call = async { present(self.store.delete(&path).await) };
-        Ok(self.within(self.limit, call).await?.is_some())
+        self.remove(&self.path(key)?).await
+    }
+
+    /// True after an answer that was lost: then it was there, for all that is known.
+    async fn remove(&self, path: &Path) -> Result<bool, Error> {
+        let remove = async |before| {
+            let removed = present(self.writes.delete(path).await).map_err(store_error)?;
+            Ok(removed.is_some() || before == Before::Doubt)
+        };
+        self.tried(self.limit, remove).await
     }
 
     pub(super) async fn delete_all(&self, folder: &str) -> Result<(), Error> {
         let path = self.path(folder)?;
-        let listed = self.store.list(Some(&path)).map_err(store_error);
-        let removed = listed.map_ok(|found| async move {
-            let call = async { present(self.store.delete(&found.location).await) };
-            self.within(self.limit, call).await.map(drop)
-        });
-        removed.try_buffer_unordered(REMOVALS).try_collect::<()>().await
+        let remove_all = async |_| {
+            let listed = self.reads.list(Some(&path)).map_err(store_error);
+            let removed = listed.map_ok(|found| async move { self.remove(&found.location).await.map(drop) });
+            removed.try_buffer_unordered(REMOVALS).try_collect::<()>().await
+        };
+        self.tried(FOLDER, remove_all).await
     }
 
     pub(super) async fn list(&self, folder: &str) -> Result<(Vec<String>, Vec<String>), Error> {
         let path = self.path(folder)?;
         // Pages come one after the other: each has its own limit in the transport.
-        let found = self.within(LONGEST, self.store.list_with_delimiter(Some(&path))).await?;
+        let found = self.tried(LONGEST, |_| self.asked(self.reads.list_with_delimiter(Some(&path)))).await?;
         let name = |path: &Path| path.filename().map(str::to_owned);
         let folders = found.common_prefixes.iter().filter_map(name).collect();
         // A folder's own marker, which some programs write, has no name below the folder.
         let files = found.objects.iter().filter(|object| object.location != path).filter_map(|o| name(&o.location));
         Ok((folders, files.collect()))
-    }
-
-    pub(super) async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {
-        let (from_path, to_path) = (self.path(from)?, self.path(to)?);
-        match &self.copier {
-            Some(copier) => {
-                let Some(size) = self.size(from).await? else { return Err(driver::absent(from)) };
-                copier.copy(self.parts.as_ref(), &from_path, &to_path, size).await
-            }
-            None => self.within(LONGEST, self.store.copy(&from_path, &to_path)).await,
-        }
     }
 
     pub(super) async fn signed(
@@ -215,70 +220,8 @@ impl Remote {
     ) -> Result<Option<url::Url>, Error> {
         let Some(signer) = &self.signer else { return Ok(None) };
         let path = self.path(key)?;
-        self.within(self.limit, signer.signed_url(method, &path, valid)).await.map(Some)
-    }
-
-    pub(super) async fn multipart_begin(&self, key: &str) -> Result<String, Error> {
-        let path = self.path(key)?;
-        self.within(self.limit, self.parts.create_multipart(&path)).await
-    }
-
-    pub(super) async fn multipart_put(&self, key: &str, id: &str, index: usize, bytes: Bytes) -> Result<Part, Error> {
-        let path = self.path(key)?;
-        let (limit, id) = (self.limit_for(bytes.len()), id.to_owned());
-        let part = self.within(limit, self.parts.put_part(&path, &id, index, bytes.into())).await?;
-        Ok(Part(part.content_id))
-    }
-
-    pub(super) fn copies_parts(&self) -> bool {
-        self.copier.is_some()
-    }
-
-    pub(super) async fn multipart_copy(
-        &self,
-        key: &str,
-        id: &str,
-        index: usize,
-        from: &str,
-        range: std::ops::Range<u64>,
-    ) -> Result<Part, Error> {
-        let (from, path) = (self.path(from)?, self.path(key)?);
-        let Some(copier) = &self.copier else {
-            return Err(Error::Failed("this store cannot make parts of other objects".to_owned()));
-        };
-        copier.part(&path, id, index, &from, range).await
-    }
-
-    pub(super) async fn multipart_complete(
-        &self,
-        key: &str,
-        id: &str,
-        parts: Vec<Part>,
-        size: u64,
-    ) -> Result<(), Error> {
-        let path = self.path(key)?;
-        let parts = parts.into_iter().map(|part| PartId { content_id: part.0 }).collect();
-        let id = id.to_owned();
-        let call = async { present(self.parts.complete_multipart(&path, &id, parts).await) };
-        if self.within(LONGEST, call).await?.is_some() {
-            return Ok(());
-        }
-        // Unknown id: a try before may have succeeded without our hearing of it.
-        match self.size(key).await? {
-            Some(there) if there == size => Ok(()),
-            _ => Err(Error::Failed("the store does not know this multipart upload".to_owned())),
-        }
-    }
-
-    pub(super) async fn multipart_abort(&self, key: &str, id: &str) -> Result<(), Error> {
-        let path = self.path(key)?;
-        let id = id.to_owned();
-        let call = async { present(self.parts.abort_multipart(&path, &id).await) };
-        match self.within(self.limit, call).await {
-            // Memory has no words of its own for an id that it does not know.
-            Err(Error::Failed(_)) if self.kind == DriverKind::Memory => Ok(()),
-            outcome => outcome.map(drop),
-        }
+        let sign = |_| self.asked(signer.signed_url(method.clone(), &path, valid));
+        self.tried(self.limit, sign).await.map(Some)
     }
 
     /// GCS compares generations, the others ETags.
@@ -312,6 +255,6 @@ fn present<T>(outcome: object_store::Result<T>) -> object_store::Result<Option<T
 
 fn is_conflict(error: &object_store::Error) -> bool {
     use object_store::Error as E;
-    matches!(error, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. })
-        || matches!(error, E::NotFound { .. }) && !errors::is_about_bucket(error)
+    let refused = matches!(error, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. });
+    refused && !errors::is_undecided(error) || matches!(error, E::NotFound { .. }) && !errors::is_about_bucket(error)
 }

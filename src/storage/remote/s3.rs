@@ -5,16 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{StreamExt as _, TryStreamExt as _};
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use object_store::aws::AmazonS3;
 use object_store::client::{HttpErrorKind, HttpRequest, HttpRequestBody, HttpService as _};
-use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::signer::{SignedUrlOptions, Signer as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use super::errors::{status_error, store_error};
 use super::http::Client;
@@ -31,13 +29,10 @@ const WHOLE: u64 = 64 << 20;
 const PART: u64 = 128 << 20;
 /// S3's own limit.
 const PARTS: u64 = 10_000;
-/// Parts under way at once.
-const AT_ONCE: usize = 4;
 /// How long a signature counts.
 const VALID: Duration = Duration::from_secs(300);
 /// For ending what failed, best effort.
-const ABORT: Duration = Duration::from_secs(2);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ABORT: Duration = Duration::from_secs(2);
 
 /// Everything but a path's own characters.
 const SOURCE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -46,8 +41,7 @@ pub(super) struct Copier {
     store: Arc<AmazonS3>,
     client: Client,
     bucket: String,
-    retries: u32,
-    /// No new try after this.
+    /// For what makes a signature.
     limit: Duration,
     whole: u64,
     part: u64,
@@ -59,7 +53,6 @@ impl Copier {
             store,
             client,
             bucket: config.bucket.clone(),
-            retries: config.retries,
             limit: config.timeouts.request.0,
             whole: WHOLE,
             part: PART,
@@ -72,44 +65,18 @@ impl Copier {
         (self.whole, self.part) = (whole, part);
     }
 
-    /// An object of `size` bytes, of any size.
-    pub(super) async fn copy(
-        &self,
-        parts: &dyn MultipartStore,
-        from: &Path,
-        to: &Path,
-        size: u64,
-    ) -> Result<(), Error> {
-        if size <= self.whole {
-            return self.ask(to, &[], from, None, "CopyObjectResult").await.map(drop);
-        }
-        let id = timeout(self.limit, parts.create_multipart(to)).await.map_err(|_| too_slow(self.limit))?;
-        let id = id.map_err(store_error)?;
-        let outcome = self.copy_parts(parts, from, to, size, &id).await;
-        if outcome.is_err() {
-            // If this fails too, the bucket's own rule for unfinished uploads must clean up.
-            let _ = timeout(ABORT, parts.abort_multipart(to, &id)).await;
-        }
-        outcome
+    /// Whether an object of so many bytes is copied in one request.
+    pub(super) fn copies_whole(&self, size: u64) -> bool {
+        size <= self.whole
     }
 
-    async fn copy_parts(
-        &self,
-        parts: &dyn MultipartStore,
-        from: &Path,
-        to: &Path,
-        size: u64,
-        id: &String,
-    ) -> Result<(), Error> {
-        let made: Vec<Part> = futures::stream::iter(ranges(size, self.part).into_iter().enumerate())
-            .map(|(index, range)| self.part(to, id, index, from, range))
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
-        let made = made.into_iter().map(|part| PartId { content_id: part.0 }).collect();
-        let limit = super::LONGEST;
-        let done = timeout(limit, parts.complete_multipart(to, id, made)).await.map_err(|_| too_slow(limit))?;
-        done.map(drop).map_err(store_error)
+    /// The parts in which an object of so many bytes is copied.
+    pub(super) fn ranges(&self, size: u64) -> Vec<Range<u64>> {
+        ranges(size, self.part)
+    }
+
+    pub(super) async fn whole(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        self.ask(to, &[], from, None, "CopyObjectResult").await.map(drop)
     }
 
     pub(super) async fn part(
@@ -118,7 +85,7 @@ impl Copier {
         id: &str,
         index: usize,
         from: &Path,
-        range: Range<u64>,
+        range: &Range<u64>,
     ) -> Result<Part, Error> {
         if range.is_empty() {
             return Err(Error::Failed("a part of a copy cannot be empty".to_owned()));
@@ -131,31 +98,8 @@ impl Copier {
         tag.map(Part).ok_or_else(|| Error::Failed("the store did not name the part".to_owned()))
     }
 
-    /// One PUT that copies, with its tries; the answer's body, which has to be a `result`.
+    /// One PUT that copies, once; the answer's body, which has to be a `result`.
     async fn ask(
-        &self,
-        to: &Path,
-        query: &[(&str, &str)],
-        from: &Path,
-        range: Option<Range<u64>>,
-        result: &str,
-    ) -> Result<String, Error> {
-        let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
-        for left in (0..=self.retries).rev() {
-            let error = match self.try_once(to, query, from, range.as_ref(), result).await {
-                Err(error @ Error::Unavailable(_)) => error,
-                outcome => return outcome,
-            };
-            if left == 0 || start.elapsed() + pause > self.limit {
-                return Err(error);
-            }
-            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause *= 2;
-        }
-        Err(Error::Unavailable("no try left".to_owned()))
-    }
-
-    async fn try_once(
         &self,
         to: &Path,
         query: &[(&str, &str)],

@@ -25,6 +25,12 @@ macro_rules! contract {
                 super::$behaviour(&storage).await;
             })+
         }
+        mod azure {
+            $(#[tokio::test]
+            async fn $behaviour() {
+                super::$behaviour(&*crate::storage::tests::azurite::storage().await).await;
+            })+
+        }
         mod s3 {
             $(#[tokio::test]
             async fn $behaviour() {
@@ -71,7 +77,7 @@ async fn an_empty_store_answers(storage: &Storage) {
 }
 
 async fn a_blob_is_read_as_it_was_put(storage: &Storage) {
-    for bytes in [content(0), content(1), content(1 << 20)] {
+    for bytes in [content(0), content(1), content((1 << 20) - 1), content(1 << 20), content(3 << 20)] {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let digest = Digest::of(algorithm, &bytes);
             let size = bytes.len() as u64;

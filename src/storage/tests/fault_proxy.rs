@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What becomes of a request.
@@ -18,6 +19,21 @@ pub(super) enum Fate {
     Cut(usize),
     /// The answer's first bytes, then nothing.
     Stall(usize),
+    /// The store carries it out, and this becomes of its answer.
+    Lost(Loss),
+}
+
+/// How the answer to what was carried out is lost.
+#[derive(Clone, Debug)]
+pub(super) enum Loss {
+    /// Its first bytes come, then the connection ends: 0, or in the middle of the head.
+    After(usize),
+    /// All but its last bytes come: in the middle of the body, if there is one.
+    Before(usize),
+    /// This comes instead.
+    Instead(String),
+    /// Nothing comes.
+    Never,
 }
 
 pub(super) struct FaultProxy {
@@ -78,13 +94,16 @@ async fn serve(
             tokio::io::copy(&mut client, &mut tokio::io::sink()).await.ok()?;
             return None;
         }
-        Fate::Pass => u64::MAX,
+        Fate::Pass | Fate::Lost(_) => u64::MAX,
         Fate::Cut(bytes) | Fate::Stall(bytes) => *bytes as u64,
     };
     let store = TcpStream::connect(("127.0.0.1", store)).await.ok()?;
     let (mut from_client, mut to_client) = client.into_split();
     let (from_store, mut to_store) = store.into_split();
     to_store.write_all(format!("{line}\r\nConnection: close\r\n{fields}").as_bytes()).await.ok()?;
+    if let Fate::Lost(loss) = fate {
+        return lose(loss, &fields, (from_client, to_client), (from_store, to_store)).await;
+    }
     let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_store).await });
     tokio::io::copy(&mut from_store.take(limit), &mut to_client).await.ok()?;
     if matches!(fate, Fate::Stall(_)) {
@@ -92,4 +111,22 @@ async fn serve(
     }
     up.abort();
     to_client.shutdown().await.ok()
+}
+
+type Halves = (OwnedReadHalf, OwnedWriteHalf);
+
+async fn lose(loss: Loss, fields: &str, mut client: Halves, mut store: Halves) -> Option<()> {
+    let length =
+        fields.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    tokio::io::copy(&mut (&mut client.0).take(length.unwrap_or(0)), &mut store.1).await.ok()?;
+    let mut answer = Vec::new();
+    store.0.read_to_end(&mut answer).await.ok()?;
+    match loss {
+        Loss::After(bytes) => answer.truncate(bytes),
+        Loss::Before(bytes) => answer.truncate(answer.len().saturating_sub(bytes)),
+        Loss::Instead(text) => answer = text.into_bytes(),
+        Loss::Never => std::future::pending().await,
+    }
+    client.1.write_all(&answer).await.ok()?;
+    client.1.shutdown().await.ok()
 }

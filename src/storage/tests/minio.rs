@@ -15,7 +15,7 @@ const PASSWORD: &str = "minio123456";
 pub(super) const BUCKET: &str = "registry";
 
 /// Starts the program, and ends it, with its folder, when our end of the pipe closes: also when we are killed.
-const KEEPER: &str = r#"folder=$1; shift; "$@" </dev/null & read -r _; kill -9 $!; wait; rm -rf "$folder""#;
+pub(super) const KEEPER: &str = r#"folder=$1; shift; "$@" </dev/null & read -r _; kill -9 $!; wait; rm -rf "$folder""#;
 
 pub(super) struct Minio {
     pub port: u16,
@@ -35,7 +35,7 @@ impl Minio {
 
     /// With TLS if there is a certificate and its key, in PEM. Blocks until it answers.
     pub(super) fn start(certificate: Option<(&str, &str)>) -> Minio {
-        let program = program();
+        let program = tool("bin/minio");
         let folder = tempfile::tempdir().expect("a folder").keep();
         std::fs::create_dir_all(folder.join("data").join(BUCKET)).expect("a bucket");
         let certificates = folder.join("certs");
@@ -104,15 +104,16 @@ pub(super) async fn storage() -> Arc<Storage> {
     super::storage(&config).await
 }
 
-fn program() -> PathBuf {
+/// A file of those that `scripts/install` keeps.
+pub(super) fn tool(name: &str) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));
-    let program = cache.unwrap_or_default().join("entrepot/bin/minio");
+    let program = cache.unwrap_or_default().join("entrepot").join(name);
     assert!(program.is_file(), "{} is not there: `make test` installs it", program.display());
     program
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }

@@ -1,10 +1,12 @@
 //! One contract for every kind of store, and what only some can do.
 
+pub(super) mod azurite;
 mod contract;
 mod contract_objects;
 mod fault_proxy;
 mod faults;
 mod filesystem;
+mod lost_answers;
 mod minio;
 mod s3;
 

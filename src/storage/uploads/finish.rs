@@ -93,7 +93,8 @@ impl Session<'_> {
                 return Err(UploadError::Gone);
             }
             // By parts it goes below, with a note for the purge.
-            if size <= COPIED_WHOLE || !inner.driver().copies_parts() {
+            let whole = size <= COPIED_WHOLE || !inner.driver().copies_parts();
+            if whole && inner.driver().copies() {
                 return Ok(inner.driver().copy(&from, &key).await?);
             }
         }

@@ -11,13 +11,15 @@ pub struct Rule {
     method: String,
     part: String,
     times: Option<usize>,
+    /// Of the requests that it matches.
+    share: f64,
     pub(super) fault: Fault,
 }
 
 impl Rule {
     /// For requests of `method` (`""`: any) whose target holds `part`.
     pub fn new(method: &str, part: &str, fault: Fault) -> Self {
-        Rule { method: method.into(), part: part.into(), times: None, fault }
+        Rule { method: method.into(), part: part.into(), times: None, share: 1.0, fault }
     }
 
     /// Only so many times.
@@ -26,8 +28,15 @@ impl Rule {
         self
     }
 
+    /// Only so many of them, by chance: 0 to 1.
+    pub fn share(mut self, share: f64) -> Self {
+        self.share = share;
+        self
+    }
+
     pub(super) fn matches(&self, method: &str, target: &str) -> bool {
-        (self.method.is_empty() || self.method == method) && target.contains(&self.part)
+        let matches = (self.method.is_empty() || self.method == method) && target.contains(&self.part);
+        matches && (self.share >= 1.0 || rand::random::<f64>() < self.share)
     }
 
     /// `true` when that was the last time.
@@ -55,8 +64,10 @@ pub enum Fault {
     Refuse(Reply),
     /// The connection is closed before any answer.
     Hangup,
-    /// The registry gets the request and does what it asks; its answer is lost, and the connection with it.
-    Swallow,
+    /// The request is carried out, so many bytes of its answer come, head included, and the connection is closed.
+    Lose(usize),
+    /// The request is carried out, and this is answered.
+    LoseFor(Reply),
     /// The head promises everything, the connection ends at this byte of the body.
     CutAt(u64),
     /// As `CutAt`, and the whole proxy is gone with it.

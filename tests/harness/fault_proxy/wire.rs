@@ -46,7 +46,7 @@ pub(super) fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
         };
         if let Some(reply) = reply {
             note_status(shared, index, reply.status);
-            if matches!(fault, Some(Fault::Swallow)) {
+            if matches!(fault, Some(Fault::Lose(0))) {
                 return Ok(());
             }
             send_reply(client, shared, &seen.method, &reply, fault.as_ref())?;
@@ -81,8 +81,15 @@ pub(super) fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
             None => final_head(peer)?,
         };
         note_status(shared, index, answer.status());
-        if matches!(fault, Some(Fault::Swallow)) {
-            return Ok(());
+        match &fault {
+            Some(Fault::Lose(bytes)) => return lose(client, peer, &seen.method, &answer, *bytes),
+            Some(Fault::LoseFor(reply)) => {
+                read_answer(peer, &seen.method, &answer)?;
+                note_status(shared, index, reply.status);
+                send_reply(client, shared, &seen.method, reply, None)?;
+                continue;
+            }
+            _ => {}
         }
         let keep = Framing::of_answer(&seen.method, &answer) != Framing::UntilClose;
         send_answer(client, shared, peer, &seen.method, &answer, fault.as_ref())?;
@@ -91,6 +98,31 @@ pub(super) fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// All of it, so that whatever the peer does until its last byte is done.
+fn read_answer(peer: &mut BufReader<TcpStream>, method: &str, head: &Head) -> io::Result<Vec<u8>> {
+    let mut framing = Framing::of_answer(method, head);
+    let (mut body, mut buffer) = (Vec::new(), vec![0; PIECE]);
+    loop {
+        match framing.read(peer, &mut buffer)? {
+            0 => return Ok(body),
+            count => body.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// Sends so many bytes of the answer, and no more.
+fn lose(
+    mut client: &TcpStream,
+    peer: &mut BufReader<TcpStream>,
+    method: &str,
+    head: &Head,
+    bytes: usize,
+) -> io::Result<()> {
+    let mut answer = head.raw.clone();
+    answer.extend(read_answer(peer, method, head)?);
+    client.write_all(&answer[..bytes.min(answer.len().saturating_sub(1))])
 }
 
 /// Reads a little of what still comes, so that the end is no reset that would take the answer with it.

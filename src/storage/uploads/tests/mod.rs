@@ -68,3 +68,11 @@ async fn every_scenario_on_minio() {
     }
     assert_eq!(minio.multiparts(), 0, "multipart uploads were left");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_scenario_on_azurite() {
+    for (name, scenario) in ALL {
+        eprintln!("{name}");
+        scenario(&World::azurite(name).await).await;
+    }
+}

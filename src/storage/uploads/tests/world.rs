@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::storage::config::DriverKind;
+use crate::storage::tests::azurite::Azurite;
 use crate::storage::uploads::{Limits, Uploads};
 use crate::storage::{Body, BodyError, Config, Metrics, Storage};
 
@@ -41,6 +42,12 @@ impl World {
 
     pub(super) async fn memory() -> World {
         World::open(Config { driver: DriverKind::Memory, ..Config::default() }).await
+    }
+
+    /// A part of the container that all tests of this process share.
+    pub(super) async fn azurite(part: &str) -> World {
+        let config = tokio::task::spawn_blocking(|| Azurite::shared().config()).await.unwrap();
+        World::open(Config { prefix: format!("{}{part}", config.prefix), ..config }).await
     }
 
     /// One instance, with a spool of so many bytes.

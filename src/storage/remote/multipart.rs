@@ -1,0 +1,126 @@
+//! Objects made of parts.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStoreExt as _;
+use object_store::multipart::PartId;
+
+use super::errors::{is_unknown_upload, store_error};
+use super::{DriverKind, LONGEST, Remote, present, s3};
+use crate::storage::Error;
+use crate::storage::driver::{Part, absent, wrong_kind};
+
+/// Parts that are copied at once.
+const AT_ONCE: usize = 4;
+
+impl Remote {
+    /// Azure answers Copy Blob before it has copied, and tells in a header that the library does not hand on: whoever
+    /// acknowledged a push by that answer would lose it if the copy fails.
+    pub(in crate::storage) fn copies(&self) -> bool {
+        self.kind != DriverKind::Azure
+    }
+
+    pub(in crate::storage) async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {
+        if !self.copies() {
+            return Err(wrong_kind());
+        }
+        let (from_path, to_path) = (self.path(from)?, self.path(to)?);
+        let Some(copier) = &self.copier else {
+            return self.tried(LONGEST, |_| self.asked(self.writes.copy(&from_path, &to_path))).await;
+        };
+        let Some(size) = self.size(from).await? else { return Err(absent(from)) };
+        if copier.copies_whole(size) {
+            return self.tried(LONGEST, |_| copier.whole(&from_path, &to_path)).await;
+        }
+        let id = self.multipart_begin(to).await?;
+        let made = futures::stream::iter(copier.ranges(size).into_iter().enumerate())
+            .map(|(index, range)| self.multipart_copy(to, &id, index, from, range))
+            .buffered(AT_ONCE)
+            .try_collect();
+        let outcome = match made.await {
+            Ok(parts) => self.multipart_complete(to, &id, parts, size).await,
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            // If this fails too, the bucket's own rule for unfinished uploads must clean up.
+            let _ = tokio::time::timeout(s3::ABORT, self.multipart_abort(to, &id)).await;
+        }
+        outcome
+    }
+
+    /// After an answer that was lost, the store may keep an upload that nobody knows: its own rule for unfinished uploads
+    /// removes it.
+    pub(in crate::storage) async fn multipart_begin(&self, key: &str) -> Result<String, Error> {
+        let path = self.path(key)?;
+        self.tried(self.limit, |_| self.asked(self.parts.create_multipart(&path))).await
+    }
+
+    pub(in crate::storage) async fn multipart_put(
+        &self,
+        key: &str,
+        id: &str,
+        index: usize,
+        bytes: Bytes,
+    ) -> Result<Part, Error> {
+        let path = self.path(key)?;
+        let (limit, id) = (self.limit_for(bytes.len()), id.to_owned());
+        let put = |_| self.asked(self.parts.put_part(&path, &id, index, bytes.clone().into()));
+        Ok(Part(self.tried(limit, put).await?.content_id))
+    }
+
+    pub(in crate::storage) fn copies_parts(&self) -> bool {
+        self.copier.is_some()
+    }
+
+    pub(in crate::storage) async fn multipart_copy(
+        &self,
+        key: &str,
+        id: &str,
+        index: usize,
+        from: &str,
+        range: Range<u64>,
+    ) -> Result<Part, Error> {
+        let (from, path) = (self.path(from)?, self.path(key)?);
+        let Some(copier) = &self.copier else {
+            return Err(Error::Failed("this store cannot make parts of other objects".to_owned()));
+        };
+        self.tried(LONGEST, |_| copier.part(&path, id, index, &from, &range)).await
+    }
+
+    pub(in crate::storage) async fn multipart_complete(
+        &self,
+        key: &str,
+        id: &str,
+        parts: Vec<Part>,
+        size: u64,
+    ) -> Result<(), Error> {
+        let path = self.path(key)?;
+        let parts: Vec<PartId> = parts.into_iter().map(|part| PartId { content_id: part.0 }).collect();
+        let id = id.to_owned();
+        let complete = async |parts| match self.parts.complete_multipart(&path, &id, parts).await {
+            Err(error) if is_unknown_upload(&error) => Ok(None),
+            outcome => present(outcome).map_err(store_error),
+        };
+        if self.tried(LONGEST, |_| complete(parts.clone())).await?.is_some() {
+            return Ok(());
+        }
+        // A try before may have succeeded without our hearing of it; on Azure, also another's upload of the same object.
+        match self.size(key).await? {
+            Some(there) if there == size => Ok(()),
+            _ => Err(Error::Failed("the store does not know this multipart upload".to_owned())),
+        }
+    }
+
+    pub(in crate::storage) async fn multipart_abort(&self, key: &str, id: &str) -> Result<(), Error> {
+        let path = self.path(key)?;
+        let id = id.to_owned();
+        let abort = async || present(self.parts.abort_multipart(&path, &id).await).map_err(store_error);
+        match self.tried(self.limit, |_| abort()).await {
+            // Memory has no words of its own for an id that it does not know.
+            Err(Error::Failed(_)) if self.kind == DriverKind::Memory => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+}
