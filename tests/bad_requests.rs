@@ -22,7 +22,7 @@ fn send(entrepot: &Entrepot, bytes: &[u8]) -> Download {
 }
 
 #[test]
-fn bad_paths_are_refused_with_the_code_that_says_why() {
+fn bad_paths_are_answered_with_the_code_that_says_why_and_reach_no_peer() {
     let (peer, entrepot) = front();
     let long = "a".repeat(256);
     let parts = vec!["a"; 130].join("/");
@@ -37,25 +37,39 @@ fn bad_paths_are_refused_with_the_code_that_says_why() {
         "sha512:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     ];
     let mut cases: Vec<(String, String, u16, &str)> = vec![
-        ("GET".into(), format!("/v2/{long}/manifests/v1"), 400, "NAME_INVALID"),
-        ("GET".into(), format!("/v2/{parts}/manifests/v1"), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/Upper/Case/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/a/../b/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/../v2/a/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/a/%2e%2e/b/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/a%2fb/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/a%2Fb/tags/list".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/a//b/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/a/./b/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/a%00b/manifests/v1".into(), 400, "NAME_INVALID"),
+        ("GET".into(), format!("/v2/{long}/manifests/v1"), 404, "NAME_UNKNOWN"),
+        ("GET".into(), format!("/v2/{parts}/manifests/v1"), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/Upper/Case/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a/../b/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/../v2/a/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a/%2e%2e/b/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a%2fb/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a%2Fb/tags/list".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a//b/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a/./b/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a%00b/manifests/v1".into(), 404, "NAME_UNKNOWN"),
         ("GET".into(), "/v2/a\\b/manifests/v1".into(), 400, "UNSUPPORTED"),
-        ("GET".into(), "/v2/-a/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), "/v2/a_/manifests/v1".into(), 400, "NAME_INVALID"),
+        ("GET".into(), "/v2/-a/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a_/manifests/v1".into(), 404, "NAME_UNKNOWN"),
         ("GET".into(), "//v2/a/manifests/v1".into(), 400, "NAME_INVALID"),
         ("GET".into(), "/%762/a/manifests/v1".into(), 400, "NAME_INVALID"),
-        ("GET".into(), format!("/v2/a/manifests/{}", "t".repeat(129)), 400, "TAG_INVALID"),
-        ("GET".into(), "/v2/a/manifests/.hidden".into(), 400, "TAG_INVALID"),
-        ("GET".into(), "/v2/a/manifests/a%20b".into(), 400, "TAG_INVALID"),
+        ("GET".into(), format!("/v2/a/manifests/{}", "t".repeat(129)), 404, "MANIFEST_UNKNOWN"),
+        ("GET".into(), "/v2/a/manifests/.hidden".into(), 404, "MANIFEST_UNKNOWN"),
+        ("GET".into(), "/v2/a/manifests/a%20b".into(), 404, "MANIFEST_UNKNOWN"),
+        ("GET".into(), "/v2/x/manifests/.INVALID".into(), 404, "MANIFEST_UNKNOWN"),
+        ("GET".into(), "/v2/x/manifests/-x".into(), 404, "MANIFEST_UNKNOWN"),
+        ("GET".into(), "/v2/x/blobs/nodigest".into(), 404, "BLOB_UNKNOWN"),
+        ("GET".into(), "/v2/RC/bb/tags/list".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a/../../etc/passwd".into(), 404, "NAME_UNKNOWN"),
+        ("GET".into(), "/v2/a%00b".into(), 404, "NAME_UNKNOWN"),
+        ("DELETE".into(), "/v2/a/../b/manifests/v1".into(), 404, "NAME_UNKNOWN"),
+        ("DELETE".into(), "/v2/a/manifests/.hidden".into(), 404, "MANIFEST_UNKNOWN"),
+        ("DELETE".into(), "/v2/a/blobs/sha256:abc".into(), 404, "BLOB_UNKNOWN"),
+        ("PUT".into(), "/v2/a/../b/manifests/v1".into(), 400, "NAME_INVALID"),
+        ("PUT".into(), "/v2/a%2fb/manifests/v1".into(), 400, "NAME_INVALID"),
+        ("PUT".into(), "/v2/a/manifests/.hidden".into(), 400, "TAG_INVALID"),
+        ("PUT".into(), "/v2/a/manifests/sha256:abc".into(), 400, "DIGEST_INVALID"),
+        ("POST".into(), "/v2/Upper/Case/blobs/uploads/".into(), 400, "NAME_INVALID"),
         ("PUT".into(), "/v2/a/blobs/uploads/abc".into(), 400, "DIGEST_INVALID"),
         ("PUT".into(), "/v2/a/blobs/uploads/abc?digest=sha256:abc".into(), 400, "DIGEST_INVALID"),
         ("POST".into(), "/v2/a/blobs/uploads/?digest=sha256:abc".into(), 400, "DIGEST_INVALID"),
@@ -68,10 +82,10 @@ fn bad_paths_are_refused_with_the_code_that_says_why() {
         ("PATCH".into(), "/v2/a/manifests/v1".into(), 405, "UNSUPPORTED"),
     ];
     for digest in digest_cases {
-        cases.push(("GET".into(), format!("/v2/a/blobs/{digest}"), 400, "DIGEST_INVALID"));
+        cases.push(("GET".into(), format!("/v2/a/blobs/{digest}"), 404, "BLOB_UNKNOWN"));
     }
     cases.push(("GET".into(), "/v2/a/referrers/sha256:abc".into(), 400, "DIGEST_INVALID"));
-    cases.push(("GET".into(), "/v2/a/manifests/sha256:abc".into(), 400, "DIGEST_INVALID"));
+    cases.push(("GET".into(), "/v2/a/manifests/sha256:abc".into(), 404, "MANIFEST_UNKNOWN"));
     let mut wrong = Vec::new();
     for (method, path, status, code) in cases {
         let request =
@@ -83,6 +97,22 @@ fn bad_paths_are_refused_with_the_code_that_says_why() {
         assert_eq!(answer.status == 405, answer.header("allow").is_some(), "{method} {path}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(peer.seen().len(), 0);
+}
+
+/// RFC 9110, 9.3.2: the same fields, no body, and the connection goes on.
+#[test]
+fn a_head_of_what_cannot_exist_is_a_404_without_a_body() {
+    let (peer, entrepot) = front();
+    let mut connection = Some(Connection::open(entrepot.address).expect("a connection"));
+    for path in ["/v2/x/manifests/.INVALID", "/v2/x/blobs/nodigest", "/v2/RC/bb/tags/list", "/v2/a/../b/manifests/v1"] {
+        for method in ["HEAD", "GET"] {
+            let request = crate::harness::Request::new(method, path);
+            let (answer, kept) = connection.take().expect("open").ask(request).expect("an answer");
+            assert_eq!((answer.status, answer.body.is_empty()), (404, method == "HEAD"), "{method} {path}");
+            connection = Some(kept);
+        }
+    }
     assert_eq!(peer.seen().len(), 0);
 }
 
@@ -191,6 +221,6 @@ fn a_body_that_follows_a_refusal_is_not_taken_for_a_request() {
         )
         .expect("sent");
     let text = String::from_utf8_lossy(&connection.rest()).into_owned();
-    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    assert!(text.starts_with("HTTP/1.1 404 "), "{text}");
     assert_eq!(peer.seen().len(), 0, "{:?}", peer.seen());
 }

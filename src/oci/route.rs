@@ -58,6 +58,13 @@ pub enum RouteError {
     DigestMissing,
     #[error("no such path")]
     NotFound,
+    /// Asked for, or to be deleted: by its grammar it cannot exist.
+    #[error("{why}")]
+    CannotBe {
+        /// Of what is not there.
+        code: ErrorCode,
+        why: String,
+    },
     #[error("the method is not allowed here: {allow}")]
     Method {
         /// The value for `Allow`.
@@ -70,7 +77,9 @@ impl Route {
     pub fn parse(method: &Method, raw_path: &str, query: Option<&str>) -> Result<Route, RouteError> {
         let route = match raw_path.strip_prefix("/v2") {
             Some("" | "/") => Route::Base,
-            Some(rest) if rest.starts_with('/') => parse_below_v2(&rest[1..])?,
+            Some(rest) if rest.starts_with('/') => {
+                parse_below_v2(&rest[1..]).map_err(|error| error.of(method, raw_path))?
+            }
             _ if hostile::outside(raw_path) => return Err(RouteError::Path),
             _ => return Ok(Route::Outside),
         };
@@ -205,6 +214,10 @@ fn split_known(path: &str) -> Option<(&str, &str, &str)> {
     Some((name, word, last))
 }
 
+fn is_about_referrers(path: &str) -> bool {
+    matches!(split_known(path), Some((_, "referrers", _)))
+}
+
 /// Some clients encode the colon of a digest; nothing else is ever decoded.
 fn with_colon(reference: &str) -> String {
     reference.replacen("%3A", ":", 1).replacen("%3a", ":", 1)
@@ -244,8 +257,32 @@ pub fn query_values<'a>(query: &'a str, key: &'a str) -> impl Iterator<Item = Op
 }
 
 impl RouteError {
+    /// What cannot exist is not there: whoever asks for it, or wants it deleted, gets 404 (distribution-spec 1.1.1, "Pulling
+    /// manifests", "Pulling blobs", "Content Management": *MUST be 404*; distribution; issue 9, 13). Who pushes to it is told
+    /// what is wrong with it, by 400; so is who asks for referrers of what is no digest ("Listing Referrers").
+    fn of(self, method: &Method, path: &str) -> Self {
+        if !matches!(*method, Method::GET | Method::HEAD | Method::DELETE) {
+            return self;
+        }
+        let code = match &self {
+            RouteError::Path | RouteError::Name(_) => ErrorCode::NameUnknown,
+            RouteError::Reference(_) => ErrorCode::ManifestUnknown,
+            RouteError::Digest(_) if is_about_referrers(path) => return self,
+            RouteError::Digest(_) => ErrorCode::BlobUnknown,
+            RouteError::UploadId => ErrorCode::BlobUploadUnknown,
+            RouteError::NotFound
+            | RouteError::DigestMissing
+            | RouteError::CannotBe { .. }
+            | RouteError::Method { .. } => {
+                return self;
+            }
+        };
+        RouteError::CannotBe { code, why: self.to_string() }
+    }
+
     pub fn code(&self) -> ErrorCode {
         match self {
+            RouteError::CannotBe { code, .. } => *code,
             RouteError::Path | RouteError::Name(_) => ErrorCode::NameInvalid,
             RouteError::Reference(ReferenceError::Tag) => ErrorCode::TagInvalid,
             RouteError::Reference(ReferenceError::Digest(_)) | RouteError::Digest(_) | RouteError::DigestMissing => {

@@ -20,13 +20,16 @@ fn errors_must_have_the_code_that_says_why(repo: &Repo) {
         ("DELETE", "manifests/absent".to_owned(), 404, "MANIFEST_UNKNOWN"),
         ("GET", format!("blobs/{absent}"), 404, "BLOB_UNKNOWN"),
         ("DELETE", format!("blobs/{absent}"), 404, "BLOB_UNKNOWN"),
-        ("GET", "blobs/sha256:abc".to_owned(), 400, "DIGEST_INVALID"),
-        ("GET", "manifests/sha256:abc".to_owned(), 400, "DIGEST_INVALID"),
+        ("GET", "blobs/sha256:abc".to_owned(), 404, "BLOB_UNKNOWN"),
+        ("GET", "manifests/sha256:abc".to_owned(), 404, "MANIFEST_UNKNOWN"),
+        ("GET", "manifests/.INVALID".to_owned(), 404, "MANIFEST_UNKNOWN"),
+        ("DELETE", "manifests/.INVALID".to_owned(), 404, "MANIFEST_UNKNOWN"),
+        ("DELETE", "blobs/nodigest".to_owned(), 404, "BLOB_UNKNOWN"),
         ("GET", "referrers/sha256:abc".to_owned(), 400, "DIGEST_INVALID"),
         ("POST", "blobs/uploads/?digest=sha256:abc".to_owned(), 400, "DIGEST_INVALID"),
         ("PUT", "manifests/v2".to_owned(), 400, "MANIFEST_INVALID"),
         ("GET", format!("/v2/{}/absent/tags/list", repo.name), 404, "NAME_UNKNOWN"),
-        ("GET", "/v2/UPPER/tags/list".to_owned(), 400, "NAME_INVALID"),
+        ("GET", "/v2/UPPER/tags/list".to_owned(), 404, "NAME_UNKNOWN"),
         ("PATCH", format!("blobs/{absent}"), 405, "UNSUPPORTED"),
     ];
     for (method, what, status, code) in cases {
@@ -41,7 +44,11 @@ fn errors_of_head_must_have_no_body(repo: &Repo) {
     let connection = crate::harness::Connection::open(repo.address).expect("a connection");
     let mut connection = Some(connection);
     let absent = Algorithm::Sha256.digest(b"absent");
-    for what in ["manifests/absent".to_owned(), format!("blobs/{absent}"), "manifests/v1".to_owned()] {
+    let impossible = ["manifests/-x", "blobs/nodigest", "/v2/RC/bb/tags/list"].map(str::to_owned);
+    for what in ["manifests/absent".to_owned(), format!("blobs/{absent}"), "manifests/v1".to_owned()]
+        .into_iter()
+        .chain(impossible)
+    {
         for method in ["HEAD", "GET"] {
             let (answer, kept) = connection.take().expect("open").ask(repo.request(method, &what)).expect("an answer");
             assert_eq!(answer.status, if what == "manifests/v1" { 200 } else { 404 }, "{method} {what}");

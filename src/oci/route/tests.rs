@@ -69,40 +69,46 @@ fn names_may_hold_the_words_of_the_routes() {
 }
 
 #[test]
-fn bad_paths_have_exact_answers() {
+fn what_cannot_exist_is_not_there() {
     let long = format!("/v2/{}/tags/list", "a".repeat(256));
     let long_tag = format!("/v2/a/manifests/{}", "t".repeat(129));
     let long_id = format!("/v2/a/blobs/uploads/{}", "i".repeat(513));
     for (path, code, status) in [
-        ("/v2/A/tags/list", ErrorCode::NameInvalid, 400),
-        (&long, ErrorCode::NameInvalid, 400),
-        ("/v2/a//b/tags/list", ErrorCode::NameInvalid, 400),
-        ("/v2//tags/list", ErrorCode::NameInvalid, 400),
-        ("/v2/a/../b/manifests/x", ErrorCode::NameInvalid, 400),
-        ("/v2/a%2fb/manifests/x", ErrorCode::NameInvalid, 400),
-        ("/v2/a%00/manifests/x", ErrorCode::NameInvalid, 400),
-        ("/v2/a\0/manifests/x", ErrorCode::NameInvalid, 400),
-        ("/v2/%2e%2e/a/manifests/x", ErrorCode::NameInvalid, 400),
-        ("/v2/a\\b/manifests/x", ErrorCode::NameInvalid, 400),
-        ("/v2/é/manifests/x", ErrorCode::NameInvalid, 400),
-        ("/v2/_a/manifests/x", ErrorCode::NameInvalid, 400),
-        ("/v2/a%2fmanifests%2fx", ErrorCode::NameInvalid, 400),
-        ("/v2/../etc/passwd", ErrorCode::NameInvalid, 400),
-        ("/v2//", ErrorCode::NameInvalid, 400),
-        ("/v2/a/blobs/uploads/%2e", ErrorCode::BlobUploadInvalid, 400),
-        ("/v2/a/blobs/uploads/..", ErrorCode::BlobUploadInvalid, 400),
-        (&long_id, ErrorCode::BlobUploadInvalid, 400),
-        ("/v2/a/manifests/..", ErrorCode::TagInvalid, 400),
-        ("/v2/a/manifests/a%2fb", ErrorCode::TagInvalid, 400),
-        ("/v2/a/manifests/.x", ErrorCode::TagInvalid, 400),
-        ("/v2/a/manifests/x%00", ErrorCode::TagInvalid, 400),
-        (&long_tag, ErrorCode::TagInvalid, 400),
-        ("/v2/a/manifests/sha256:baddigeststring", ErrorCode::DigestInvalid, 400),
-        ("/v2/a/blobs/sha256:00", ErrorCode::DigestInvalid, 400),
-        ("/v2/a/blobs/latest", ErrorCode::DigestInvalid, 400),
-        ("/v2/a/blobs/..", ErrorCode::DigestInvalid, 400),
-        (&format!("/v2/a/blobs/sha256%253A{HEX}"), ErrorCode::DigestInvalid, 400),
-        (&format!("/v2/a/blobs/sha384:{HEX}"), ErrorCode::DigestInvalid, 400),
+        ("/v2/A/tags/list", ErrorCode::NameUnknown, 404),
+        (&long, ErrorCode::NameUnknown, 404),
+        ("/v2/a//b/tags/list", ErrorCode::NameUnknown, 404),
+        ("/v2//tags/list", ErrorCode::NameUnknown, 404),
+        ("/v2/a/../b/manifests/x", ErrorCode::NameUnknown, 404),
+        ("/v2/a%2fb/manifests/x", ErrorCode::NameUnknown, 404),
+        ("/v2/a%00/manifests/x", ErrorCode::NameUnknown, 404),
+        ("/v2/a\0/manifests/x", ErrorCode::NameUnknown, 404),
+        ("/v2/%2e%2e/a/manifests/x", ErrorCode::NameUnknown, 404),
+        ("/v2/a\\b/manifests/x", ErrorCode::NameUnknown, 404),
+        ("/v2/é/manifests/x", ErrorCode::NameUnknown, 404),
+        ("/v2/_a/manifests/x", ErrorCode::NameUnknown, 404),
+        ("/v2/a%2fmanifests%2fx", ErrorCode::NameUnknown, 404),
+        ("/v2/../etc/passwd", ErrorCode::NameUnknown, 404),
+        ("/v2//", ErrorCode::NameUnknown, 404),
+        ("/v2/a/blobs/uploads/%2e", ErrorCode::BlobUploadUnknown, 404),
+        ("/v2/a/blobs/uploads/..", ErrorCode::BlobUploadUnknown, 404),
+        (&long_id, ErrorCode::BlobUploadUnknown, 404),
+        ("/v2/a/manifests/..", ErrorCode::ManifestUnknown, 404),
+        ("/v2/a/manifests/a%2fb", ErrorCode::ManifestUnknown, 404),
+        ("/v2/a/manifests/.x", ErrorCode::ManifestUnknown, 404),
+        ("/v2/a/manifests/x%00", ErrorCode::ManifestUnknown, 404),
+        (&long_tag, ErrorCode::ManifestUnknown, 404),
+        ("/v2/a/manifests/sha256:baddigeststring", ErrorCode::ManifestUnknown, 404),
+        ("/v2/a/blobs/sha256:00", ErrorCode::BlobUnknown, 404),
+        ("/v2/a/blobs/latest", ErrorCode::BlobUnknown, 404),
+        ("/v2/a/blobs/..", ErrorCode::BlobUnknown, 404),
+        (&format!("/v2/a/blobs/sha256%253A{HEX}"), ErrorCode::BlobUnknown, 404),
+        (&format!("/v2/a/blobs/sha384:{HEX}"), ErrorCode::BlobUnknown, 404),
+        ("/v2/x/manifests/.INVALID", ErrorCode::ManifestUnknown, 404),
+        ("/v2/x/manifests/-x", ErrorCode::ManifestUnknown, 404),
+        ("/v2/x/blobs/nodigest", ErrorCode::BlobUnknown, 404),
+        ("/v2/RC/bb/tags/list", ErrorCode::NameUnknown, 404),
+        ("/v2/RC/bb/blobs/uploads/x", ErrorCode::NameUnknown, 404),
+        (&format!("/v2/RC/bb/referrers/sha256:{HEX}"), ErrorCode::NameUnknown, 404),
         ("/v2/a/referrers/x", ErrorCode::DigestInvalid, 400),
         ("/v2/a", ErrorCode::NameUnknown, 404),
         ("/v2/a/b/c", ErrorCode::NameUnknown, 404),
@@ -116,8 +122,31 @@ fn bad_paths_have_exact_answers() {
         ("/%762/a/manifests/x", ErrorCode::NameInvalid, 400),
         ("//v2/a/manifests/x", ErrorCode::NameInvalid, 400),
     ] {
-        let error = get(path).unwrap_err();
-        assert_eq!((error.code(), error.status().as_u16()), (code, status), "{path}");
+        for method in [Method::GET, Method::HEAD, Method::DELETE] {
+            let error = Route::parse(&method, path, None).unwrap_err();
+            assert_eq!((error.code(), error.status().as_u16()), (code, status), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn who_pushes_to_what_cannot_exist_is_told_what_is_wrong() {
+    let long_tag = format!("/v2/a/manifests/{}", "t".repeat(129));
+    for (path, code) in [
+        ("/v2/A/manifests/x", ErrorCode::NameInvalid),
+        ("/v2/a/../b/manifests/x", ErrorCode::NameInvalid),
+        ("/v2/a%2fb/blobs/uploads/", ErrorCode::NameInvalid),
+        ("/v2/a/../..", ErrorCode::NameInvalid),
+        ("/v2/a/manifests/.INVALID", ErrorCode::TagInvalid),
+        (&long_tag, ErrorCode::TagInvalid),
+        ("/v2/a/manifests/sha256:baddigeststring", ErrorCode::DigestInvalid),
+        ("/v2/a/blobs/nodigest", ErrorCode::DigestInvalid),
+        ("/v2/a/blobs/uploads/..", ErrorCode::BlobUploadInvalid),
+    ] {
+        for method in [Method::PUT, Method::POST, Method::PATCH] {
+            let error = Route::parse(&method, path, None).unwrap_err();
+            assert_eq!((error.code(), error.status().as_u16()), (code, 400), "{method} {path}");
+        }
     }
 }
 
