@@ -89,14 +89,18 @@ impl Descriptor {
     }
 }
 
+/// Memory of a pair of annotations beside its text, in bytes.
+const PAIR_OVERHEAD: usize = 80;
+
 /// Annotations in the order in which they were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations(pub Vec<(String, String)>);
 
 impl Annotations {
-    /// Bytes of all keys and values.
+    /// About how many bytes they take in memory: keys and values, and what each pair costs beside its text (two strings,
+    /// two allocations). As JSON they are fewer, unless much has to be escaped.
     pub fn weight(&self) -> usize {
-        self.0.iter().map(|(key, value)| key.len() + value.len()).sum()
+        self.0.iter().map(|(key, value)| key.len() + value.len() + PAIR_OVERHEAD).sum()
     }
 }
 

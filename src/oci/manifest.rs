@@ -14,6 +14,14 @@ use super::media_type;
 /// Largest manifest that we take and serve, in bytes (distribution-spec: at least 4 MiB; distribution: no more).
 pub const MAX_MANIFEST: usize = 4 << 20;
 
+/// Blobs that one manifest may name (config, layers, blobs), each of which costs questions to storage: 32 times what docker
+/// builds (127 layers), and room for artifacts that have a layer for each file of a folder.
+pub const MAX_BLOBS: usize = 4096;
+
+/// Manifests that one index may list. They may be missing, so they cost memory only; lists of referrers that clients keep
+/// under a fallback tag have thousands.
+pub const MAX_LISTED: usize = 10_000;
+
 /// The parts of a manifest that mean something to a registry. `null` is as good as absent, but for `is_list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
@@ -54,6 +62,10 @@ pub enum ManifestError {
     Missing(&'static str),
     #[error("'{0}' is no digest")]
     Digest(String),
+    #[error("the manifest names {count} {what}; at most {most} are taken")]
+    TooMany { what: &'static str, count: usize, most: usize },
+    #[error("the size of {0} is larger than any content: at most 2^63 - 1 bytes")]
+    Size(String),
 }
 
 impl Manifest {
@@ -92,6 +104,11 @@ impl Manifest {
             return Err(ManifestError::Kind(media_type.into()));
         }
         self.check_required(media_type::is_index(media_type))?;
+        self.check_count()?;
+        // Go's programs, and image-spec's own schema, have int64.
+        if let Some(named) = self.descriptors().find(|named| i64::try_from(named.size).is_err()) {
+            return Err(ManifestError::Size(named.digest.clone()));
+        }
         match self.descriptors().find(|named| !named.digest_is_well_formed()) {
             Some(named) => Err(ManifestError::Digest(named.digest.clone())),
             None => Ok(()),
@@ -114,6 +131,17 @@ impl Manifest {
     pub fn needed(&self) -> impl Iterator<Item = &Descriptor> {
         let lists = [&self.layers, &self.blobs].into_iter().flatten().flatten();
         self.config.iter().chain(lists).filter(|named| !named.is_foreign())
+    }
+
+    fn check_count(&self) -> Result<(), ManifestError> {
+        let of = |list: &Option<Vec<Descriptor>>| list.as_ref().map_or(0, Vec::len);
+        let blobs = of(&self.layers) + of(&self.blobs) + usize::from(self.config.is_some());
+        for (what, count, most) in [("blobs", blobs, MAX_BLOBS), ("manifests", of(&self.manifests), MAX_LISTED)] {
+            if count > most {
+                return Err(ManifestError::TooMany { what, count, most });
+            }
+        }
+        Ok(())
     }
 
     /// The type of a referrer (distribution-spec, "Listing Referrers"): an image falls back to its config's.

@@ -14,10 +14,10 @@ use crate::oci::pagination::link_next;
 use crate::oci::{ErrorCode, Page, RepositoryName};
 pub(super) use walk::{Walks, count};
 
-/// Bytes of the kept list: about 200,000 repositories. A longer one is read again by whoever asks after it was read.
+/// Bytes of the kept list: about 300,000 repositories. A longer one is read again by whoever asks after it was read.
 const MAX_KEPT: u64 = 32 << 20;
-/// Memory of a name beside its text.
-const NAME_OVERHEAD: usize = 32;
+/// Memory of a name beside its text: its place in a list that may have grown to twice its need, and its allocation.
+const NAME_OVERHEAD: usize = 56;
 /// Repositories on a page for a client that does not say: distribution's.
 const DEFAULT_PAGE: usize = 100;
 

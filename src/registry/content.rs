@@ -33,7 +33,10 @@ pub(super) struct Kept {
 
 impl ContentCache {
     pub(super) fn new() -> Self {
-        let weigh = |_: &Digest, kept: &Arc<Kept>| u32::try_from(kept.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX);
+        let weigh = |_: &Digest, kept: &Arc<Kept>| {
+            let told = kept.told.as_ref().map_or(0, |told| told.media_type.len());
+            u32::try_from(kept.bytes.len() + told + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+        };
         let kept = Cache::builder().max_capacity(MAX_KEPT).weigher(weigh).build();
         ContentCache { kept, reads: SharedReads::new() }
     }

@@ -114,6 +114,12 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> Lists<K, V>
         self.kept.run_pending_tasks();
         self.kept.entry_count()
     }
+
+    /// What the lists that are kept weigh together.
+    pub(super) fn weight(&self) -> u64 {
+        self.kept.run_pending_tasks();
+        self.kept.weighted_size()
+    }
 }
 
 impl<V> Kept<V> {

@@ -9,8 +9,9 @@ use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::oci::{RepositoryName, Tag};
 
-/// Locks are shared by what hashes alike, so that they need no table: a few too many wait for each other.
-const REPOSITORIES: usize = 64;
+/// Locks are shared by what hashes alike, so that they need no table: a few too many wait for each other. A deletion that
+/// has to read thousands of tags keeps pushes to one repository in a thousand waiting, beside its own.
+const REPOSITORIES: usize = 1024;
 const TAGS: usize = 256;
 
 pub(super) struct Locks {

@@ -5,7 +5,8 @@
 //! - `blob`, `upload` (`chunk`), `mount`; `manifest`, `tags`, `catalog`, `referrers`: the verbs
 //! - `membership`: what a repository holds; `content`: manifests and small blobs in memory; `media_types`: what a
 //!   repository holds manifests as
-//! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true
+//! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true; `fan`: many questions of one
+//!   request
 //! - `locks`, `arriving`, `immutable`: what must not meet, and tags that never move
 //! - `reply`: how answers are written, and how what went wrong becomes one
 //! - `housekeeping`: probes, purge, gauges
@@ -18,6 +19,7 @@ mod blob;
 mod catalog;
 mod chunk;
 mod content;
+mod fan;
 mod housekeeping;
 mod immutable;
 mod lists;
@@ -77,8 +79,8 @@ pub struct Registry {
     tag_lists: tags::TagLists,
     catalog: catalog::CatalogList,
     walks: catalog::Walks,
-    referrers: referrers::IndexLists,
-    memos: referrers::Memos,
+    referrers: referrers::Referrers,
+    fan: fan::Fan,
     aliases: Cache<Digest, Digest>,
     existing: Cache<RepositoryName, ()>,
     arriving: arriving::Arriving,
@@ -161,8 +163,8 @@ impl Registry {
             tag_lists: tags::lists(),
             catalog: catalog::lists(),
             walks: catalog::Walks::new(),
-            referrers: referrers::lists(),
-            memos: referrers::Memos::new(),
+            referrers: referrers::Referrers::new(),
+            fan: fan::Fan::new(),
             aliases: Cache::new(MAX_ALIASES),
             existing: Cache::builder().max_capacity(MAX_EXISTING).time_to_live(EXISTING_TIME).build(),
             arriving: arriving::Arriving::default(),

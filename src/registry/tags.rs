@@ -16,8 +16,8 @@ use crate::storage::{Error, Link};
 
 /// Bytes of all kept lists of tags together.
 const MAX_KEPT: u64 = 32 << 20;
-/// Memory of a tag in a list beside its text.
-const TAG_OVERHEAD: usize = 32;
+/// Memory of a tag in a list beside its text: its place in a list that may have grown to twice its need, and its allocation.
+const TAG_OVERHEAD: usize = 56;
 /// Longest list that is sent at once; it goes on behind a `Link`.
 pub(super) const MAX_LIST_BYTES: usize = 4 << 20;
 

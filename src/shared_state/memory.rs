@@ -82,7 +82,10 @@ impl Memory {
     fn deleting_at(self: &Arc<Self>, name: &RepositoryName, now: Instant) -> Deleting {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         if let Some(slot) = self.slot(name) {
-            slot.lock().closed.push((id, now + CLOSED_FOR));
+            let mut slot = slot.lock();
+            // Those that were given up need not be counted for ever: after this one, there is a new generation anyway.
+            slot.closed.retain(|(_, until)| now < *until);
+            slot.closed.push((id, now + CLOSED_FOR));
         }
         Deleting { id, name: name.clone(), memory: Arc::clone(self) }
     }

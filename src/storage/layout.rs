@@ -109,6 +109,11 @@ pub(super) fn revisions_folder(name: &RepositoryName, algorithm: Algorithm) -> S
     format!("{REPOSITORIES}/{name}/_manifests/revisions/{}", algorithm.name())
 }
 
+/// One file for each digest, see [`OwnKey::MediaType`].
+pub(super) fn media_types_folder(name: &RepositoryName, algorithm: Algorithm) -> String {
+    format!("{OWN}/media-types/{name}/_types/{}", algorithm.name())
+}
+
 /// Folder of one of our uploads.
 pub(super) fn upload_folder(id: &uuid::Uuid) -> String {
     format!("{UPLOADS}/{}", id.hyphenated())
@@ -182,6 +187,7 @@ mod tests {
         let name = name("a/b");
         assert_eq!(manifests_folder(&name), "docker/registry/v2/repositories/a/b/_manifests");
         assert_eq!(tags_folder(&name), "docker/registry/v2/repositories/a/b/_manifests/tags");
+        assert_eq!(media_types_folder(&name, Algorithm::Sha256), "entrepot/v1/media-types/a/b/_types/sha256");
         assert_eq!(
             revisions_folder(&name, Algorithm::Sha512),
             "docker/registry/v2/repositories/a/b/_manifests/revisions/sha512"

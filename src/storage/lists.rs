@@ -1,5 +1,6 @@
 //! Lists, as they are in storage now, and the stamps that tell when they have changed.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -62,6 +63,16 @@ impl Storage {
                 None => self.driver().list(&folder).await?.0,
             };
             digests.extend(folders.iter().filter_map(|hex| layout::digest_of_folder(algorithm, hex)));
+        }
+        Ok(digests)
+    }
+
+    /// Manifests of which the repository has recorded a media type, because their bytes do not tell it.
+    pub async fn recorded_types(&self, name: &RepositoryName) -> Result<HashSet<Digest>, Error> {
+        let mut digests = HashSet::new();
+        for algorithm in ALGORITHMS {
+            let (_, files) = self.driver().list(&layout::media_types_folder(name, algorithm)).await?;
+            digests.extend(files.iter().filter_map(|hex| layout::digest_of_folder(algorithm, hex)));
         }
         Ok(digests)
     }

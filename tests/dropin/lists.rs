@@ -73,6 +73,28 @@ fn lists_follow(ground: &Ground, peer: &Serving) {
     assert_eq!(strings(&entrepot, tags, "tags"), Vec::<String>::new());
 }
 
+/// Nobody has asked Entrepot for a list yet; its own gauge has.
+#[test]
+fn the_first_lists_after_a_start_have_all_that_distribution_pushed_before() {
+    for ground in [Ground::bucket(), Ground::volume()] {
+        let peer = ground.v3();
+        let theirs = Repository::at(peer.address, "team/before");
+        let subject = theirs.push_random("v1", 1, 100);
+        // An hour: what is read of a list counts as fresh all through the test.
+        let entrepot = ground.setup().set("registry.list_ttl", "\"1h\"").start();
+        crate::harness::eventually("the gauge has counted", || {
+            entrepot.metric("entrepot_registry_repositories", &[]) == 1.0
+        });
+        Repository::at(peer.address, "team/after").push_random("v1", 2, 100);
+        theirs.push_manifest("v2", OCI_MANIFEST, &subject.manifest);
+        let (artifact, _) = push_artifact(&theirs, "application/vnd.after", 3, &subject);
+        assert_eq!(strings(&entrepot, "/v2/_catalog", "repositories"), ["team/after", "team/before"]);
+        let tags = strings(&entrepot, "/v2/team/before/tags/list", "tags");
+        assert!(["v1", "v2"].iter().all(|tag| tags.iter().any(|listed| listed == tag)), "{tags:?}");
+        assert_eq!(referrers(&entrepot, "team/before", &subject.digest), [artifact]);
+    }
+}
+
 fn referrers(entrepot: &Entrepot, name: &str, subject: &str) -> Vec<String> {
     let answer = Request::get(format!("/v2/{name}/referrers/{subject}")).send(entrepot.address);
     assert_eq!(answer.header("content-type"), Some(OCI_INDEX));

@@ -174,9 +174,13 @@ impl Catalog {
     }
 }
 
+/// How many there are, for a gauge. Nobody asked for the list, so what is read for it is never served: a client's first
+/// catalog has what another program pushed before (issue 9, 14).
 pub(in crate::registry) async fn count(registry: &Registry) -> Result<usize, Error> {
-    match ask(registry).await? {
-        Catalog::Kept(kept) => Ok(kept.names.len()),
-        Catalog::Walk(walk, _) => walk.end().await,
+    if let Some(walk) = running(registry) {
+        return walk.end().await;
     }
+    let mut count = 0;
+    registry.storage.walk(|names| count += names.len()).await?;
+    Ok(count)
 }

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use moka::ops::compute::Op;
@@ -32,7 +32,7 @@ pub(in crate::registry) struct GrowingLists<K, V: Grows> {
     pub lists: Lists<K, V>,
     /// Who tells of one list at the same time shares one write.
     telling: SharedReads<K, Result<(), Error>>,
-    /// What the next write tells. An entry outlives it only where all whom it concerned have gone away.
+    /// What the next write tells. Bounded by the pushes under way: an entry goes with the last whom it concerns.
     news: Mutex<HashMap<K, Vec<News<V::Item>>>>,
 }
 
@@ -44,6 +44,8 @@ pub(in crate::registry) struct Base(Option<u64>);
 struct News<T> {
     base: Base,
     items: Vec<T>,
+    /// Dead when whom it concerns has gone away.
+    teller: Weak<()>,
 }
 
 impl<K, V> GrowingLists<K, V>
@@ -69,7 +71,9 @@ where
         items: Vec<V::Item>,
         write: impl AsyncFnOnce(Option<&Stamp>) -> Result<Option<Stamp>, Error>,
     ) -> Result<(), Error> {
-        self.news.lock().entry(key.clone()).or_default().push(News { base, items });
+        let teller = Teller { all: self, key, alive: Some(Arc::new(())) };
+        let alive = teller.alive.as_ref().map(Arc::downgrade).unwrap_or_default();
+        self.news.lock().entry(key.clone()).or_default().push(News { base, items, teller: alive });
         self.telling.get(key, || self.tell_all(key, write)).await
     }
 
@@ -127,6 +131,34 @@ where
             }
             _ => Op::Nop,
         });
+    }
+}
+
+/// One who waits for the others to be told. When all of one list have gone away before anybody began to tell, their news
+/// goes too, and the list with it: nobody will add to it what they wrote.
+struct Teller<'a, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Grows + Send + Sync + 'static,
+{
+    all: &'a GrowingLists<K, V>,
+    key: &'a K,
+    alive: Option<Arc<()>>,
+}
+
+impl<K, V> Drop for Teller<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Grows + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        self.alive = None;
+        let mut all = self.all.news.lock();
+        if all.get(self.key).is_some_and(|news| news.iter().all(|news| news.teller.strong_count() == 0)) {
+            all.remove(self.key);
+            drop(all);
+            self.all.lists.kept.invalidate(self.key);
+        }
     }
 }
 
@@ -245,6 +277,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_list_is_weighed_as_it_grows() {
+        let store = Store::new();
+        store.get().await;
+        let empty = store.lists.lists.weight();
+        for item in 1..=100 {
+            store.push(item).await;
+        }
+        assert_eq!(store.lists.lists.weight(), empty + 100);
+    }
+
+    #[tokio::test]
     async fn what_others_pushed_is_read() {
         let store = Store::new();
         store.get().await;
@@ -295,6 +338,29 @@ mod tests {
             let reads = if gone == Some(0) { 2 } else { 1 };
             assert_eq!(*store.reads.lock(), reads, "{gone:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn news_of_pushes_that_all_went_away_is_not_kept() {
+        let store = Store::new();
+        store.get().await;
+        store.gate.forget_permits(1000);
+        let telling = |item| {
+            let (store, base) = (store.clone(), store.written(item));
+            tokio::spawn(async move { store.tell(base, item).await })
+        };
+        let tellers = [telling(1), telling(2), telling(3)];
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.lists.news.lock().values().map(Vec::len).sum::<usize>(), 2, "one tells, the others wait");
+        for teller in tellers {
+            teller.abort();
+            let _ = teller.await;
+        }
+        assert!(store.lists.news.lock().is_empty());
+        store.gate.add_permits(1000);
+        assert_eq!(store.get().await, [1, 2, 3]);
     }
 
     #[tokio::test]

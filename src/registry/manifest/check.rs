@@ -1,7 +1,5 @@
 //! Whether bytes can be pushed as a manifest: what it is, and whether all that it needs is in the repository.
 
-use std::collections::HashSet;
-
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
@@ -11,13 +9,14 @@ use crate::oci::manifest::is_plain_object;
 use crate::oci::{Digest, ErrorCode, Manifest, ManifestError, RepositoryName, media_type};
 use crate::registry::Registry;
 use crate::registry::config::MissingReferences;
+use crate::registry::fan::PER_REQUEST;
 use crate::registry::media_types::{MAX_MEDIA_TYPE, Told};
 use crate::registry::membership;
 use crate::registry::reply::Refusal;
+use crate::storage::Error;
 
-/// Questions to storage at once, about what one manifest names.
-const CONCURRENT_CHECKS: usize = 16;
-/// Missing digests that a refusal names.
+/// Missing digests that a refusal names. Then nothing more is asked: a manifest that names thousands of absent blobs costs
+/// no more than so many questions, and those under way.
 const MAX_NAMED: usize = 10;
 
 /// A manifest that may be stored.
@@ -83,26 +82,37 @@ pub(super) async fn references(registry: &Registry, name: &RepositoryName, check
     if accept || !is_image {
         return Ok(());
     }
-    let needed: HashSet<&str> = checked.manifest.needed().map(|named| named.digest.as_str()).collect();
-    // What we cannot hash we do not have.
-    let (known, mut missing): (Vec<_>, Vec<_>) = needed.into_iter().partition(|text| text.parse::<Digest>().is_ok());
-    let known: Vec<Digest> = known.into_iter().filter_map(|text| text.parse().ok()).collect();
-    let absent: Vec<String> = stream::iter(known)
-        .map(|digest| async move {
-            let found = membership::layer(registry, name, &digest, true).await?;
-            Ok::<_, crate::storage::Error>(found.is_none().then(|| digest.text()))
-        })
-        .buffer_unordered(CONCURRENT_CHECKS)
-        .try_filter_map(|missing| async move { Ok(missing) })
-        .try_collect()
-        .await?;
-    missing.extend(absent.iter().map(String::as_str));
+    let missing = missing(registry, name, &checked.manifest).await?;
     match missing.len() {
         0 => Ok(()),
         count => {
-            let named: Vec<&str> = missing.into_iter().take(MAX_NAMED).collect();
-            let message = format!("the repository lacks {count} of the manifest's blobs: {}", named.join(", "));
+            let least = if count < MAX_NAMED { "" } else { "at least " };
+            let message =
+                format!("the repository lacks {least}{count} of the manifest's blobs: {}", missing.join(", "));
             Err(Refusal::new(ErrorCode::ManifestBlobUnknown, message))
         }
     }
+}
+
+/// The first that are not there, as far as a refusal names them.
+async fn missing(registry: &Registry, name: &RepositoryName, manifest: &Manifest) -> Result<Vec<String>, Error> {
+    let mut needed: Vec<&str> = manifest.needed().map(|named| named.digest.as_str()).collect();
+    needed.sort_unstable();
+    needed.dedup();
+    // What we cannot hash we do not have: it costs no question.
+    let (known, unknown): (Vec<_>, Vec<_>) = needed.into_iter().partition(|text| text.parse::<Digest>().is_ok());
+    let mut missing: Vec<String> = unknown.into_iter().take(MAX_NAMED).map(str::to_owned).collect();
+    let known: Vec<Digest> = known.into_iter().filter_map(|text| text.parse().ok()).collect();
+    let mut asked = stream::iter(known)
+        .map(|digest| async move {
+            let found = registry.fan.ask(membership::layer(registry, name, &digest, true)).await?;
+            Ok::<_, Error>(found.is_none().then(|| digest.text()))
+        })
+        .buffer_unordered(PER_REQUEST);
+    while missing.len() < MAX_NAMED
+        && let Some(absent) = asked.try_next().await?
+    {
+        missing.extend(absent);
+    }
+    Ok(missing)
 }

@@ -6,12 +6,10 @@ use http::StatusCode;
 
 use super::{put, unknown};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
+use crate::registry::fan::PER_REQUEST;
 use crate::registry::reply::{Answer, Refusal, unsupported};
 use crate::registry::{Registry, Reply, tags};
 use crate::storage::{Error, Link};
-
-/// Tags that are read or deleted at once.
-const CONCURRENT: usize = 16;
 
 pub(crate) async fn delete(registry: &Registry, name: &RepositoryName, reference: &Reference) -> Answer {
     if !registry.settings.load().config.delete {
@@ -72,10 +70,10 @@ async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) ->
     let tags = registry.storage.tags(name).await?.unwrap_or_default();
     stream::iter(tags)
         .map(|tag| async move {
-            let leads = tags::read(registry, name, &tag).await? == Some(*digest);
+            let leads = registry.fan.ask(tags::read(registry, name, &tag)).await? == Some(*digest);
             Ok(leads.then_some(tag))
         })
-        .buffer_unordered(CONCURRENT)
+        .buffer_unordered(PER_REQUEST)
         .try_filter_map(|leading| async move { Ok(leading) })
         .try_collect()
         .await
@@ -83,8 +81,8 @@ async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) ->
 
 async fn delete_links(registry: &Registry, name: &RepositoryName, tags: &[Tag], link: &Link) -> Result<bool, Error> {
     stream::iter(tags.to_vec())
-        .map(|tag| async move { registry.storage.tag_delete(name, &tag).await })
-        .buffer_unordered(CONCURRENT)
+        .map(|tag| async move { registry.fan.ask(registry.storage.tag_delete(name, &tag)).await })
+        .buffer_unordered(PER_REQUEST)
         .try_for_each(|_| async { Ok(()) })
         .await?;
     registry.storage.link_delete(link).await

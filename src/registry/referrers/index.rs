@@ -6,44 +6,47 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::line::Line;
 use super::memo::{self, Memo};
+use super::stored;
 use crate::oci::manifest::MAX_MANIFEST;
-use crate::oci::{Descriptor, Digest, Manifest, RepositoryName};
+use crate::oci::{Digest, Manifest, RepositoryName};
+use crate::registry::fan::PER_REQUEST;
 use crate::registry::lists::Lists;
 use crate::registry::media_types::{self, Told};
 use crate::registry::{Registry, content};
 use crate::storage::Error;
 
 /// Bytes of all kept indexes together.
-const MAX_KEPT: u64 = 32 << 20;
-/// Manifests being read at once, of 4 MiB each at most.
-const CONCURRENT_READS: usize = 16;
+const MAX_KEPT: u64 = 64 << 20;
 /// How long one asker has manifests read that were never looked at; what was read then is remembered for the next.
 const READING_TIME: Duration = Duration::from_secs(25);
 /// The memo is stored when so many manifests had to be read.
 const WORTH_STORING: usize = 32;
+/// So many manifests without a `mediaType` are asked for their type one by one.
+const FEW: usize = 16;
 /// Memory of an entry.
-const OVERHEAD: usize = 100;
+const OVERHEAD: usize = 140;
 
 #[derive(Default)]
-pub(in crate::registry) struct Index {
-    by_subject: HashMap<Digest, Vec<Arc<Descriptor>>>,
+pub(super) struct Index {
+    by_subject: HashMap<Digest, Vec<Arc<Line>>>,
     revisions: HashSet<Digest>,
 }
 
-pub(in crate::registry) type IndexLists = Lists<RepositoryName, Index>;
+pub(super) type IndexLists = Lists<RepositoryName, Index>;
 
-pub(in crate::registry) fn lists() -> IndexLists {
-    // Descriptors are the memo's; a list of them costs little.
+pub(super) fn lists() -> IndexLists {
+    // Lines are the memo's; but they stay when it goes.
     let weigh = |index: &Index| {
-        let listed: usize = index.by_subject.values().map(|about| OVERHEAD + about.len() * 8).sum();
-        OVERHEAD + listed + index.revisions.len() * OVERHEAD
+        let listed: usize = index.by_subject.values().flatten().map(|line| line.weight()).sum();
+        OVERHEAD * (1 + index.by_subject.len() + index.revisions.len()) + listed
     };
     Lists::new(MAX_KEPT, weigh)
 }
 
 impl Index {
-    pub(super) fn about(&self, subject: &Digest) -> &[Arc<Descriptor>] {
+    pub(super) fn about(&self, subject: &Digest) -> &[Arc<Line>] {
         self.by_subject.get(subject).map(Vec::as_slice).unwrap_or_default()
     }
 
@@ -55,7 +58,7 @@ impl Index {
 pub(super) async fn get(registry: &Registry, name: &RepositoryName) -> Result<Arc<Index>, Error> {
     let ttl = registry.settings.load().config.list_ttl.0;
     let stamp = async || registry.storage.stamp(Some(name)).await;
-    let kept = registry.referrers.get(name, ttl, stamp, async || build(registry, name).await).await?;
+    let kept = registry.referrers.indexes.get(name, ttl, stamp, async || build(registry, name).await).await?;
     Ok(kept.value.clone())
 }
 
@@ -64,22 +67,21 @@ async fn build(registry: &Registry, name: &RepositoryName) -> Result<Index, Erro
     if revisions.is_empty() {
         return Ok(Index::default());
     }
-    let memo = memo::of(registry, name).await;
+    let memo = stored::of(registry, name).await;
     let new = unread(registry, name, &revisions, &memo).await?;
     let count = new.len();
     let read = read_all(registry, name, new, &memo).await;
+    if count > 0 {
+        registry.referrers.memos.weigh(name, &memo);
+    }
     if count >= WORTH_STORING {
-        memo::store(registry, name, &memo).await;
+        stored::store(registry, name, &memo).await;
     }
     read?;
-    let known = memo.lock();
     let mut index = Index::default();
-    for digest in &revisions {
-        if let Some(Some(referrer)) = known.get(digest) {
-            index.by_subject.entry(referrer.subject).or_default().push(referrer.descriptor.clone());
-        }
+    for referrer in revisions.iter().filter_map(|digest| memo.get(digest).flatten()) {
+        index.by_subject.entry(referrer.subject).or_default().push(referrer.line.clone());
     }
-    drop(known);
     index.revisions = revisions.into_iter().collect();
     Ok(index)
 }
@@ -93,22 +95,26 @@ async fn unread(
     memo: &Memo,
 ) -> Result<Vec<Digest>, Error> {
     let (mut unread, mut unsure) = (Vec::new(), Vec::new());
-    {
-        let known = memo.lock();
-        for digest in revisions {
-            match known.get(digest) {
-                None => unread.push(*digest),
-                Some(Some(referrer)) if !referrer.told.surely => unsure.push((*digest, referrer.clone())),
-                Some(_) => {}
-            }
+    for digest in revisions {
+        match memo.get(digest) {
+            None => unread.push(*digest),
+            Some(Some(referrer)) if !referrer.told.surely => unsure.push((*digest, referrer)),
+            Some(_) => {}
         }
+    }
+    if unsure.len() > FEW {
+        // Most are what their shape tells, and nothing is recorded of them: one list says so of all.
+        let recorded = registry.storage.recorded_types(name).await?;
+        unsure.retain(|(digest, found)| {
+            recorded.contains(digest) || found.line.descriptor.media_type != found.told.media_type
+        });
     }
     let retyped: Vec<Digest> = stream::iter(unsure)
         .map(|(digest, referrer)| async move {
-            let media_type = media_types::of(registry, name, &digest, &referrer.told).await?;
-            Ok::<_, Error>((media_type != referrer.descriptor.media_type).then_some(digest))
+            let media_type = registry.fan.ask(media_types::of(registry, name, &digest, &referrer.told)).await?;
+            Ok::<_, Error>((media_type != referrer.line.descriptor.media_type).then_some(digest))
         })
-        .buffer_unordered(CONCURRENT_READS)
+        .buffer_unordered(PER_REQUEST)
         .try_filter_map(|retyped| async move { Ok(retyped) })
         .try_collect()
         .await?;
@@ -118,8 +124,8 @@ async fn unread(
 
 async fn read_all(registry: &Registry, name: &RepositoryName, new: Vec<Digest>, memo: &Memo) -> Result<(), Error> {
     let deadline = Instant::now() + READING_TIME;
-    let read = |digest| read_one(registry, name, digest, memo);
-    let mut reads = stream::iter(new).map(read).buffer_unordered(CONCURRENT_READS);
+    let read = |digest| registry.fan.ask(read_one(registry, name, digest, memo));
+    let mut reads = stream::iter(new).map(read).buffer_unordered(PER_REQUEST);
     while let Some(read) = reads.next().await {
         read?;
         if Instant::now() > deadline {
@@ -135,7 +141,7 @@ async fn read_one(registry: &Registry, name: &RepositoryName, digest: Digest, me
         Ok(Some(bytes)) => bytes,
         Ok(None) | Err(Error::Damaged(_)) => return Ok(()),
         Err(Error::TooLarge(_)) => {
-            memo.lock().insert(digest, None);
+            memo.learn(digest, None);
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -148,6 +154,6 @@ async fn read_one(registry: &Registry, name: &RepositoryName, digest: Digest, me
             memo::referrer(&digest, manifest, &media_type, bytes.len() as u64)
         }
     };
-    memo.lock().insert(digest, referrer);
+    memo.learn(digest, referrer);
     Ok(())
 }

@@ -1,28 +1,57 @@
 //! `GET /v2/<name>/referrers/<digest>`: what is about a manifest (distribution-spec, "Listing Referrers").
 //!
 //! The truth is the repository's manifests themselves, so that those count too which other programs pushed, and nothing
-//! can be lost by two writers at once. `memo` remembers what was read of them.
+//! can be lost by two writers at once. `memo` remembers what was read of them (`stored`: for the next start), `index` has it
+//! by what it is about, `line` is what is kept of one, `fallback` what clients listed under a tag.
 
+mod fallback;
 mod index;
+mod line;
 mod memo;
+mod stored;
 
-pub(super) use index::{IndexLists, lists};
-pub(super) use memo::{Memos, pushed};
-
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, LINK};
 
 use super::reply::{Answer, OCI_FILTERS_APPLIED, Refusal};
-use super::tags::{self, MAX_LIST_BYTES};
 use super::{Registry, Reply};
 use crate::oci::pagination::link_next;
 use crate::oci::route::query_values;
-use crate::oci::{Descriptor, Digest, ErrorCode, Manifest, Page, RepositoryName, Tag, manifest, media_type};
-use crate::storage::{Error, Link};
+use crate::oci::{Descriptor, Digest, ErrorCode, Manifest, Page, RepositoryName, manifest, media_type};
+use crate::storage::Error;
+use line::Line;
 
-/// Descriptors taken from one fallback tag.
-const MAX_FALLBACK: usize = 10_000;
+/// What is kept for lists of referrers.
+pub(super) struct Referrers {
+    indexes: index::IndexLists,
+    memos: memo::Memos,
+    fallbacks: fallback::Fallbacks,
+}
+
+impl Referrers {
+    pub(super) fn new() -> Self {
+        Referrers { indexes: index::lists(), memos: memo::Memos::new(), fallbacks: fallback::Fallbacks::new() }
+    }
+}
+
+/// Takes over what is known of a manifest that was just pushed here: called before that is acknowledged.
+pub(super) fn pushed(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    manifest: Manifest,
+    media_type: &str,
+    size: u64,
+) {
+    registry.referrers.fallbacks.pushed(name);
+    // Only of repositories that somebody has asked about.
+    if let Some(memo) = registry.referrers.memos.get(name) {
+        memo.learn(*digest, memo::referrer(digest, manifest, media_type, size));
+        registry.referrers.memos.weigh(name, &memo);
+    }
+}
 
 /// Never 404: nothing is about a manifest that is not there.
 pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &Digest, query: Option<&str>) -> Answer {
@@ -31,15 +60,18 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &D
     let wanted = artifact_types(query.unwrap_or_default());
     let mut found = all(registry, name, subject).await?;
     if !wanted.is_empty() {
-        found.retain(|descriptor| descriptor.artifact_type.as_ref().is_some_and(|own| wanted.contains(own)));
+        let fits = |own: &String| wanted.binary_search(own).is_ok();
+        found.retain(|line| line.descriptor.artifact_type.as_ref().is_some_and(fits));
     }
     if let Some(last) = &page.last {
-        found.retain(|descriptor| descriptor.digest > *last);
+        found.retain(|line| line.descriptor.digest > *last);
     }
-    let count = page_length(&found, page.n);
+    let count = line::page_length(&found, page.n);
     let next = found.get(count..).is_some_and(|rest| !rest.is_empty());
     found.truncate(count);
-    let body = serde_json::to_vec(&manifest::Index::new(&found)).map_err(|_| Refusal::of(ErrorCode::Unknown))?;
+    let whole = line::whole(registry, &found).await?;
+    let descriptors: Vec<&Descriptor> = whole.iter().map(|line| &line.descriptor).collect();
+    let body = serde_json::to_vec(&manifest::Index::new(&descriptors)).map_err(|_| Refusal::of(ErrorCode::Unknown))?;
     let mut reply = Reply::json(body);
     reply.headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(media_type::OCI_INDEX));
     if !wanted.is_empty() {
@@ -49,7 +81,7 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &D
         Some(last) if next => {
             let n = page.n.map(|n| n.to_string());
             let filters = wanted.iter().map(|artifact_type| ("artifactType", artifact_type.as_str()));
-            let last = Some(("last", last.digest.as_str()));
+            let last = Some(("last", last.descriptor.digest.as_str()));
             let n = n.as_deref().map(|n| ("n", n));
             let parameters: Vec<_> = filters.chain(last).chain(n).collect();
             Ok(reply.with(LINK, link_next(&format!("/v2/{name}/referrers/{subject}"), &parameters)))
@@ -58,7 +90,7 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &D
     }
 }
 
-/// What the list is filtered by: a referrer is of one of these types. No type has a blank: whoever wrote '+' as it is
+/// What the list is filtered by, sorted: a referrer is of one of these types. No type has a blank: whoever wrote '+' as it is
 /// (`application/spdx+json`) meant it, although a query has it for a blank.
 fn artifact_types(query: &str) -> Vec<String> {
     let mut wanted: Vec<String> =
@@ -69,72 +101,13 @@ fn artifact_types(query: &str) -> Vec<String> {
     wanted
 }
 
-/// How many of them fit on a page; at least one, unless none is wanted.
-fn page_length(found: &[Arc<Descriptor>], n: Option<usize>) -> usize {
-    let mut bytes = 0;
-    let fitting = found.iter().take_while(|descriptor| {
-        let first = bytes == 0;
-        bytes += memo::weight(descriptor);
-        first || bytes <= MAX_LIST_BYTES
-    });
-    fitting.count().min(n.unwrap_or(usize::MAX))
-}
-
-/// Sorted by digest.
-async fn all(registry: &Registry, name: &RepositoryName, subject: &Digest) -> Result<Vec<Arc<Descriptor>>, Error> {
-    let (index, listed) =
-        futures::future::try_join(index::get(registry, name), fallback(registry, name, subject)).await?;
+/// Sorted by digest, each once.
+async fn all(registry: &Registry, name: &RepositoryName, subject: &Digest) -> Result<Vec<Arc<Line>>, Error> {
+    let index = index::get(registry, name).await?;
+    let listed = fallback::listed(registry, name, subject, &index).await?;
     let mut found = index.about(subject).to_vec();
-    for descriptor in listed {
-        if found.iter().all(|known| known.digest != descriptor.digest)
-            && let Ok(digest) = descriptor.digest.parse::<Digest>()
-            && (index.has(&digest) || registry.storage.link_exists(&Link::Revision(name.clone(), digest)).await?)
-        {
-            found.push(Arc::new(descriptor));
-        }
-    }
-    found.sort_unstable_by(|one, other| one.digest.cmp(&other.digest));
+    let mut known: HashSet<&str> = index.about(subject).iter().map(|line| line.descriptor.digest.as_str()).collect();
+    found.extend(listed.iter().filter(|line| known.insert(line.descriptor.digest.as_str())).cloned());
+    found.sort_unstable_by(|one, other| one.descriptor.digest.cmp(&other.descriptor.digest));
     Ok(found)
-}
-
-/// What clients listed themselves, for registries without this API: the index under the tag `sha256-<hex>`.
-async fn fallback(registry: &Registry, name: &RepositoryName, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
-    let Some(tag) = fallback_tag(subject) else { return Ok(Vec::new()) };
-    let Some(digest) = tags::resolve(registry, name, &tag).await? else { return Ok(Vec::new()) };
-    let Some(kept) = registry.content.manifest(&registry.storage, &digest).await? else { return Ok(Vec::new()) };
-    let listed = Manifest::parse(&kept.bytes).ok().and_then(|index| index.manifests).unwrap_or_default();
-    Ok(listed.into_iter().take(MAX_FALLBACK).map(memo::bounded).collect())
-}
-
-/// The hash is cut to 64 characters (distribution-spec, "Referrers Tag Schema").
-fn fallback_tag(subject: &Digest) -> Option<Tag> {
-    let hex = subject.hex();
-    format!("{}-{}", subject.algorithm().name(), hex.get(..64)?).parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::oci::Algorithm;
-
-    #[test]
-    fn every_digest_has_a_fallback_tag() {
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let tag = fallback_tag(&Digest::of(algorithm, b"x")).unwrap();
-            assert_eq!(tag.as_str().len(), 7 + 64);
-        }
-    }
-
-    #[test]
-    fn a_page_holds_at_least_one() {
-        let of = |weight: usize| {
-            let annotations = Some(crate::oci::Annotations(vec![("k".into(), "v".repeat(weight))]));
-            Arc::new(Descriptor { annotations, ..Descriptor::default() })
-        };
-        assert_eq!(page_length(&[of(MAX_LIST_BYTES), of(1)], None), 1);
-        assert_eq!(page_length(&[of(1), of(1), of(1)], None), 3);
-        assert_eq!(page_length(&[of(1), of(1), of(1)], Some(2)), 2);
-        assert_eq!(page_length(&[of(1)], Some(0)), 0);
-        assert_eq!(page_length(&[], None), 0);
-    }
 }

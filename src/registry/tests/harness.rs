@@ -83,6 +83,20 @@ impl Harness {
         Harness::sharing(config, storage, state(false).await).await
     }
 
+    /// With what counts the calls to storage until now.
+    pub async fn counted() -> (Self, impl Fn() -> u64) {
+        let counted = Prometheus::new();
+        let metrics = Arc::new(storage::Metrics::new(&counted).unwrap());
+        let config = storage::Config { driver: DriverKind::Memory, ..storage::Config::default() };
+        let harness = Harness::over(Config::default(), Storage::open(&config, metrics).await.unwrap()).await;
+        let calls = move || {
+            let families = counted.gather();
+            let all = families.iter().flat_map(|family| family.get_metric());
+            all.map(|metric| metric.get_histogram().get_sample_count()).sum()
+        };
+        (harness, calls)
+    }
+
     /// Instances that remember together, as over one Redis.
     pub async fn fleet() -> [Self; 2] {
         let (storage, state) = (in_memory().await, state(true).await);

@@ -1,6 +1,7 @@
 //! The registry driven through `answer`, over storage in memory.
 
 mod blobs;
+mod bounds;
 pub mod harness;
 mod lists;
 mod manifests;
