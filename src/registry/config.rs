@@ -20,8 +20,12 @@ pub struct Config {
     pub redirect: bool,
     /// Tags that never move and are never deleted: `"REPOSITORIES:TAGS"`, both globs, such as `"prod/**:v*"`.
     pub immutable_tags: Vec<String>,
-    /// Uploads begun longer ago are removed.
+    /// Uploads begun longer ago are removed, however often somebody goes on with them.
     pub upload_expiry: Span,
+    /// Uploads for which no bytes came for so long are removed.
+    pub upload_idle: Span,
+    /// Bytes that unfinished uploads of one repository may hold; 0 for any number.
+    pub upload_unfinished: Size,
     /// Memory of all uploads together.
     pub upload_memory: Size,
     /// How long a list may lack what another program wrote into the same storage.
@@ -54,6 +58,8 @@ impl Default for Config {
             redirect: false,
             immutable_tags: Vec::new(),
             upload_expiry: seconds(168 * 3600),
+            upload_idle: seconds(24 * 3600),
+            upload_unfinished: mebibytes(1 << 20),
             upload_memory: mebibytes(256),
             list_ttl: seconds(5),
             missing_references: MissingReferences::Refuse,
@@ -77,6 +83,11 @@ impl Config {
         let expiry = self.upload_expiry.0;
         let hour = Duration::from_secs(3600);
         within("upload_expiry", expiry >= hour, self.upload_expiry.to_string(), "1h and more");
+        let idle = self.upload_idle;
+        within("upload_idle", idle.0 >= hour, idle.to_string(), "1h and more");
+        let unfinished = self.upload_unfinished;
+        let unfinished_good = unfinished == Size(0) || unfinished >= mebibytes(16);
+        within("upload_unfinished", unfinished_good, unfinished.to_string(), "0 for any number, or 16MiB and more");
         let ttl_good = self.list_ttl.0 <= hour;
         within("list_ttl", ttl_good, self.list_ttl.to_string(), "0s to 1h");
         let memory_good = self.upload_memory >= mebibytes(32);
@@ -107,6 +118,8 @@ mod tests {
     fn every_fault_is_told_with_its_key() {
         let config: Config = toml::from_str(
             r#"upload_expiry = "1m"
+            upload_idle = "1m"
+            upload_unfinished = "1MiB"
             list_ttl = "2h"
             upload_memory = "1MiB"
             spool = ""
@@ -117,7 +130,8 @@ mod tests {
         )
         .unwrap();
         let keys: Vec<_> = config.faults().into_iter().map(|(key, _)| key).collect();
-        let expected = "upload_expiry list_ttl upload_memory spool_size catalog_max tags_max spool";
+        let expected =
+            "upload_expiry upload_idle upload_unfinished list_ttl upload_memory spool_size catalog_max tags_max spool";
         assert_eq!(keys.join(" "), format!("{expected} immutable_tags immutable_tags"));
     }
 }

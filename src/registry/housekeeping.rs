@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, catalog};
+use crate::storage::uploads::Ages;
 use crate::storage::{Error, OwnKey, Precondition};
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -88,7 +89,10 @@ async fn count(registry: &Registry) {
 /// Once per fleet: the lease in shared state keeps two instances from starting at once, the one in storage from doing it
 /// again within the hour, with or without Redis.
 async fn purge(registry: &Registry) {
-    let expiry = registry.settings.load().config.upload_expiry.0;
+    let ages = {
+        let config = &registry.settings.load().config;
+        Ages { begun: config.upload_expiry.0, idle: config.upload_idle.0 }
+    };
     if registry.settings.load().config.read_only {
         return;
     }
@@ -98,7 +102,7 @@ async fn purge(registry: &Registry) {
         Ok(false) => return,
         Err(error) => return tracing::warn!(%error, "expired uploads could not be purged"),
     }
-    match registry.uploads.purge(expiry).await {
+    match registry.uploads.purge(ages).await {
         Ok(0) => {}
         Ok(count) => {
             registry.metrics.purged.inc_by(count as u64);

@@ -2,7 +2,7 @@
 //! a [`Request`] and answers with a [`Reply`].
 //!
 //! - `answer`: from a route to its verb
-//! - `blob`, `upload` (`chunk`), `mount`; `manifest`, `tags`, `catalog`, `referrers`: the verbs
+//! - `blob`, `upload` (`chunk`, `unfinished`), `mount`; `manifest`, `tags`, `catalog`, `referrers`: the verbs
 //! - `membership`: what a repository holds; `content`: manifests and small blobs in memory; `media_types`: what a
 //!   repository holds manifests as
 //! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true; `fan`: many questions of one
@@ -33,6 +33,7 @@ mod referrers;
 mod reply;
 mod shared_read;
 mod tags;
+mod unfinished;
 mod upload;
 
 #[cfg(test)]
@@ -81,6 +82,7 @@ pub struct Registry {
     walks: catalog::Walks,
     referrers: referrers::Referrers,
     fan: fan::Fan,
+    unfinished: unfinished::Unfinished,
     aliases: Cache<Digest, Digest>,
     existing: Cache<RepositoryName, ()>,
     arriving: arriving::Arriving,
@@ -165,6 +167,7 @@ impl Registry {
             walks: catalog::Walks::new(),
             referrers: referrers::Referrers::new(),
             fan: fan::Fan::new(),
+            unfinished: unfinished::Unfinished::default(),
             aliases: Cache::new(MAX_ALIASES),
             existing: Cache::builder().max_capacity(MAX_EXISTING).time_to_live(EXISTING_TIME).build(),
             arriving: arriving::Arriving::default(),

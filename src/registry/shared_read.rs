@@ -26,6 +26,12 @@ struct Slot<V> {
 /// Askers that share one read, and its result.
 type Batch<V> = OnceLock<V>;
 
+impl<K: Hash + Eq + Clone, V: Clone> Default for SharedReads<K, V> {
+    fn default() -> Self {
+        SharedReads::new()
+    }
+}
+
 impl<K: Hash + Eq + Clone, V: Clone> SharedReads<K, V> {
     pub(super) fn new() -> Self {
         SharedReads { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }

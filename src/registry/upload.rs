@@ -5,7 +5,8 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::chunk::Chunk;
 use super::reply::{Answer, DOCKER_UPLOAD_UUID, Refusal};
-use super::{Body, Registry, Reply, Request, blob, membership, mount};
+use super::unfinished::Counted;
+use super::{Body, Registry, Reply, Request, blob, membership, mount, unfinished};
 use crate::oci::route::query_value;
 use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName};
 use crate::storage::{Link, Upload, UploadError, UploadId};
@@ -53,22 +54,37 @@ pub(super) async fn go_on(
         return if request.method == Method::PUT { finished(registry, request, name).await } else { Err(unknown()) };
     };
     match request.method {
-        Method::PATCH => patch(name, upload, &request.headers, body).await,
+        Method::PATCH => patch(registry, name, upload, &request.headers, body).await,
         Method::PUT => put(registry, request, name, upload, body).await,
         Method::DELETE => {
+            let held = upload.offset();
             upload.cancel().await?;
+            registry.unfinished.ended(name, held);
             Ok(Reply::empty(StatusCode::NO_CONTENT).with(DOCKER_UPLOAD_UUID, id.to_string()))
         }
         _ => Ok(progress(StatusCode::NO_CONTENT, name, &id, upload.offset())),
     }
 }
 
-async fn patch(name: &RepositoryName, mut upload: Upload, headers: &HeaderMap, body: &mut dyn Body) -> Answer {
-    let mut chunk = Chunk::new(name, &upload, headers, body)?;
-    match upload.append(&mut chunk).await {
+async fn patch(
+    registry: &Registry,
+    name: &RepositoryName,
+    mut upload: Upload,
+    headers: &HeaderMap,
+    body: &mut dyn Body,
+) -> Answer {
+    let mut counted = Counted::new(registry, name, body).await?;
+    let mut chunk = Chunk::new(name, &upload, headers, &mut counted)?;
+    let before = upload.offset();
+    let appended = upload.append(&mut chunk).await;
+    let fault = chunk.fault();
+    let full = counted.full;
+    counted.kept(upload.offset().saturating_sub(before));
+    match appended {
         Ok(offset) => Ok(progress(StatusCode::ACCEPTED, name, upload.id(), offset)),
         // What did arrive is kept, as of a body that breaks off: who goes on must ask how much.
-        Err(error) => Err(chunk.fault().unwrap_or_else(|| error.into())),
+        Err(_) if full => Err(unfinished::full()),
+        Err(error) => Err(fault.unwrap_or_else(|| error.into())),
     }
 }
 
@@ -81,12 +97,18 @@ async fn put(
 ) -> Answer {
     let digest = digest_of(request)?;
     let mut chunk = Chunk::new(name, &upload, &request.headers, body)?;
+    let held = upload.offset();
     match upload.commit(&digest, &mut chunk).await {
         Ok(committed) => {
             // Only then is the upload over: without the link, the client sends the same PUT again.
             let created = finish(registry, name, &digest).await?;
             committed.done().await;
+            registry.unfinished.ended(name, held);
             Ok(created)
+        }
+        Err(error @ UploadError::Mismatch { .. }) => {
+            registry.unfinished.ended(name, held);
+            Err(error.into())
         }
         Err(UploadError::Gone) => finished(registry, request, name).await,
         Err(error) => Err(chunk.fault().unwrap_or_else(|| error.into())),

@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use crate::oci::manifest::is_plain_object;
+use crate::oci::manifest::{is_plain_object, strict};
 use crate::oci::{Digest, ErrorCode, Manifest, ManifestError, RepositoryName, media_type};
 use crate::registry::Registry;
 use crate::registry::config::MissingReferences;
@@ -30,6 +30,9 @@ pub(super) struct Checked {
 /// Judges the bytes themselves.
 pub(super) fn check(bytes: &Bytes, headers: &HeaderMap) -> Result<Checked, Refusal> {
     let sent = sent_media_type(headers)?;
+    // What an unknown type's fields mean is not known.
+    let known = sent.as_deref().is_none_or(|sent| sent == media_type::JSON || media_type::is_manifest(sent));
+    strict::check(bytes, known).map_err(|error| invalid(&error))?;
     let parsed = Manifest::parse(bytes);
     if sent.as_deref().is_some_and(|sent| sent != media_type::JSON && media_type::is_schema1(sent)) {
         return Err(invalid(&ManifestError::Schema1));

@@ -7,3 +7,4 @@ mod lists;
 mod manifests;
 mod media_types;
 mod model;
+mod unfinished;

@@ -106,6 +106,11 @@ impl Inner {
         }
     }
 
+    /// Whether a request of this process writes to it, on an object store.
+    pub(super) fn is_writing(&self, id: &UploadId) -> bool {
+        self.writing.lock().contains(id)
+    }
+
     /// A session of this repository. The version is empty on a filesystem.
     pub(super) async fn find(&self, name: &RepositoryName, id: &UploadId) -> Result<Option<(State, Version)>, Error> {
         let found = match self.local_folder(id) {

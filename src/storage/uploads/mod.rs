@@ -6,7 +6,7 @@
 //!   bodies become segments, which the store joins at the end (`finish`, `assemble`, `multipart`)
 //! - `pump` and `parts` receive: bytes are hashed while they are written, within the `budget`; a slow client's part waits
 //!   on local disk (`gather`)
-//! - `purge` ends what nobody went on with
+//! - `purge` ends what nobody went on with; `tally` counts what is held
 //!
 //! Two writers of one session cannot harm each other. On a filesystem its file is locked. On an object store each writes
 //! objects of its own, and the state is replaced only if it is still the one that was read.
@@ -38,11 +38,13 @@ mod remote;
 mod segments;
 mod spool;
 mod state;
+mod tally;
 mod upload;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +70,20 @@ pub struct Limits {
     pub spool: std::path::PathBuf,
     pub spool_size: u64,
 }
+
+/// When an upload is too old: which comes first.
+#[derive(Clone, Copy, Debug)]
+pub struct Ages {
+    /// Since it was begun. All that is known of distribution's.
+    pub begun: Duration,
+    /// Since bytes came for it last.
+    pub idle: Duration,
+}
+
+/// Uploads whose bytes are counted, so that whoever begins many makes counting no longer: 100,000 questions are minutes.
+pub const MOST_TALLIED: usize = 100_000;
+/// Bytes in a repository that are worth counting.
+pub const LEAST_TALLIED: u64 = 1 << 20;
 
 /// A random UUID, in distribution's form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,11 +142,17 @@ impl Uploads {
         }
     }
 
-    /// Ends uploads begun longer ago, with everything that they left (multiparts too), ours and distribution's
+    /// Ends uploads that `ages` says are too old, with everything that they left (multiparts too), ours and distribution's
     /// (`_uploads` of the tree). Returns how many. Done by one instance of the fleet: the caller holds the lease. What is
     /// from the future, by this machine's clock or by the time since start, is left alone.
-    pub async fn purge(&self, older_than: Duration) -> Result<usize, Error> {
-        self.inner.purge(older_than).await
+    pub async fn purge(&self, ages: Ages) -> Result<usize, Error> {
+        self.inner.purge(ages).await
+    }
+
+    /// Bytes that uploads under way hold now, by repository, from what storage says: one question for each upload. Those of
+    /// [`MOST_TALLIED`] uploads at most, and nothing of repositories where they hold less than [`LEAST_TALLIED`].
+    pub async fn held(&self) -> Result<HashMap<String, u64>, Error> {
+        self.inner.held().await
     }
 
     /// Uploads under way in storage.

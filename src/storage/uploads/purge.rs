@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 
-use super::clock::from_millis;
+use super::clock::{Clock, from_millis};
 use super::disk::Folder;
 use super::error::{blocking, io_error};
 use super::inner::Inner;
 use super::multipart::Note;
-use super::{UploadError, UploadId, keys};
+use super::{Ages, UploadError, UploadId, keys};
 use crate::storage::{Error, layout};
 
 /// Sessions that are looked at at once.
@@ -22,11 +22,11 @@ const DEEPEST: usize = 128;
 
 impl Inner {
     /// Returns how many sessions it ended. What cannot be ended is left for the next time, and keeps nothing else from it.
-    pub(super) async fn purge(&self, older_than: Duration) -> Result<usize, Error> {
+    pub(super) async fn purge(&self, ages: Ages) -> Result<usize, Error> {
         let (sessions, _) = self.driver().list(keys::UPLOADS).await?;
         let ended = futures::stream::iter(sessions)
             .map(|name| async move {
-                let ended = self.purge_session(&name, older_than).await;
+                let ended = self.purge_session(&name, ages).await;
                 ended
                     .inspect_err(|error| tracing::warn!(%error, upload = name, "an upload cannot be purged"))
                     .unwrap_or(false)
@@ -35,34 +35,33 @@ impl Inner {
             .filter(|ended| std::future::ready(*ended))
             .count()
             .await;
-        let multiparts = self.purge_multiparts(older_than).await;
-        let ended = ended + self.purge_tree(older_than).await?;
+        let multiparts = self.purge_multiparts(ages.begun).await;
+        let ended = ended + self.purge_tree(ages.begun).await?;
         multiparts.map(|()| ended)
     }
 
-    async fn purge_session(&self, name: &str, older_than: Duration) -> Result<bool, Error> {
+    async fn purge_session(&self, name: &str, ages: Ages) -> Result<bool, Error> {
         let Ok(id) = name.parse::<UploadId>() else { return Ok(false) };
         if let Some(folder) = self.local_folder(&id) {
             let clock = self.clock;
-            return blocking(move || match began(&folder)? {
-                Some(began) if clock.older(began, older_than) => end(&folder),
+            return blocking(move || match times(&folder)? {
+                Some(times) if times.are_over(&clock, ages) => end(&folder),
                 _ => Ok(false),
             })
             .await;
         }
-        let began = match self.state(&id).await? {
-            Some((state, _)) => Some(state.began()),
+        let times = match self.state(&id).await? {
+            // A body that takes long is no idleness; those of other instances cannot be seen.
+            Some((state, _)) if self.is_writing(&id) => Some(Times { began: state.began(), touched: None }),
+            Some((state, _)) => Some(Times { began: state.began(), touched: Some(state.touched()) }),
             // Segments that were never recorded, or whose state was removed first. All must be old.
             None => {
                 let (_, names) = self.driver().list(&keys::folder(&id)).await?;
-                names
-                    .iter()
-                    .map(|name| keys::segment_began(name))
-                    .collect::<Option<Vec<_>>>()
-                    .and_then(|all| all.into_iter().max())
+                let began = names.iter().map(|name| keys::segment_began(name)).collect::<Option<Vec<_>>>();
+                began.and_then(|all| all.into_iter().max()).map(|began| Times { began, touched: None })
             }
         };
-        if !began.is_some_and(|began| self.clock.older(began, older_than)) {
+        if !times.is_some_and(|times| times.are_over(&self.clock, ages)) {
             return Ok(false);
         }
         self.remove(&id).await?;
@@ -150,16 +149,28 @@ impl Inner {
     }
 }
 
-/// When a session began; without a readable state, when its folder was last changed.
-fn began(folder: &Folder) -> Result<Option<SystemTime>, Error> {
+/// What is known of a session's age.
+struct Times {
+    began: SystemTime,
+    touched: Option<SystemTime>,
+}
+
+impl Times {
+    fn are_over(&self, clock: &Clock, ages: Ages) -> bool {
+        clock.older(self.began, ages.begun) || self.touched.is_some_and(|touched| clock.older(touched, ages.idle))
+    }
+}
+
+/// Without a readable state, when the folder was last changed.
+fn times(folder: &Folder) -> Result<Option<Times>, Error> {
     if let Ok(Some(state)) = folder.state() {
-        return Ok(Some(state.began()));
+        return Ok(Some(Times { began: state.began(), touched: Some(state.touched()) }));
     }
     let changed = folder.disk.folder_changed(&folder.path).map_err(io_error)?;
     let millis = changed.and_then(|(seconds, nanoseconds)| {
         u64::try_from(seconds.checked_mul(1000)?.checked_add(nanoseconds / 1_000_000)?).ok()
     });
-    Ok(millis.map(from_millis))
+    Ok(millis.map(|millis| Times { began: from_millis(millis), touched: None }))
 }
 
 /// Not while somebody writes to it.

@@ -20,6 +20,9 @@ pub(super) struct State {
     pub(super) repository: String,
     /// Milliseconds since 1970.
     pub(super) began: u64,
+    /// When bytes came last, milliseconds since 1970; 0 if none have, or before there was this field.
+    #[serde(default)]
+    touched: u64,
     /// Bytes that are durable.
     pub(super) offset: u64,
     algorithm: String,
@@ -63,6 +66,7 @@ impl State {
             version: VERSION,
             repository: name.as_str().to_owned(),
             began,
+            touched: 0,
             offset: 0,
             algorithm: algorithm.name().to_owned(),
             hash: None,
@@ -75,7 +79,8 @@ impl State {
 
     /// What follows it: more bytes, another nonce.
     pub(super) fn advanced(&self, offset: u64, hasher: Option<&Hasher>, pieces: Vec<Piece>) -> Self {
-        let mut next = State { offset, pieces, nonce: rand::random(), ..self.clone() };
+        let touched = self.touched.max(clock::to_millis(std::time::SystemTime::now()));
+        let mut next = State { offset, pieces, touched, nonce: rand::random(), ..self.clone() };
         next.set_hash(hasher);
         next
     }
@@ -131,6 +136,17 @@ impl State {
 
     pub(super) fn began(&self) -> std::time::SystemTime {
         clock::from_millis(self.began)
+    }
+
+    /// When it began, or bytes came last.
+    pub(super) fn touched(&self) -> std::time::SystemTime {
+        clock::from_millis(self.touched.max(self.began))
+    }
+
+    #[cfg(test)]
+    pub(super) fn touch_earlier(&mut self, by: std::time::Duration) {
+        let by = u64::try_from(by.as_millis()).unwrap();
+        (self.began, self.touched) = (self.began - by, self.touched.saturating_sub(by));
     }
 
     #[cfg(test)]

@@ -72,7 +72,7 @@ pub(super) async fn dropped_anywhere(world: &World) {
         world.storage.blob_delete(&digest).await.unwrap();
     }
     let uploads = world.instance(0).await;
-    uploads.purge(Duration::ZERO).await.unwrap();
+    uploads.purge(super::purge::begun(Duration::ZERO)).await.unwrap();
     assert!(world.leftovers().await.is_empty());
     // A first body that was taken as a whole stays under its true digest, linked by nobody.
     let whole = crate::storage::layout::blob(&sha256(&content[..2 * MIB]));

@@ -32,6 +32,8 @@ const ALL: &[(&str, Scenario)] = &[
     ("cancel", |world| trouble::cancel(world).boxed()),
     ("other-repository", |world| trouble::other_repository(world).boxed()),
     ("purge", |world| purge::purge(world).boxed()),
+    ("purge-idle", |world| purge::purge_idle(world).boxed()),
+    ("held", |world| purge::held(world).boxed()),
     ("purge-tree", |world| purge::purge_distributions(world).boxed()),
     ("many-small", |world| scenarios::many_small_bodies(world).boxed()),
     ("two-writers", |world| writers::the_loser_is_busy(world).boxed()),

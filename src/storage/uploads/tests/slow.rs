@@ -80,7 +80,7 @@ async fn slow_clients(world: &World, spool: u64, sent: &[usize]) {
         }
         assert_eq!(bounds.budget.used(), 0);
         assert!(bounds.spool.fits(Some(spool)) || spool == 0, "the spool is given back");
-        uploads.purge(Duration::ZERO).await.unwrap();
+        uploads.purge(super::purge::begun(Duration::ZERO)).await.unwrap();
         assert!(world.leftovers().await.is_empty());
     }
 }

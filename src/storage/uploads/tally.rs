@@ -1,0 +1,50 @@
+//! What uploads under way hold.
+
+use std::collections::HashMap;
+
+use futures::StreamExt;
+
+use super::error::{blocking, io_error};
+use super::inner::Inner;
+use super::{LEAST_TALLIED, MOST_TALLIED, UploadId, keys};
+use crate::storage::Error;
+
+/// Sessions that are looked at at once.
+const AT_ONCE: usize = 4;
+
+impl Inner {
+    pub(super) async fn held(&self) -> Result<HashMap<String, u64>, Error> {
+        let (sessions, _) = self.driver().list(keys::UPLOADS).await?;
+        let ids = sessions.into_iter().take(MOST_TALLIED).filter_map(|name| name.parse::<UploadId>().ok());
+        let mut looks = futures::stream::iter(ids).map(|id| self.held_by(id)).buffer_unordered(AT_ONCE);
+        let mut held: HashMap<String, u64> = HashMap::new();
+        while let Some(look) = looks.next().await {
+            match look {
+                Ok(Some((repository, bytes))) => {
+                    let sum = held.entry(repository).or_default();
+                    *sum = sum.saturating_add(bytes);
+                }
+                Ok(None) => {}
+                // One that cannot be read is nobody's to count; a store that does not answer is.
+                Err(Error::Damaged(_) | Error::TooLarge(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        held.retain(|_, bytes| *bytes >= LEAST_TALLIED);
+        Ok(held)
+    }
+
+    /// On a filesystem, what its file has: more than is acknowledged, after a crash.
+    async fn held_by(&self, id: UploadId) -> Result<Option<(String, u64)>, Error> {
+        if let Some(folder) = self.local_folder(&id) {
+            return blocking(move || {
+                let Some(state) = folder.state()? else { return Ok(None) };
+                let data = format!("{}/{}", folder.path, keys::DATA);
+                let size = folder.disk.size(&data).map_err(io_error)?;
+                Ok(Some((state.repository, size.unwrap_or(0))))
+            })
+            .await;
+        }
+        Ok(self.state(&id).await?.map(|(state, _)| (state.repository, state.offset)))
+    }
+}
