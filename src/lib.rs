@@ -4,6 +4,7 @@
 //!
 //! - [`units`]: sizes, spans of time, secrets
 //! - [`oci`]: digest, name, tag, reference, route, range, error codes: values, no I/O
+//! - [`outbound`]: the way out to addresses that others name: which may be gone to
 //! - [`telemetry`]: metrics registry, logs, access log, admin endpoint
 //! - [`cluster`]: a pool of peers: choice, health, connections; knows no OCI
 //! - [`cache`]: verified bytes by digest in memory and on disk; knows no repositories
@@ -25,6 +26,7 @@ pub mod cluster;
 pub mod config;
 pub mod frontend;
 pub mod oci;
+pub mod outbound;
 pub mod registry;
 pub mod shared_state;
 pub mod storage;

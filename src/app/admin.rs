@@ -1,5 +1,6 @@
 //! Answers for all rooms on the admin address.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -95,11 +96,12 @@ impl AdminState for Status {
     }
 }
 
-/// Opens the admin address.
-pub async fn start(config: &AdminConfig, status: &Arc<Status>, rooms: &Rooms) -> Result<(), Failure> {
+/// Opens the admin address, and says which it is.
+pub async fn start(config: &AdminConfig, status: &Arc<Status>, rooms: &Rooms) -> Result<SocketAddr, Failure> {
     let admin = Admin::bind(config).await.map_err(|error| format!("admin {}: {error}", config.address))?;
-    tracing::info!(address = %admin.address(), "admin listening");
+    let address = admin.address();
+    tracing::info!(%address, "admin listening");
     let (state, registry) = (status.clone(), rooms.registry.clone());
     tokio::spawn(async move { admin.serve(state, registry).await });
-    Ok(())
+    Ok(address)
 }

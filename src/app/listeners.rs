@@ -1,5 +1,6 @@
 //! The listening sockets, kept in step with the configuration.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Failure;
@@ -48,6 +49,11 @@ impl Listeners {
         }
         self.open.extend(bound.into_iter().map(|bound| accept(bound, rooms)));
         Ok(())
+    }
+
+    /// Where we listen, with the ports that were bound.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.open.iter().map(|(_, handle)| handle.local_addr())
     }
 
     /// Stops accepting, and waits for requests under way. False when some had to be cut off at `timeout`.

@@ -56,16 +56,20 @@ async fn run(source: Source, mut config: Config, logs: LogHandle, threads: usize
     let mut signals = Signals::new()?;
     let rooms = Rooms::build(&config, threads).await?;
     let mut listeners = Listeners::start(&config.listener, &rooms).await?;
+    rooms.peers.own().replace(listeners.addresses().collect());
     let status = Arc::new(Status::new(&rooms)?);
-    if let Some(admin) = &config.admin {
-        admin::start(admin, &status, &rooms).await?;
-    }
+    let admin = match &config.admin {
+        Some(admin) => Some(admin::start(admin, &status, &rooms).await?),
+        None => None,
+    };
+    rooms.peers.own().replace(listeners.addresses().chain(admin).collect());
     advice(&config);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), threads, "ready");
     loop {
         match signals.next().await {
             Order::Reload => {
                 let outcome = reload(&source, &mut config, &rooms, &mut listeners, &logs).await;
+                rooms.peers.own().replace(listeners.addresses().chain(admin).collect());
                 status.reloaded(outcome.is_ok());
                 match outcome {
                     Ok(()) => tracing::info!("the configuration was read again and is in force"),

@@ -4,21 +4,24 @@ use std::fmt;
 
 use super::clock;
 
-/// Somebody who asks. Two requests have equal credentials if their `Authorization` is the same, byte for byte.
+/// Somebody who asks. Two requests have equal credentials if their `Authorization` is the same, byte for byte, and, where
+/// it matters to the peers, the address that they come from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Credential {
-    /// All zero for nobody.
+    /// All zero for nobody from anywhere.
     pub(super) fingerprint: [u8; 16],
     /// Seconds since 1970.
     pub(super) expires: Option<u64>,
+    /// No `Authorization`.
+    pub(super) anonymous: bool,
 }
 
 impl Credential {
     /// Nobody: no `Authorization` at all.
-    pub const ANONYMOUS: Credential = Credential { fingerprint: [0; 16], expires: None };
+    pub const ANONYMOUS: Credential = Credential { fingerprint: [0; 16], expires: None, anonymous: true };
 
     pub fn is_anonymous(&self) -> bool {
-        self.fingerprint == [0; 16]
+        self.anonymous
     }
 
     /// Whether it says of itself that it has ended. A peer may still bear it for a minute; we then ask each time.

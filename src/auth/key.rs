@@ -5,6 +5,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -95,11 +96,25 @@ impl Keys {
 
     pub fn credential(&self, authorization: Option<&[u8]>) -> Credential {
         let Some(authorization) = authorization else { return Credential::ANONYMOUS };
-        let mac = self.credential.clone().chain_update(authorization).finalize().into_bytes();
-        let mut fingerprint = [0; 16];
-        fingerprint.iter_mut().zip(mac).for_each(|(to, from)| *to = from);
+        let fingerprint = self.fingerprint(&[authorization]);
         let expires = if authorization.len() > MAX_AUTHORIZATION { Some(0) } else { jwt::expiry(authorization) };
-        Credential { fingerprint, expires }
+        Credential { fingerprint, expires, anonymous: false }
+    }
+
+    /// The same, from one of these addresses only.
+    pub fn credential_at(&self, authorization: Option<&[u8]>, from: &[IpAddr]) -> Credential {
+        let who = self.credential(authorization);
+        // No field's value holds a NUL, so that no `Authorization` reads like one with addresses.
+        let named: &[u8] = if who.anonymous { b"\0\0" } else { b"\0\x01" };
+        let from: Vec<u8> = from.iter().flat_map(|address| as_v6(*address).octets()).collect();
+        Credential { fingerprint: self.fingerprint(&[authorization.unwrap_or_default(), named, &from]), ..who }
+    }
+
+    fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 16] {
+        let mac = parts.iter().fold(self.credential.clone(), |mac, part| mac.chain_update(part));
+        let mut fingerprint = [0; 16];
+        fingerprint.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(to, from)| *to = from);
+        fingerprint
     }
 
     pub fn scope(&self, cluster: &str, host: Option<&str>) -> Scope {
@@ -162,6 +177,13 @@ impl Id {
     pub fn spread(&self) -> u16 {
         let [.., y, z] = self.0;
         u16::from_le_bytes([y, z])
+    }
+}
+
+fn as_v6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
     }
 }
 
@@ -239,6 +261,32 @@ mod tests {
         assert!(keys.credential(None).is_anonymous() && !keys.credential(Some(b"")).is_anonymous());
         assert_eq!(format!("{one:?}").len(), 8);
         assert!(keys.credential(Some(&[b'x'; MAX_AUTHORIZATION + 1])).is_expired());
+    }
+
+    #[test]
+    fn a_credential_is_another_at_another_address() {
+        let keys = Keys::random();
+        let at = |authorization: Option<&[u8]>, from: &[&str]| {
+            keys.credential_at(authorization, &from.iter().map(|from| from.parse().unwrap()).collect::<Vec<_>>())
+        };
+        let (ann, bob) = (Some(b"Basic ann".as_slice()), Some(b"Basic bob".as_slice()));
+        assert_eq!(at(ann, &["127.0.0.2"]), at(ann, &["::ffff:127.0.0.2"]));
+        let all = [
+            at(ann, &["127.0.0.2"]),
+            at(ann, &["127.0.0.3"]),
+            at(ann, &["127.0.0.2", "10.0.0.1"]),
+            at(bob, &["127.0.0.2"]),
+            at(None, &["127.0.0.2"]),
+            at(None, &["127.0.0.3"]),
+            at(Some(b""), &["127.0.0.2"]),
+            keys.credential(ann),
+            keys.credential(None),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(index + 1).all(|other| one.fingerprint != other.fingerprint), "{index}");
+        }
+        assert!(at(None, &["127.0.0.2"]).is_anonymous() && !at(Some(b""), &["127.0.0.2"]).is_anonymous());
+        assert!(at(Some(&[b'x'; MAX_AUTHORIZATION + 1]), &["127.0.0.2"]).is_expired());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the peers said, asked by the frontend for every request. Owns the rules of what counts for how long; the facts
 //! are in `facts`, their file in `journal`.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,11 @@ impl Memory {
     /// Who asks with this `Authorization` header.
     pub fn credential(&self, authorization: Option<&[u8]>) -> Credential {
         self.keys.credential(authorization)
+    }
+
+    /// The same, as somebody who comes from these addresses: what a peer says to them counts for them alone.
+    pub fn credential_at(&self, authorization: Option<&[u8]>, from: &[IpAddr]) -> Credential {
+        self.keys.credential_at(authorization, from)
     }
 
     /// The registry meant by a cluster's name and, if its peers see the client's `Host`, that host in lower case.

@@ -4,30 +4,39 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::Config;
 use super::direct::Direct;
-use super::discovery::{Discovery, Lookup, system_lookup};
+use super::discovery::Discovery;
 use super::error::{Error, PickError};
 use super::id::PeerId;
 use super::lease::Lease;
 use super::metrics::Metrics;
-use super::peer::PeerStatus;
+use super::peer::{Peer, PeerStatus};
 use super::pool::Pool;
 use super::state::{PeerTable, now};
 use super::tls::Material;
+use crate::outbound::{Lookup, system_lookup};
 
 /// For so long an unanswered question says that the peers are down, until one is answered.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// A login that the peers refuse is told of once in this span.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// One `[cluster.NAME]`. Dropped, it ends its health checks and lookups; requests under way end in peace.
 pub struct Cluster {
     pool: Arc<Pool>,
     direct: Direct,
     retries: IntCounter,
+    /// What goes with every request in place of the client's `Authorization`; `None` where that is handed on.
+    instead: Option<Option<HeaderValue>>,
+    /// When we last said that the peers refuse our login.
+    told: Mutex<Option<Instant>>,
     /// When a question to every peer stayed without answer, and none was answered since.
     unheard: Mutex<Option<Instant>>,
     _discovery: AbortOnDropHandle<()>,
@@ -58,7 +67,7 @@ impl Cluster {
         let load = tokio::task::spawn_blocking(move || Material::load(settings.as_ref()));
         let material = Arc::new(load.await.map_err(|error| rustls::Error::General(error.to_string()))??);
         let pool = Arc::new(Pool::new(name, config));
-        let direct = Direct::new(config, &material)?;
+        let direct = Direct::new(&pool, &material, table.own(), lookup.clone())?;
         let mut discovery = Discovery::new(Arc::clone(&pool), table.clone(), material, Arc::clone(&metrics), lookup)?;
         discovery.start().await?;
         metrics.watch(&pool);
@@ -66,6 +75,8 @@ impl Cluster {
             pool,
             direct,
             retries: metrics.retries(name),
+            instead: config.authorization.instead(),
+            told: Mutex::default(),
             unheard: Mutex::default(),
             _discovery: AbortOnDropHandle::new(tokio::spawn(discovery.run())),
         }))
@@ -115,6 +126,33 @@ impl Cluster {
     /// What was sent again was answered by the same peer.
     pub fn resend_answered(&self) {
         self.pool.budget.give_back();
+    }
+
+    /// The `Authorization` that the peers are told, for a client that sent this one.
+    pub fn authorization<'a>(&'a self, clients: Option<&'a HeaderValue>) -> Option<&'a HeaderValue> {
+        match &self.instead {
+            Some(instead) => instead.as_ref(),
+            None => clients,
+        }
+    }
+
+    /// Whether a refused login is to be told now: once in [`TELL_AGAIN`], since every request may meet it.
+    pub fn tells_of_login(&self) -> bool {
+        let mut told = self.told.lock();
+        let due = told.is_none_or(|last| last.elapsed() >= TELL_AGAIN);
+        if due {
+            *told = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Whether this host and port, as a URL has them, are a peer's.
+    pub fn is_peer(&self, host: &str, port: u16) -> bool {
+        let named = format!("{host}:{port}");
+        let is = |peer: &Arc<Peer>| {
+            peer.authority().eq_ignore_ascii_case(&named) || peer.address().to_string().eq_ignore_ascii_case(&named)
+        };
+        self.pool.roster().iter().any(is)
     }
 
     /// Counts a request that goes to its next peer.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use super::authorization::{Authorization, Login};
 use crate::units::{Span, seconds};
 
 /// One cluster. Keys that the README's contract leaves open are named after nginx's and HAProxy's.
@@ -37,6 +38,12 @@ pub struct Config {
     /// served any longer than this while one of them answers.
     #[serde(default = "one_hour")]
     pub holds_ttl: Span,
+    /// Whose permission a peer's answer is.
+    #[serde(default)]
+    pub verdict_by: VerdictBy,
+    /// What the peers are told of who asks.
+    #[serde(default)]
+    pub authorization: Authorization,
     /// While no peer answers: tags and verdicts known to be good this recently are served.
     #[serde(default = "one_hour")]
     pub stale: Span,
@@ -45,6 +52,9 @@ pub struct Config {
     /// Paths outside /v2/ that are handed to the peers; each begins and ends with '/'.
     #[serde(default)]
     pub forward: Vec<String>,
+    /// A challenge whose realm is at a peer's own address names ours, where `forward` covers its path.
+    #[serde(default)]
+    pub rewrite_realm: bool,
     /// A peer that comes back gets its share little by little over this long; "0s" at once.
     #[serde(default = "zero_seconds")]
     pub slow_start: Span,
@@ -201,6 +211,17 @@ pub enum Permission {
     AskPeer,
     /// Everybody may read what the peers hold.
     Public,
+}
+
+/// Whom a peer's yes counts for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictBy {
+    /// Everybody with the same `Authorization`, from wherever they ask.
+    #[default]
+    Credential,
+    /// The same `Authorization` from the same address, as the peers are told it: for peers that judge by it.
+    CredentialAndAddress,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

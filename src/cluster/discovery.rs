@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -18,6 +18,7 @@ use super::peer::{Parts, Peer};
 use super::pool::{Pool, Roster};
 use super::state::{PeerTable, now};
 use super::tls::Material;
+use crate::outbound::Lookup;
 
 /// A lookup may take this long; the resolver's own patience can be much longer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,14 +26,6 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 const UNKNOWN_AGAIN: Duration = Duration::from_secs(2);
 /// Addresses of one name that become peers.
 const MAX_ADDRESSES: usize = 256;
-
-/// Finds the addresses of a host and port. A seam for tests.
-pub(super) type Lookup = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
-
-/// The system's resolver.
-pub(super) fn system_lookup() -> Lookup {
-    Arc::new(|host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host.as_str(), port)).await?.collect()) }))
-}
 
 /// Owned by one task; dropped with it, it ends the checks.
 pub(super) struct Discovery {

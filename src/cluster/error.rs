@@ -47,17 +47,20 @@ pub enum SendError {
     /// The target is not one that may be asked. Not the peer's fault; trying elsewhere does not help.
     #[error("bad target: {0}")]
     Invalid(&'static str),
+    /// A URL that somebody else named, and that we do not follow: says why.
+    #[error("not followed: {0}")]
+    NoWay(String),
 }
 
 impl SendError {
     /// True when the peer has certainly not seen the request.
     pub fn unsent(&self) -> bool {
-        matches!(self, SendError::Connect(_) | SendError::Invalid(_))
+        matches!(self, SendError::Connect(_) | SendError::Invalid(_) | SendError::NoWay(_))
     }
 
     /// True when it speaks against the peer (passive health).
     pub fn is_peers_fault(&self) -> bool {
-        !matches!(self, SendError::Invalid(_))
+        !matches!(self, SendError::Invalid(_) | SendError::NoWay(_))
     }
 }
 

@@ -4,6 +4,7 @@
 //! `queue` the bounded wait, [`Lease`] the request under way. [`PeerState`](state::PeerState) is what the whole
 //! process knows of an address and outlives a reload. `discovery` and `health` are the tasks that change the pool.
 
+mod authorization;
 mod balance;
 mod budget;
 #[allow(clippy::module_inception)] // the room is named for its main type

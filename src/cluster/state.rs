@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::outbound::OwnAddresses;
+
 /// Milliseconds since some moment before the first call; never 0, which stands for "never" below.
 pub(super) fn now() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -27,11 +29,16 @@ pub(super) fn millis(span: Duration) -> u64 {
 /// It holds nobody alive: an address that no cluster or request uses any more is forgotten. A reload that starts the
 /// new cluster before it drops the old one therefore keeps counters and health.
 #[derive(Clone, Default)]
-pub struct PeerTable(Arc<Mutex<HashMap<SocketAddr, Weak<PeerState>>>>);
+pub struct PeerTable(Arc<Mutex<HashMap<SocketAddr, Weak<PeerState>>>>, OwnAddresses);
 
 impl PeerTable {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Where the process itself listens: nobody is led there.
+    pub fn own(&self) -> &OwnAddresses {
+        &self.1
     }
 
     pub(super) fn state(&self, address: SocketAddr) -> Arc<PeerState> {

@@ -6,9 +6,13 @@ use std::path::Path as FilePath;
 use super::tree::{Node, Path, Value};
 
 /// Paths of the keys that hold secrets, one step each; `*` stands for any key or number. A room
-/// that gains a secret key adds it here. The front itself needs none: clients bring their own.
-pub const SECRETS: &[&[&str]] =
-    &[&["storage", "secret_access_key"], &["storage", "account_key"], &["redis", "password"]];
+/// that gains a secret key adds it here.
+pub const SECRETS: &[&[&str]] = &[
+    &["storage", "secret_access_key"],
+    &["storage", "account_key"],
+    &["redis", "password"],
+    &["cluster", "*", "authorization", "password"],
+];
 
 /// A file that holds a secret is no longer than this, in bytes.
 const MAX_SECRET: u64 = 64 << 10;
@@ -59,10 +63,14 @@ fn replace(node: &mut Node, path: &Path, key: &str) -> Result<(), (Path, String)
     if entries.get(key).is_some_and(|given| given.value != Value::Unset) {
         return Err((at, format!("'{key}' is given too; give one of the two")));
     }
-    let text = secret_in(FilePath::new(&file)).map_err(|what| (at, what))?;
+    let (text, outcome) = match secret_in(FilePath::new(&file)) {
+        Ok(text) => (text, Ok(())),
+        // Something stands for it, so that it is not told to be missing besides; what is told refuses the whole.
+        Err(what) => ("unread".to_owned(), Err((at, what))),
+    };
     // Text and not Raw: a secret that looks like a number stays what it is.
     entries.insert(key.into(), Node { origin: named.origin, value: Value::Text(text) });
-    Ok(())
+    outcome
 }
 
 fn secret_in(file: &FilePath) -> Result<String, String> {

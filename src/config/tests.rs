@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::read::absent_keys;
 use super::tree::{Node, Path};
 use super::{Config, Errors};
-use crate::cluster::config::{Balance, PeerConfig, Tls, TlsSettings};
+use crate::cluster::config::{Authorization, Balance, Login, PeerConfig, Tls, TlsSettings};
 use crate::shared_state;
 use crate::storage::config::DriverKind;
 use crate::telemetry::AccessTarget;
@@ -237,6 +237,9 @@ fn the_reference_names_every_key() {
     let absent: Vec<_> = absent.iter().map(ToString::to_string).filter(|path| !later_item(path)).collect();
     assert_eq!(absent, Vec::<String>::new());
 
+    let Authorization::Login(Login { username: _, password: _ }) = &config.cluster["main"].authorization else {
+        panic!("cluster.main.authorization must show every key: {:?}", config.cluster["main"].authorization);
+    };
     // These two are read as "this or that", so their keys are not seen above. A new one breaks the build here.
     let PeerConfig { address: _, weight: _, max_connections: _, backup: _ } = &config.cluster["main"].peers[1];
     let Tls::Settings(TlsSettings {

@@ -1,6 +1,7 @@
 //! What is no mistake, and may not be meant all the same: told at the start and by `entrepot check`.
 
 use super::model::Config;
+use crate::cluster::config::Authorization;
 use crate::frontend::routing::REGISTRY;
 
 impl Config {
@@ -16,6 +17,19 @@ impl Config {
                 "anybody who reaches {address} may push to the registry and delete from it: it asks nobody who they \
                  are. Keep the address within a network that you trust, or put something before it that asks"
             ));
+        }
+        let logins = self.cluster.iter().filter_map(|(name, cluster)| match &cluster.authorization {
+            Authorization::Login(login) => Some((name, &login.username)),
+            Authorization::Pass | Authorization::Drop => None,
+        });
+        if let Some(address) = open.first() {
+            warnings.extend(logins.map(|(name, username)| {
+                format!(
+                    "anybody who reaches {address} may do at the peers of cluster.{name} what their user '{username}' \
+                     may: `authorization` gives its login to every request. Keep the address within a network that you \
+                     trust, or put something before it that asks"
+                )
+            }));
         }
         let unused = self.storage != Default::default() || self.redis.is_some();
         if unused && !self.uses_registry() {
@@ -45,6 +59,22 @@ mod tests {
             let warnings = built_in(&[("ENTREPOT_LISTENER__0__ADDRESS", address)]).warnings();
             assert!(warnings.len() == 1 && warnings[0].contains(address), "{warnings:?}");
         }
+    }
+
+    #[test]
+    fn a_login_that_everybody_gets_is_told_of() {
+        let variables = |address: &'static str| {
+            built_in(&[
+                ("ENTREPOT_LISTENER__0__ADDRESS", address),
+                ("ENTREPOT_CLUSTER__MAIN__PEERS__0", "a:5000"),
+                ("ENTREPOT_CLUSTER__MAIN__AUTHORIZATION__USERNAME", "ann"),
+                ("ENTREPOT_CLUSTER__MAIN__AUTHORIZATION__PASSWORD", "1234"),
+                ("ENTREPOT_ROUTE__0__READ", "cluster.main"),
+            ])
+        };
+        assert_eq!(variables("127.0.0.1:1").warnings(), Vec::<String>::new());
+        let warnings = variables("0.0.0.0:1").warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("'ann'") && !warnings[0].contains("1234"), "{warnings:?}");
     }
 
     #[test]

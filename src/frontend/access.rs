@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::WWW_AUTHENTICATE;
 use http::{Response, StatusCode};
 
-use super::respond::{is_refusal, problem_with_status, relayed};
+use super::respond::{is_refusal, problem_with_status, relayed, said};
 use crate::auth::{Credential, Generation, Memory, PermissionResult, Scope, TagAnswer};
 use crate::cluster::Cluster;
 use crate::cluster::config::Permission;
@@ -100,7 +100,8 @@ impl Access {
 
     /// A peer refused: what was remembered to the contrary goes.
     pub fn refused(&self, status: StatusCode, digest: Option<&Digest>) {
-        if is_refusal(status) {
+        // A 5xx is no peer's word here (`ask` hands none on) but ours, for a login of ours that the peers refuse.
+        if is_refusal(status) || status.is_server_error() {
             self.memory.metrics().permission(PermissionResult::Refused);
             self.memory.forget_read(&self.scope, &self.credential, &self.repository);
         }
@@ -110,11 +111,11 @@ impl Access {
     }
 }
 
-/// A peer's refusal as the client shall see it. The answer to a HEAD has no body, so the error is written anew;
-/// the challenge and the time to wait are the peer's.
+/// A peer's refusal as the client shall see it: its own words. The answer to a HEAD has no body, so the error is written
+/// anew then; its challenge, the time to wait and whatever else it said are the peer's.
 pub fn refusal(answer: &Response<Bytes>, unknown: ErrorCode) -> Response<Bytes> {
     let status = answer.status();
-    if status.is_redirection() {
+    if status.is_redirection() || !answer.body().is_empty() {
         return relayed(answer);
     }
     let (code, message) = match status {
@@ -124,21 +125,10 @@ pub fn refusal(answer: &Response<Bytes>, unknown: ErrorCode) -> Response<Bytes> 
         StatusCode::TOO_MANY_REQUESTS => (ErrorCode::TooManyRequests, "too many requests"),
         _ => (ErrorCode::Unsupported, "the registry refused"),
     };
-    let mut response = match answer.body() {
-        body if body.is_empty() => problem_with_status(status, code, message),
-        body => {
-            let mut response = Response::new(body.clone());
-            *response.status_mut() = status;
-            if let Some(kind) = answer.headers().get(http::header::CONTENT_TYPE) {
-                response.headers_mut().insert(http::header::CONTENT_TYPE, kind.clone());
-            }
-            response
-        }
-    };
-    for name in [WWW_AUTHENTICATE, RETRY_AFTER] {
-        for value in answer.headers().get_all(&name) {
-            response.headers_mut().append(name.clone(), value.clone());
-        }
+    let mut response = problem_with_status(status, code, message);
+    response.headers_mut().extend(said(answer.headers()));
+    for value in answer.headers().get_all(WWW_AUTHENTICATE) {
+        response.headers_mut().append(WWW_AUTHENTICATE, value.clone());
     }
     response
 }

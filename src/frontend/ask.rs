@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use super::odd;
+use super::{login, odd};
 use crate::cluster::{Cluster, Lease, PeerId, PickError, Resent, SendError};
 
 /// Most bytes of an answer that we take into memory: above distribution's 4 MiB limit on manifests.
@@ -115,6 +115,9 @@ pub async fn ask(cluster: &Cluster, question: &Question) -> Result<Answer, Unans
             Ok(answer) if !retry.statuses.contains(&answer.response.status().as_u16()) => {
                 lease.succeeded();
                 cluster.heard(true);
+                if let Some(ours) = login::in_place_of(answer.response.status(), cluster) {
+                    return Ok(Answer { response: ours, ..answer });
+                }
                 tries.maybe_done |= answer.response.extensions().get::<Resent>().is_some();
                 return tries.answered(question, answer);
             }

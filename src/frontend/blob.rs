@@ -60,7 +60,7 @@ pub async fn pull(
     match &verdict {
         Verdict::Remembered | Verdict::Granted(_) => {}
         // Opened for this very client: only a peer's yes makes it join the others.
-        Verdict::Absent(_) if get => {
+        Verdict::Absent(answer) | Verdict::Refused(answer) if get && is_worth_a_get(answer.response.status()) => {
             let origin = origin(session, ctx, cluster, &digest);
             if let Err(error) = origin.open_as_permission(Proof::Named(digest)).await {
                 return failed(session, ctx, &access, &digest, error).await;
@@ -124,6 +124,13 @@ async fn other_content(session: &mut Session, ctx: &mut RequestContext) -> Resul
     let why = "it has another content there";
     send(session, ctx, respond::unanswered(Unanswered::Useless(why.into()))).await?;
     Ok(Next::Answered)
+}
+
+/// Whether a refusal of the HEAD is asked for once more as the GET that the client sent: it may be no refusal then, and
+/// its body says why it is one. Not for 401, whose challenge says all that clients read, nor for 429, which each further
+/// request makes worse.
+fn is_worth_a_get(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Downloads, or joins who does.
@@ -215,7 +222,7 @@ async fn permission(
         Ok(answer) => answer,
         Err(why) => return Verdict::Unanswered(why),
     };
-    ctx.answered_by(&answer.peer, answer.took);
+    ctx.answered_by(&answer);
     match answer.response.status() {
         StatusCode::OK | StatusCode::TEMPORARY_REDIRECT => Verdict::Granted(answer),
         StatusCode::NOT_FOUND => Verdict::Absent(answer),
@@ -307,6 +314,7 @@ fn sized(total: Option<u64>, digest: &Digest) -> Response<Bytes> {
 
 fn held(answer: &Response<Bytes>, digest: &Digest) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
+    *response.headers_mut() = respond::said(answer.headers());
     let headers = response.headers_mut();
     if let Some(length) = answer.headers().get(CONTENT_LENGTH) {
         headers.insert(CONTENT_LENGTH, length.clone());

@@ -288,9 +288,14 @@ fn fields(
     if ctx.speaks_for_silent_peers() {
         header.insert_header(WARNING, STALE_WARNING)?;
     }
-    for (name, value) in served.extra.into_iter().flatten() {
-        if !header.headers.contains_key(name) {
-            header.append_header(name, value)?;
+    for more in served.extra.into_iter().chain(&ctx.said) {
+        for name in more.keys() {
+            // Warnings are lists: the peers' stand beside ours.
+            if *name == WARNING || !header.headers.contains_key(name) {
+                for value in more.get_all(name) {
+                    header.append_header(name, value)?;
+                }
+            }
         }
     }
     header.insert_header(REQUEST_ID, ctx.id.as_str())?;

@@ -1,21 +1,26 @@
 //! What is known of one request, from its head to its line in the access log.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderName, USER_AGENT};
-use http::{HeaderMap, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderName, USER_AGENT, VIA};
+use http::{HeaderMap, HeaderValue, Version};
 use pingora::prelude::Result;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 
+use super::ask::Answer;
 use super::forwarded::{self, Client};
 use super::listener::Connection;
 use super::pass::Pass;
+use super::realm::Outside;
+use super::respond::said;
 use super::site::Site;
+use super::via;
 use crate::cluster::Cluster;
-use crate::oci::Route;
+use crate::oci::{Host, Route};
 use crate::telemetry::{RequestId, TraceParent};
 
 /// How the cache took part in an answer (RFC 9211 for the client, one word for the access log).
@@ -80,6 +85,8 @@ pub struct RequestContext {
     /// The same, lower case and without port.
     pub host: String,
     pub client: Option<Client>,
+    /// In which the request came.
+    pub version: Version,
     pub route: Option<Route>,
     /// Who answers, once it is known.
     pub cluster: Option<Arc<Cluster>>,
@@ -87,6 +94,8 @@ pub struct RequestContext {
     /// The peer that answered, if one was asked.
     pub peer: Option<Arc<str>>,
     pub peer_time: Option<Duration>,
+    /// What a peer said beside the content when it was asked for this very request: see [`said`].
+    pub said: Option<HeaderMap>,
     pub first_byte: Option<Duration>,
     /// Set when the request is proxied by pingora.
     pub pass: Option<Pass>,
@@ -106,21 +115,47 @@ impl RequestContext {
             authority: String::new(),
             host: String::new(),
             client: None,
+            version: Version::HTTP_11,
             route: None,
             cluster: None,
             cache: CacheUse::None,
             peer: None,
             peer_time: None,
+            said: None,
             first_byte: None,
             pass: None,
             problem: None,
         }
     }
 
-    /// A peer's part in the answer, for the access log.
-    pub fn answered_by(&mut self, peer: &Arc<str>, took: Duration) {
-        self.peer = Some(peer.clone());
-        self.peer_time = Some(took);
+    /// A peer's part in the answer, for the access log and for the client.
+    pub fn answered_by(&mut self, answer: &Answer) {
+        self.peer = Some(answer.peer.clone());
+        self.peer_time = Some(answer.took);
+        let status = answer.response.status();
+        self.said = (status.is_success() || status.is_redirection()).then(|| said(answer.response.headers()));
+    }
+
+    /// The addresses that the peers are told of: the client's, and that of the proxy of ours that it came through.
+    pub fn told_addresses(&self) -> Vec<IpAddr> {
+        let client = self.client.as_ref().map(|client| client.address);
+        let nearest = self.connection.as_ref().map(|connection| connection.client().ip().to_canonical());
+        client.into_iter().chain(nearest).collect()
+    }
+
+    /// How the client reaches us, as the peers are told it. `from`: the request's own fields.
+    pub fn outside(&self, from: &HeaderMap) -> Option<Outside> {
+        let mut told = HeaderMap::new();
+        for name in forwarded::CHAIN {
+            for value in from.get_all(&name) {
+                told.append(name.clone(), value.clone());
+            }
+        }
+        self.tell(&mut told);
+        let scheme = if self.client.as_ref()?.https { "https" } else { "http" };
+        let authority = told.get(forwarded::X_FORWARDED_HOST)?.to_str().ok()?;
+        authority.parse::<Host>().ok()?;
+        Some(Outside { scheme, authority: authority.to_owned() })
     }
 
     /// To be called before the answer's head is sent: stamps the moment, and says `Connection: close` when we stop.
@@ -151,8 +186,10 @@ impl RequestContext {
     pub fn asking(&self, session: &ServerSession, accept: Option<HeaderValue>) -> HeaderMap {
         let from = &session.req_header().headers;
         let mut headers = HeaderMap::with_capacity(12);
-        for name in [AUTHORIZATION, USER_AGENT] {
-            if let Some(value) = from.get(&name) {
+        let own = from.get(AUTHORIZATION);
+        let told = self.cluster.as_ref().map_or(own, |cluster| cluster.authorization(own));
+        for (name, value) in [(AUTHORIZATION, told), (USER_AGENT, from.get(USER_AGENT))] {
+            if let Some(value) = value {
                 headers.insert(name, value.clone());
             }
         }
@@ -161,7 +198,7 @@ impl RequestContext {
         }
         // A digest is that of the plain bytes, so no other form of them is of use.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        for name in forwarded::CHAIN.into_iter().chain([TRACEPARENT, TRACESTATE]) {
+        for name in forwarded::CHAIN.into_iter().chain([TRACEPARENT, TRACESTATE, VIA]) {
             for value in from.get_all(&name) {
                 headers.append(name.clone(), value.clone());
             }
@@ -182,6 +219,7 @@ impl RequestContext {
         if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
             headers.insert(REQUEST_ID, id);
         }
+        via::add(headers, self.version);
         let (trace, keep_state) = TraceParent::next_hop(headers);
         headers.insert(TRACEPARENT, trace.header());
         if !keep_state {

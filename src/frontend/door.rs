@@ -13,7 +13,7 @@ use super::pass::Pass;
 use super::respond::{self, problem, problem_with_status, send};
 use super::routing::Target;
 use super::upload::take_home;
-use super::{Changed, Front, Next, blob, forwarded, manifest, ping, push, registry};
+use super::{Changed, Front, Next, blob, forwarded, manifest, ping, push, registry, via};
 use crate::auth::Scope;
 use crate::cluster::Cluster;
 use crate::oci::{ErrorCode, Host, HostError, Reference, RepositoryName, Route};
@@ -30,6 +30,11 @@ pub async fn enter(front: &Front, session: &mut Session, ctx: &mut RequestContex
             Method::GET | Method::HEAD => health(),
             _ => problem(ErrorCode::Unsupported, "/healthz takes GET and HEAD"),
         };
+        return answer(session, ctx, response).await;
+    }
+    if via::passed_here(&session.req_header().headers) {
+        let message = "this request has come through this proxy before: what it was sent on to leads back here";
+        let response = problem_with_status(StatusCode::LOOP_DETECTED, ErrorCode::Unsupported, message);
         return answer(session, ctx, response).await;
     }
     if let Err(error) = name_host(session, ctx) {
@@ -125,7 +130,8 @@ async fn to_cluster(
     ctx.cluster = Some(cluster.clone());
     match route {
         Route::Base => {
-            let (scope, credential) = (scope(front, ctx, &cluster, query), front.credential(authorization(session)));
+            let credential = front.credential(ctx, &cluster, authorization(session));
+            let scope = scope(front, ctx, &cluster, query);
             ping::ping(front, session, ctx, &cluster, scope, credential).await
         }
         Route::Blob { name, digest } if reads => {
@@ -222,7 +228,7 @@ fn access(
     name: &RepositoryName,
     query: Option<&str>,
 ) -> Access {
-    let credential = front.credential(authorization(session));
+    let credential = front.credential(ctx, cluster, authorization(session));
     let scope = scope(front, ctx, cluster, query);
     let holding = match ctx.route {
         Some(Route::Manifest { .. }) => {
@@ -241,13 +247,14 @@ fn scope(front: &Front, ctx: &RequestContext, cluster: &Cluster, query: Option<&
     }
 }
 
-fn authorization(session: &Session) -> Option<&[u8]> {
-    session.req_header().headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)
+fn authorization(session: &Session) -> Option<&HeaderValue> {
+    session.req_header().headers.get(AUTHORIZATION)
 }
 
 /// The request's id, and the client behind trusted proxies.
 fn identify(session: &Session, ctx: &mut RequestContext) {
     let headers = &session.req_header().headers;
+    ctx.version = session.req_header().version;
     ctx.id = RequestId::accept(headers.get(&REQUEST_ID).map(HeaderValue::as_bytes));
     if let Some(connection) = &ctx.connection {
         let tls = connection.tls().is_some();

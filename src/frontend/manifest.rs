@@ -78,7 +78,7 @@ pub async fn pull(
         Ok(answer) => answer,
         Err(why) => return stale(front, session, ctx, &access, &wanted, why).await,
     };
-    ctx.answered_by(&answer.peer, answer.took);
+    ctx.answered_by(&answer);
     if answer.response.status() != StatusCode::OK {
         match &reference {
             Reference::Digest(digest) => access.refused(answer.response.status(), Some(digest)),

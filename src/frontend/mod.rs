@@ -13,8 +13,10 @@ mod context;
 mod door;
 mod forwarded;
 mod journal;
+mod link;
 pub mod listener;
 mod local_file;
+mod login;
 mod manifest;
 mod odd;
 mod once;
@@ -23,6 +25,7 @@ mod pass;
 mod ping;
 mod proxy;
 mod push;
+mod realm;
 mod registry;
 mod request_body;
 mod respond;
@@ -30,18 +33,23 @@ pub mod routing;
 mod site;
 mod upload;
 mod upstream_tls;
+mod via;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::auth::{Credential, Memory};
 use crate::cache::BlobCache;
+use crate::cluster::Cluster;
+use crate::cluster::config::VerdictBy;
 use crate::oci::{RepositoryName, Tag};
 use crate::telemetry::{AccessLog, HttpMetrics};
 use ask::{Answer, Unanswered};
+use context::RequestContext;
 use once::Once;
 
 pub use proxy::Proxy;
@@ -113,8 +121,14 @@ impl Front {
         self.site.load_full()
     }
 
-    fn credential(&self, authorization: Option<&[u8]>) -> Credential {
-        self.memory.credential(authorization)
+    /// Whom the peers' answers to this request count for: what they are told of who asks, and the addresses that they
+    /// are told, where they judge by them.
+    fn credential(&self, ctx: &RequestContext, cluster: &Cluster, clients: Option<&HeaderValue>) -> Credential {
+        let told = cluster.authorization(clients).map(HeaderValue::as_bytes);
+        match cluster.config().verdict_by {
+            VerdictBy::Credential => self.memory.credential(told),
+            VerdictBy::CredentialAndAddress => self.memory.credential_at(told, &ctx.told_addresses()),
+        }
     }
 
     /// The number of the latest change: part of every question's key.

@@ -13,13 +13,13 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use parking_lot::Mutex;
 use url::Url;
 
-use super::odd;
-use super::respond::CONTENT_DIGEST;
+use super::respond::{CONTENT_DIGEST, problem_with_status};
+use super::{login, odd};
 use crate::cache::{Origin, OriginError, OriginStream, Refusal};
 use crate::cluster::config::Redirects;
 use crate::cluster::{Cluster, Lease, PeerId, PickError};
-use crate::oci::Digest;
 use crate::oci::conditional::none_match_lists;
+use crate::oci::{Digest, ErrorCode};
 
 /// Most redirects followed for one request.
 const MAX_HOPS: usize = 5;
@@ -46,6 +46,8 @@ pub struct ClusterOrigin {
     useless: Mutex<Option<String>>,
     /// A peer may have had the question: asking another one is a re-send.
     sent: AtomicBool,
+    /// A peer answered with a redirect, and no content was where it led.
+    misled: AtomicBool,
 }
 
 /// What makes the answer to a GET a permission.
@@ -71,6 +73,7 @@ impl ClusterOrigin {
             proof: Mutex::default(),
             useless: Mutex::default(),
             sent: AtomicBool::new(false),
+            misled: AtomicBool::new(false),
         }
     }
 
@@ -149,8 +152,11 @@ impl ClusterOrigin {
             match self.follow(&lease, response, offset).await {
                 Ok(response) => response,
                 Err(error) => {
-                    tracing::warn!(peer = lease.peer().authority(), %error, "a peer's redirect led nowhere");
-                    self.give_up_on(&lease);
+                    tracing::warn!(peer = lease.peer().authority(), error, "a peer's redirect led nowhere");
+                    self.misled.store(true, Ordering::Relaxed);
+                    // The peer is well: what is wrong with this content is no reason to take the others from it.
+                    lease.succeeded();
+                    self.tried.lock().push(lease.peer().id());
                     return Ok(None);
                 }
             }
@@ -206,12 +212,16 @@ impl ClusterOrigin {
             }
             _ => {
                 lease.succeeded();
-                Err(OriginError::Refused(Refusal::new(refusal(response).await)))
+                let refusal = login::judged(refusal(response).await, &self.cluster);
+                Err(OriginError::Refused(Refusal::new(refusal)))
             }
         }
     }
 
     /// Follows redirects to an object store. Credentials stay with the host that they were meant for.
+    ///
+    /// Only content comes back: what else the target says is no word of a peer's, and may tell of its insides or of the
+    /// signature in its address, so no client hears it.
     async fn follow(
         &self,
         lease: &Lease,
@@ -229,18 +239,16 @@ impl ClusterOrigin {
         for _ in 0..MAX_HOPS {
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let next = at.join(location.ok_or("a redirect without Location")?).map_err(|_| "a broken Location")?;
-            if !matches!(next.scheme(), "http" | "https") {
-                return Err("a redirect to something else than http".into());
-            }
             if (at.scheme() == "https" && next.scheme() == "http") || !same_host(&at, &next) {
                 drop_credentials(&mut headers);
             }
             response =
                 self.cluster.direct().send_url(next.as_str(), headers.clone()).await.map_err(|e| e.to_string())?;
-            if !response.status().is_redirection() {
-                return Ok(response);
+            match response.status() {
+                StatusCode::OK | StatusCode::PARTIAL_CONTENT => return Ok(response),
+                status if !status.is_redirection() => return Err(format!("status {} where it leads", status.as_u16())),
+                _ => at = next,
             }
-            at = next;
         }
         Err(format!("more than {MAX_HOPS} redirects"))
     }
@@ -266,11 +274,20 @@ impl Origin for ClusterOrigin {
                 return Ok(stream);
             }
         }
+        if offset == 0 && self.misled.load(Ordering::Relaxed) {
+            return Err(OriginError::Refused(Refusal::new(misled())));
+        }
         Err(match self.useless.lock().take() {
             Some(why) => OriginError::Useless(why),
             None => OriginError::Unavailable("no peer gave the content".into()),
         })
     }
+}
+
+/// The peers do answer, so trying again soon helps no more than it did.
+fn misled() -> Response<Bytes> {
+    let message = "the registries behind this proxy redirect to where the content is not";
+    problem_with_status(StatusCode::BAD_GATEWAY, ErrorCode::Unknown, message)
 }
 
 impl Proof {

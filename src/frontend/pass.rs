@@ -17,6 +17,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use super::access::refusal;
+use super::login;
 use super::site::Site;
 use super::upload::Home;
 use crate::cluster::{Cluster, Lease, PeerId, PickError};
@@ -72,6 +73,8 @@ enum NextTry {
 pub const NO_PEER: ErrorType = ErrorType::Custom("NoPeer");
 /// An answer that counts as "try the next peer".
 pub const FAILING_PEER: ErrorType = ErrorType::Custom("FailingPeer");
+/// A challenge that the client could not answer; `Pass::refusal` stands in for it.
+pub const UNANSWERABLE: ErrorType = ErrorType::Custom("Unanswerable");
 /// An answer that cannot be one: the client gets 502.
 pub const ODD_PEER: ErrorType = ErrorType::Custom("OddPeer");
 
@@ -164,7 +167,7 @@ impl Pass {
                 let mut answer = Response::new(Bytes::new());
                 *answer.status_mut() = response.status();
                 *answer.headers_mut() = response.headers().clone();
-                self.refusal = Some(refusal(&answer, ErrorCode::NameUnknown));
+                self.refusal = Some(refusal(&login::judged(answer, &self.cluster), ErrorCode::NameUnknown));
                 return Err(PickError::NoPeer);
             }
             let location = match &opened {

@@ -43,14 +43,14 @@ pub async fn ping(
         let generation = memory.generation();
         let answer = ask(&asked, &question).await?;
         let status = answer.response.status();
-        if status == StatusCode::OK || is_refusal(status) {
+        if status == StatusCode::OK || is_refusal(status) || status.is_server_error() {
             memory.record_ping(&own_scope, &own_credential, remembered(&answer.response), generation);
         }
         Ok(answer)
     });
     let response = match answer.await.unwrap_or(Err(super::ask::Unanswered::NoPeer)) {
         Ok(answer) => {
-            ctx.answered_by(&answer.peer, answer.took);
+            ctx.answered_by(&answer);
             respond::relayed(&answer.response)
         }
         Err(why) => match front.memory.ping(&scope, &credential, cluster.config().stale.0) {

@@ -17,7 +17,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use super::context::RequestContext;
 use super::listener::{Connection, Handler, Refusal};
-use super::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass};
+use super::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass, UNANSWERABLE};
 use super::respond::{named_by_connection, problem, problem_with_status, send};
 use super::{Front, Next, door, journal};
 use crate::oci::ErrorCode;
@@ -131,8 +131,7 @@ impl ProxyHttp for Hooks {
         _reused: bool,
     ) -> Box<Error> {
         // A failing peer has been judged already.
-        if error.etype != FAILING_PEER
-            && error.etype != ODD_PEER
+        if ![FAILING_PEER, ODD_PEER, UNANSWERABLE].contains(&error.etype)
             && let Some(pass) = &mut ctx.pass
         {
             pass.exchange_failed(session, &mut error);

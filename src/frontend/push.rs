@@ -105,7 +105,7 @@ async fn answered(
     }
     let response = match answer {
         Ok(answer) => {
-            ctx.answered_by(&answer.peer, answer.took);
+            ctx.answered_by(&answer);
             let mut response = respond::relayed(&answer.response);
             if let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
                 && let Ok(location) = HeaderValue::from_str(relative(location))

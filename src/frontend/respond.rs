@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 
 use super::ask::Unanswered;
 use super::context::{REQUEST_ID, RequestContext};
+use super::realm;
 use crate::oci::{ErrorCode, error_body};
 
 pub const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -65,11 +66,62 @@ pub fn relayed(answer: &Response<Bytes>) -> Response<Bytes> {
     *response.status_mut() = answer.status();
     let named = named_by_connection(answer.headers());
     for (name, value) in answer.headers() {
-        if !is_hop_by_hop(name) && !named.contains(name) && *name != CONTENT_LENGTH {
+        if !is_hop_by_hop(name)
+            && !named.contains(name)
+            && !ONE_ASKER_S.contains(&name.as_str())
+            && *name != CONTENT_LENGTH
+        {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
     response
+}
+
+/// What is meant for the one who asked, or names the peer's own address: simultaneous askers share an answer.
+const ONE_ASKER_S: [&str; 3] = ["set-cookie", "alt-svc", "proxy-authenticate"];
+
+/// Fields that we write ourselves beside content or an error of ours, or that speak of another body than the client's:
+/// a HEAD's, a whole one's. All others are the peer's to say and the client's to read: `Access-Control-*`, `RateLimit-*`,
+/// `Retry-After`, `Warning`, `Link`, `OCI-*`, `X-*` and what nobody knows yet.
+const OURS_BESIDE_CONTENT: [&str; 22] = [
+    "accept-ranges",
+    "age",
+    "cache-control",
+    "cache-status",
+    "content-disposition",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "docker-content-digest",
+    "docker-distribution-api-version",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "pragma",
+    "server",
+    "traceparent",
+    "tracestate",
+    "via",
+    "www-authenticate",
+    "x-request-id",
+];
+
+/// What a peer said beside the content or the refusal that it was asked for, to be handed on with ours. Only of an answer
+/// to this very request: a cache does not repeat what was said to somebody else.
+pub fn said(headers: &HeaderMap) -> HeaderMap {
+    let named = named_by_connection(headers);
+    let kept = headers.iter().filter(|(name, _)| {
+        let text = name.as_str();
+        let other = ONE_ASKER_S.contains(&text) || OURS_BESIDE_CONTENT.contains(&text);
+        !other && !is_hop_by_hop(name) && !named.contains(name)
+    });
+    let mut said = HeaderMap::new();
+    for (name, value) in kept {
+        said.append(name.clone(), value.clone());
+    }
+    said
 }
 
 /// Fields that a sender has said concern one connection only, by naming them in `Connection` (RFC 9110 §7.6.1).
@@ -93,7 +145,8 @@ pub fn warn_stale(response: &mut Response<Bytes>) {
 }
 
 /// Sends a small answer. A HEAD gets the fields without the body; a `Content-Length` already set (a HEAD's) is kept.
-pub async fn send(session: &mut Session, ctx: &mut RequestContext, response: Response<Bytes>) -> Result<()> {
+pub async fn send(session: &mut Session, ctx: &mut RequestContext, mut response: Response<Bytes>) -> Result<()> {
+    realm::mend(session, ctx, response.headers_mut());
     let head = session.req_header().method == Method::HEAD;
     let (parts, body) = response.into_parts();
     let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len() + 6))?;

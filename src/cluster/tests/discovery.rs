@@ -1,9 +1,9 @@
 use std::io;
 use std::time::Duration;
 
-use super::super::discovery::Lookup;
 use super::super::{Error, PickError};
 use super::*;
+use crate::outbound::Lookup;
 
 /// Names that lead where the test says; `None` fails.
 #[derive(Clone, Default)]

@@ -1,5 +1,6 @@
 //! The room as others use it, over real sockets. The fixture: servers of a few lines that do as they are told.
 
+mod away;
 mod choice;
 mod discovery;
 mod exchange;

@@ -8,7 +8,7 @@ use rustls_pki_types::ServerName;
 use super::names::peer_address_fault;
 use super::pem::{self, PairFault};
 use super::{DAY, HOUR, MILLISECOND, Report};
-use crate::cluster::config::{Config, Health, PeerConfig, Retry, Timeouts, TlsSettings};
+use crate::cluster::config::{Authorization, Config, Health, PeerConfig, Retry, Timeouts, TlsSettings};
 use crate::config::model::Config as Whole;
 use crate::config::tree::Path;
 use crate::units::seconds;
@@ -28,6 +28,11 @@ pub fn check(config: &Whole, report: &mut Report) {
         retry(&cluster.retry, &path.key("retry"), report);
         bounds(cluster, &path, report);
         forward(&cluster.forward, &path.key("forward"), report);
+        if cluster.rewrite_realm && cluster.forward.is_empty() {
+            let what = "needs 'forward': only a realm whose path is handed to the peers leads anywhere here";
+            report.say(path.key("rewrite_realm"), what);
+        }
+        authorization(&cluster.authorization, &path.key("authorization"), report);
         if let Some(settings) = cluster.tls.settings() {
             tls(&settings, &path.key("tls"), report);
         }
@@ -128,6 +133,21 @@ fn forward(paths: &[String], path: &Path, report: &mut Report) {
         } else if paths.iter().take(index).any(|earlier| earlier == prefix) {
             report.say(path, format!("'{prefix}' is there already"));
         }
+    }
+}
+
+/// RFC 7617 §2: no control characters, and no colon in the user's name.
+fn authorization(authorization: &Authorization, path: &Path, report: &mut Report) {
+    let Authorization::Login(login) = authorization else { return };
+    let username = &login.username;
+    if username.is_empty() || username.contains(|c: char| c == ':' || c.is_control()) {
+        let what = "allowed: a name without ':' and control characters, which Basic authentication cannot tell";
+        report.say(path.key("username"), format!("is {username:?}; {what}"));
+    }
+    let password = login.password.reveal();
+    if password.is_empty() || password.contains(char::is_control) {
+        report
+            .say(path.key("password"), "is empty or holds control characters, which Basic authentication cannot tell");
     }
 }
 

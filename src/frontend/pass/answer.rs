@@ -1,20 +1,20 @@
 //! What is changed of a proxied request on its way to the peer, and of the peer's answer on its way back.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, VIA};
 use http::{HeaderMap, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::Result;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
-use super::{FAILING_PEER, NextTry, ODD_PEER, Pass, digest_parameter};
+use super::{FAILING_PEER, NextTry, ODD_PEER, Pass, UNANSWERABLE, digest_parameter};
 use crate::cluster::Lease;
 use crate::frontend::ask::{Question, any_answer, ask};
 use crate::frontend::context::{REQUEST_ID, RequestContext, TRACEPARENT, TRACESTATE};
 use crate::frontend::respond::CONTENT_DIGEST;
 use crate::frontend::upload::{Home, Place, is_same_authority, place, with_home};
-use crate::frontend::{forwarded, odd};
+use crate::frontend::{forwarded, link, login, odd, realm};
 use crate::oci::Route;
 use crate::oci::route::query_value;
 
@@ -39,13 +39,18 @@ impl Pass {
         for name in forwarded::claims(&request.headers) {
             request.remove_header(&name);
         }
-        for name in [REQUEST_ID, TRACEPARENT, TRACESTATE] {
+        for name in [REQUEST_ID, TRACEPARENT, TRACESTATE, VIA] {
             request.remove_header(&name);
         }
-        for name in forwarded::claims(&told).into_iter().chain([REQUEST_ID, TRACEPARENT, TRACESTATE]) {
+        for name in forwarded::claims(&told).into_iter().chain([REQUEST_ID, TRACEPARENT, TRACESTATE, VIA]) {
             for value in told.get_all(&name) {
                 request.append_header(name.clone(), value)?;
             }
+        }
+        let authorization = self.cluster.authorization(told.get(AUTHORIZATION)).cloned();
+        request.remove_header(&AUTHORIZATION);
+        if let Some(authorization) = authorization {
+            request.insert_header(AUTHORIZATION, authorization)?;
         }
         if self.next != NextTry::Choose || !session.is_body_empty() {
             // The connection is this request's own (see `connect`), and ends with it.
@@ -84,7 +89,11 @@ impl Pass {
                 self.cluster.resend_answered();
             }
         }
-        Ok(())
+        self.refusal = login::in_place_of(status, &self.cluster);
+        match self.refusal {
+            Some(_) => Err(Error::explain(UNANSWERABLE, "the peers ask the client for what it cannot give").into_up()),
+            None => Ok(()),
+        }
     }
 
     fn odd(&mut self, why: &'static str) -> Result<()> {
@@ -144,6 +153,9 @@ impl Pass {
     /// Makes a peer's answer right for the client.
     pub fn mend(&self, session: &Session, ctx: &RequestContext, response: &mut ResponseHeader) -> Result<()> {
         response.insert_header(REQUEST_ID, ctx.id.as_str())?;
+        let peer = self.lease.as_ref().map(|lease| lease.peer().authority()).unwrap_or_default();
+        link::mend(response, &[peer, ctx.authority.as_str()])?;
+        realm::mend_head(session, ctx, response)?;
         let Some(location) = response.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
             return Ok(());
         };
