@@ -4,3 +4,4 @@ mod disk_full;
 mod lost_answers;
 mod minio_down;
 mod minio_wrong;
+mod refusals;

@@ -60,6 +60,10 @@ impl AdminState for Status {
         if let Some(trouble) = site.table.registry_read().and_then(|registry| registry.trouble()) {
             reasons.push(format!("registry: {trouble}"));
         }
+        // What will not get better by itself is said even so.
+        if let Some(trouble) = site.table.registry_write().and_then(|registry| registry.write_trouble()) {
+            reasons.push(format!("registry, writes: {trouble}"));
+        }
         Readiness { reasons }
     }
 
@@ -86,7 +90,10 @@ impl AdminState for Status {
         });
         let clusters: serde_json::Map<_, _> = clusters.collect();
         // Null while no route has named it.
-        let registry = self.registry.get().map(|registry| json!({ "trouble": registry.trouble() }));
+        let registry = self
+            .registry
+            .get()
+            .map(|registry| json!({ "trouble": registry.trouble(), "write_trouble": registry.write_trouble() }));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.draining.load(Ordering::Acquire),

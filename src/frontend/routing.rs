@@ -126,6 +126,14 @@ impl RoutingTable {
         })
     }
 
+    /// The integrated registry, if writes of some route go to it.
+    pub fn registry_write(&self) -> Option<&Arc<Registry>> {
+        self.routes.iter().find_map(|route| match &route.write {
+            Some(Target::Registry(registry)) => Some(registry),
+            _ => None,
+        })
+    }
+
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.clusters.values()
     }

@@ -12,6 +12,8 @@ use crate::storage::uploads::Ages;
 use crate::storage::{Error, OwnKey, Precondition};
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// One probe in so many also asks an object store whether it may be written to.
+const WRITES_EVERY: u32 = 12;
 /// A probe that takes longer has failed.
 const PROBE_TIME: Duration = Duration::from_secs(10);
 /// Counting needs a walk through storage.
@@ -30,10 +32,12 @@ const MAX_LEASE: u64 = 1024;
 /// Each task waits for itself, so that a slow one delays no other.
 pub(super) async fn run(registry: Arc<Registry>) -> Infallible {
     let probes = async {
-        loop {
+        for number in 0_u32.. {
             probe(&registry).await;
+            probe_writes(&registry, number.is_multiple_of(WRITES_EVERY)).await;
             tokio::time::sleep(PROBE_EVERY).await;
         }
+        std::future::pending().await
     };
     let counts = async {
         loop {
@@ -71,6 +75,28 @@ async fn probe(registry: &Registry) {
     if let Some(usage) = registry.storage.usage().await {
         registry.metrics.storage_used.set(i64::try_from(usage.used).unwrap_or(i64::MAX));
         registry.metrics.storage_total.set(i64::try_from(usage.total).unwrap_or(i64::MAX));
+    }
+}
+
+/// Whether it may be written to: of an object store less often, while all is well.
+async fn probe_writes(registry: &Registry, due: bool) {
+    let before = registry.write_trouble();
+    if !due && before.is_none() && !registry.storage.is_local() {
+        return;
+    }
+    let read_only = registry.settings.load().config.read_only;
+    let trouble = match tokio::time::timeout(PROBE_TIME, registry.storage.check_writes()).await {
+        _ if read_only => None,
+        Ok(Err(error @ Error::Refused(_))) => Some(error.to_string()),
+        Ok(Ok(())) => None,
+        // Does not answer: `probe` tells.
+        _ => before.clone(),
+    };
+    *registry.write_trouble.lock() = trouble.clone();
+    match (before, trouble) {
+        (None, Some(trouble)) => tracing::error!(trouble, "nothing can be pushed to the registry"),
+        (Some(_), None) => tracing::info!("the registry's storage can be written to again"),
+        _ => {}
     }
 }
 

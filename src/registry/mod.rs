@@ -91,6 +91,8 @@ pub struct Registry {
     manifest_memory: Semaphore,
     /// What the last probe of storage said.
     trouble: Mutex<Option<String>>,
+    /// Why nothing can be written, for good.
+    write_trouble: Mutex<Option<String>>,
 }
 
 /// What a reload replaces.
@@ -174,6 +176,7 @@ impl Registry {
             locks: locks::Locks::new(),
             manifest_memory: Semaphore::new(manifest::MEMORY),
             trouble: Mutex::new(None),
+            write_trouble: Mutex::new(None),
         }))
     }
 
@@ -202,6 +205,12 @@ impl Registry {
     /// Why the registry cannot serve now, for readiness: what the last probe of storage said.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().clone()
+    }
+
+    /// Why nothing can be pushed until somebody acts (no bucket, wrong keys, a read-only volume), for readiness where writes come
+    /// here. A storage that does not answer now is no such reason. `None` as well where `read_only` says so.
+    pub fn write_trouble(&self) -> Option<String> {
+        self.write_trouble.lock().clone()
     }
 
     /// Runs until dropped: probes of storage, purge of expired uploads, gauges.

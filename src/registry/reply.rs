@@ -92,27 +92,31 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
+        let told = error.told();
         match &error {
             Error::Unavailable(_) | Error::Conflict => {
                 tracing::warn!(%error, "storage did not do it");
-                Refusal::later("the registry's storage does not answer now: try again")
+                Refusal::later(told)
             }
             Error::Full(_) => {
                 tracing::error!(%error, "storage has no space left: nothing can be pushed");
-                let message = "the registry's storage is full: nothing can be pushed until there is space again";
-                Refusal::status(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable, message)
+                Refusal::status(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable, told)
             }
             Error::Refused(_) => {
-                tracing::error!(%error, "storage refuses our credentials or lacks permissions: see [storage]");
-                Refusal::later("the registry cannot use its storage: its operator must act")
+                tracing::error!(%error, "storage refuses it: see [storage]");
+                Refusal::later(told)
             }
             Error::Damaged(_) => {
                 tracing::error!(%error, "storage holds what was never written so");
-                Refusal::new(ErrorCode::Unknown, "what is stored of it is damaged: push it again")
+                Refusal::new(ErrorCode::Unknown, told)
             }
-            Error::TooLarge(_) | Error::Failed(_) => {
+            Error::TooLarge(_) => {
+                tracing::error!(%error, "storage holds more than is read");
+                Refusal::new(ErrorCode::Unknown, told)
+            }
+            Error::Failed(_) => {
                 tracing::error!(%error, "storage failed");
-                Refusal::of(ErrorCode::Unknown)
+                Refusal::later(told)
             }
         }
     }

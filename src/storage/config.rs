@@ -133,6 +133,18 @@ impl Config {
         faults
     }
 
+    /// As an operator looks for it: for the log and readiness.
+    pub fn place(&self) -> String {
+        match self.driver {
+            DriverKind::Filesystem => format!("storage.root {}", self.root.display()),
+            DriverKind::Memory => "memory".to_owned(),
+            _ => match &self.endpoint {
+                Some(endpoint) => format!("storage.bucket \"{}\" at {endpoint}", self.bucket),
+                None => format!("storage.bucket \"{}\"", self.bucket),
+            },
+        }
+    }
+
     fn check_bucket(&self, faults: &mut Vec<(&'static str, String)>) {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         if self.bucket.is_empty() {

@@ -24,3 +24,32 @@ pub enum Error {
     #[error("storage failed: {0}")]
     Failed(String),
 }
+
+impl Error {
+    /// For clients, who cannot see the log: why, without a name, an address or a path of ours.
+    pub fn told(&self) -> &'static str {
+        match self {
+            Error::Unavailable(_) | Error::Conflict => "the registry's storage does not answer now: try again",
+            Error::Full(_) => "the registry's storage is full: nothing can be pushed until there is space again",
+            Error::Refused(why) => told_of_refusal(why),
+            Error::TooLarge(_) => "what is stored of it is larger than the registry reads",
+            Error::Damaged(_) => "what is stored of it is damaged: push it again",
+            Error::Failed(_) => "the registry's storage failed: its operator finds out why in the log",
+        }
+    }
+}
+
+fn told_of_refusal(why: &str) -> &'static str {
+    let says = |signs: &[&str]| signs.iter().any(|sign| why.contains(sign));
+    if says(&["NoSuchBucket", "ContainerNotFound"]) {
+        "the registry's bucket does not exist: its operator must act"
+    } else if says(&["InvalidBucketName", "InvalidResourceName", "OutOfRangeInput"]) {
+        "the registry's bucket has a name that its store does not take: its operator must act"
+    } else if says(&["Read-only file system"]) {
+        "the registry's storage is read-only: nothing can be pushed or deleted"
+    } else if says(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "AuthorizationFailure"]) {
+        "the registry's storage does not know its credentials: its operator must act"
+    } else {
+        "the registry's storage refuses it, for its keys or their permissions: its operator must act"
+    }
+}

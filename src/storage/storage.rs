@@ -29,6 +29,8 @@ pub struct Storage {
     /// Whether the store minds conditions of a write, once it was asked.
     conditions: tokio::sync::OnceCell<bool>,
     damaged: moka::sync::Cache<Digest, ()>,
+    /// What the operator calls it.
+    place: String,
 }
 
 /// A blob's bytes from an offset to its end.
@@ -73,7 +75,8 @@ impl Storage {
     pub async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Self>, Error> {
         let damaged = moka::sync::Cache::builder().max_capacity(DAMAGED).time_to_live(DAMAGED_TIME).build();
         let driver = Driver::new(config, &metrics).await?;
-        Ok(Arc::new(Storage { driver, conditions: tokio::sync::OnceCell::new(), damaged }))
+        let conditions = tokio::sync::OnceCell::new();
+        Ok(Arc::new(Storage { driver, conditions, damaged, place: config.place() }))
     }
 
     /// For [`Uploads`](super::Uploads).
@@ -85,9 +88,33 @@ impl Storage {
         &self.conditions
     }
 
-    /// Asks the store something cheap: for readiness.
+    /// Asks the store something cheap: for readiness. A refusal is a sentence for who can act on it.
     pub async fn check(&self) -> Result<(), Error> {
-        self.driver.check(layout::LEASES).await
+        self.driver.check(layout::LEASES).await.map_err(|error| self.explained(error))
+    }
+
+    /// Whether it may be written to: asks for a write whose condition is not met. Stores that mind no conditions then hold a
+    /// few bytes of ours, `entrepot/v1/probe`.
+    pub async fn check_writes(&self) -> Result<(), Error> {
+        let outcome = match (self.driver.disk(), self.driver.made_up_version()) {
+            (None, Some(made_up)) => {
+                let probe = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+                match self.driver.put(&OwnKey::Probe.key(), probe, Precondition::Unchanged(made_up)).await {
+                    Err(Error::Conflict | Error::Failed(_)) => Ok(()),
+                    other => other.map(drop),
+                }
+            }
+            (Some(disk), _) => self.driver.with_disk(Action::Stat, disk, |disk| disk.check_writes()).await,
+            (None, None) => Ok(()),
+        };
+        outcome.map_err(|error| self.explained(error))
+    }
+
+    fn explained(&self, error: Error) -> Error {
+        match &error {
+            Error::Refused(why) => Error::Refused(format!("{} ({}): {why}", error.told(), self.place)),
+            _ => error,
+        }
     }
 
     /// Whether blobs are files of this machine.

@@ -60,6 +60,14 @@ impl Fleet {
         self.instances.iter().map(|instance| instance.address).collect()
     }
 
+    /// How many of so many clients at once the store can bear: Azurite is one thread of JavaScript.
+    pub fn at_once(&self, clients: usize) -> usize {
+        match self.ground {
+            Ground::Container(..) => clients / 5,
+            _ => clients,
+        }
+    }
+
     /// One repository as each instance serves it.
     pub fn repositories(&self, name: &str) -> Vec<Repository> {
         self.addresses().into_iter().map(|address| Repository::at(address, name)).collect()

@@ -83,14 +83,14 @@ fn a_hundred_referrers_pushed_at_once_are_all_listed_by_every_instance() {
         let subject = repositories[0].push_random("v1", 1, 1000);
         let path = format!("/v2/team/referred/referrers/{}", subject.digest);
         let expected: BTreeSet<String> = std::thread::scope(|scope| {
-            let pushes = (0..REFERRERS).map(|number| {
+            let pushes = (0..fleet.at_once(REFERRERS)).map(|number| {
                 let (repository, subject) = (&repositories[number % 3], &subject);
                 scope.spawn(move || push_artifact(repository, "application/vnd.test", 100 + number as u64, subject).0)
             });
             let pushes: Vec<_> = pushes.collect();
             pushes.into_iter().map(|push| push.join().expect("a push")).collect()
         });
-        assert_eq!(expected.len(), REFERRERS);
+        assert_eq!(expected.len(), fleet.at_once(REFERRERS));
         for repository in &repositories {
             let list = repository.request("GET", path.clone()).send(repository.address).expect(200);
             let list: serde_json::Value = serde_json::from_slice(&list).expect("JSON");

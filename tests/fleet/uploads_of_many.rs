@@ -82,7 +82,7 @@ fn fifty_clients_push_the_same_blob_at_once() {
         let mut addresses = fleet.addresses();
         addresses.push(balancer.address);
         std::thread::scope(|scope| {
-            for number in 0..CLIENTS {
+            for number in 0..fleet.at_once(CLIENTS) {
                 let (address, bytes, digest) = (addresses[number % addresses.len()], &bytes, &digest);
                 scope.spawn(move || {
                     let repository = Repository::at(address, &format!("team/same-{}", number % 5));

@@ -69,7 +69,8 @@ impl Azurite {
         read_log(self.folder.path())
     }
 
-    fn make(&self, container: &str) {
+    /// One more container.
+    pub fn make(&self, container: &str) {
         let target = format!("/{ACCOUNT}/{container}?restype=container");
         let mut signed: http::Request<HttpRequestBody> = http::Request::put(format!("http://{}{target}", self.address))
             .header("content-length", "0")
@@ -128,7 +129,9 @@ impl Container {
             .set("storage.bucket", &quoted(&self.name))
             .set("storage.endpoint", &quoted(&self.endpoint()))
             .set("storage.account", &quoted(ACCOUNT))
-            .set("storage.account_key", &quoted(ACCOUNT_KEY));
+            .set("storage.account_key", &quoted(ACCOUNT_KEY))
+            // One thread of JavaScript: how fast it is on a busy machine is nobody's question.
+            .set("storage.timeouts.request", "\"60s\"");
         if self.prefix.is_empty() { setup } else { setup.set("storage.prefix", &quoted(&self.prefix)) }
     }
 

@@ -66,6 +66,9 @@ impl Disk {
             Error::Refused(text) => Error::Refused(format!("{}: {text}", root.display())),
             other => other,
         };
+        if std::fs::metadata(root).is_ok_and(|found| !found.is_dir()) {
+            return Err(Error::Refused(format!("storage.root {} is a file: name a folder", root.display())));
+        }
         std::fs::create_dir_all(root).map_err(named)?;
         let root = root.canonicalize().map_err(named)?;
         let handle: OwnedFd = File::open(&root).map_err(named)?.into();
@@ -88,6 +91,12 @@ impl Disk {
     /// Whether the root can be read.
     pub(super) fn check(&self) -> io::Result<()> {
         rustix::fs::accessat(self.resolver.root(), ".", rustix::fs::Access::READ_OK, AtFlags::empty())?;
+        Ok(())
+    }
+
+    /// Whether files can be made in it: fails on a read-only mount, whoever we are.
+    pub(super) fn check_writes(&self) -> io::Result<()> {
+        rustix::fs::accessat(self.resolver.root(), ".", rustix::fs::Access::WRITE_OK, AtFlags::empty())?;
         Ok(())
     }
 

@@ -73,7 +73,8 @@ impl Resolver {
         let mut outcome = Err(Errno::AGAIN);
         for _ in 0..TRIES {
             outcome = rustix::fs::openat2(&self.root, path, flags, mode, resolve);
-            if !matches!(outcome, Err(Errno::AGAIN | Errno::INTR)) {
+            // STALE: over NFS, a folder on the way was made anew by another machine, and our kernel knew the old one.
+            if !matches!(outcome, Err(Errno::AGAIN | Errno::INTR | Errno::STALE)) {
                 break;
             }
         }

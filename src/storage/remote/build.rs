@@ -1,6 +1,7 @@
 //! Configured stores.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
@@ -139,6 +140,7 @@ impl<S: ObjectStore + MultipartStore> Stores<S> {
             prefix: if bare { String::new() } else { format!("{prefix}/") },
             limit: config.timeouts.request.0,
             retries: config.retries,
+            bucket_missing: AtomicBool::new(false),
         }
     }
 }

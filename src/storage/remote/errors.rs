@@ -4,8 +4,8 @@ use object_store::Error as StoreError;
 
 use crate::storage::Error;
 
-/// Bytes of a store's own words that we pass on.
-const WORDS: usize = 400;
+/// Of a store's own words, that many characters are passed on: behind a long address, its code is still among them.
+const WORDS: usize = 1000;
 
 pub(super) fn store_error(error: StoreError) -> Error {
     // Its words first: a quota is told with 403.
@@ -38,7 +38,10 @@ fn generic(text: &str) -> Error {
 
 /// A missing bucket is not a missing object.
 pub(super) fn is_about_bucket(error: &StoreError) -> bool {
-    let text = error.to_string();
+    says_no_bucket(&error.to_string())
+}
+
+pub(super) fn says_no_bucket(text: &str) -> bool {
     text.contains("NoSuchBucket") || text.contains("ContainerNotFound")
 }
 
@@ -64,17 +67,34 @@ fn says_full(text: &str) -> bool {
         .any(|sign| text.contains(sign))
 }
 
-/// Of lists the library keeps no more than the text.
+/// Of lists the library keeps no more than the text. What the operator must change: keys, permissions, the bucket, its name,
+/// its region, or the endpoint (which sends us elsewhere).
 fn says_refused(text: &str) -> bool {
-    ["status code: 401", "status code: 403", "NoSuchBucket", "ContainerNotFound"].iter().any(|sign| text.contains(sign))
+    let statuses = ["status code: 401", "status code: 403", "status code: 301", "status code: 307", "without LOCATION"];
+    let codes = [
+        "NoSuchBucket",
+        "ContainerNotFound",
+        "InvalidBucketName",
+        "InvalidResourceName",
+        "OutOfRangeInput",
+        "AuthorizationHeaderMalformed",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "AuthenticationFailed",
+        "ExpiredToken",
+        "InvalidToken",
+    ];
+    statuses.iter().chain(&codes).any(|sign| text.contains(sign))
 }
 
 fn is_passing(text: &str) -> bool {
-    let statuses = ["status code: 5", "status code: 429", "status code: 408"];
+    // 501 stays as it is: the store does not know what we ask for.
+    let fails = text.contains("status code: 5") && !text.contains("status code: 501");
+    let statuses = ["status code: 429", "status code: 408"];
     // An answer that broke off, or that another program gave in the store's place.
     let broken = ["HTTP error", "Got invalid", "Error getting"];
     let codes = ["SlowDown", "InternalError"];
-    statuses.iter().chain(&broken).chain(&codes).any(|sign| text.contains(sign)) || says_undecided(text)
+    fails || statuses.iter().chain(&broken).chain(&codes).any(|sign| text.contains(sign)) || says_undecided(text)
 }
 
 fn words(text: &str) -> String {

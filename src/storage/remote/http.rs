@@ -4,6 +4,7 @@
 //! - No read of an answer's body takes longer than that either.
 //! - At most `max_connections` requests wait for their answers at once.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -47,7 +48,11 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(config: &Config) -> Result<Self, Error> {
         let connections = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
-        let client = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        if let Some(name) = local_name(config) {
+            builder = builder.resolve(&name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))); // 0: the address' own port
+        }
+        let client = builder
             .tls_backend_preconfigured(tls(config)?)
             .http1_only()
             .no_proxy() // a proxy in the environment is meant for other programs
@@ -195,6 +200,14 @@ impl Body for Hurried {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Names below `localhost` are this machine's (RFC 6761, 6.3), whatever its resolver says: a MinIO here may have buckets in its
+/// host's name.
+fn local_name(config: &Config) -> Option<String> {
+    let endpoint = url::Url::parse(config.endpoint.as_deref()?).ok()?;
+    let host = endpoint.host_str().filter(|host| *host == "localhost" || host.ends_with(".localhost"))?;
+    (config.path_style == Some(false)).then(|| format!("{}.{host}", config.bucket))
 }
 
 /// ring, with the system's authorities and the configured ones.

@@ -8,6 +8,7 @@ mod s3;
 mod tries;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,9 +24,9 @@ use errors::store_error;
 use s3::Copier;
 use tries::Before;
 
-use super::Error;
 use super::config::{Config, DriverKind};
 use super::storage::{Precondition, Version};
+use super::{Error, layout};
 
 /// From so many bytes on it is a blob.
 const BULK: usize = 1 << 20;
@@ -59,6 +60,9 @@ pub(super) struct Remote {
     limit: Duration,
     /// Further tries of a call.
     retries: u32,
+    /// A store said so: until a list proves otherwise, "not there" is asked about again, because HEAD cannot tell a missing
+    /// bucket from a missing object.
+    bucket_missing: AtomicBool,
 }
 
 impl Remote {
@@ -100,7 +104,17 @@ impl Remote {
     }
 
     async fn head(&self, path: &Path) -> Result<Option<ObjectMeta>, Error> {
-        self.tried(self.limit, async |_| present(self.reads.head(path).await).map_err(store_error)).await
+        let found = self.tried(self.limit, async |_| present(self.reads.head(path).await).map_err(store_error)).await;
+        let wordless = match &found {
+            Ok(None) => self.bucket_missing.load(Ordering::Relaxed),
+            // Such an answer has no words: a list has them, of what is wrong with the whole bucket.
+            Err(Error::Failed(_) | Error::Refused(_)) => true,
+            _ => false,
+        };
+        if wordless {
+            self.list(layout::LEASES).await?; // a folder of few
+        }
+        found
     }
 
     pub(super) async fn get(&self, key: &str, limit: u64) -> Result<Option<(Bytes, Version)>, Error> {
@@ -205,6 +219,7 @@ impl Remote {
         let path = self.path(folder)?;
         // Pages come one after the other: each has its own limit in the transport.
         let found = self.tried(LONGEST, |_| self.asked(self.reads.list_with_delimiter(Some(&path)))).await?;
+        self.bucket_missing.store(false, Ordering::Relaxed);
         let name = |path: &Path| path.filename().map(str::to_owned);
         let folders = found.common_prefixes.iter().filter_map(name).collect();
         // A folder's own marker, which some programs write, has no name below the folder.
@@ -256,5 +271,5 @@ fn present<T>(outcome: object_store::Result<T>) -> object_store::Result<Option<T
 fn is_conflict(error: &object_store::Error) -> bool {
     use object_store::Error as E;
     let refused = matches!(error, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. });
-    refused && !errors::is_undecided(error) || matches!(error, E::NotFound { .. }) && !errors::is_about_bucket(error)
+    (refused || matches!(error, E::NotFound { .. })) && !errors::is_undecided(error) && !errors::is_about_bucket(error)
 }

@@ -1,12 +1,14 @@
 //! Trying again. The library tries reads again, and the rest only when it cannot have been carried out; here every call is
 //! tried again, and what became of a try whose answer was lost is found out by reading.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Remote;
+use super::errors::says_no_bucket;
 use crate::storage::driver::too_slow;
 use crate::storage::{Error, Version};
 
@@ -33,7 +35,14 @@ impl Remote {
         for left in (0..=self.retries).rev() {
             let error = match timeout_at(begin + limit, call(before)).await {
                 Ok(Err(error @ Error::Unavailable(_))) => error,
-                Ok(outcome) => return outcome,
+                Ok(outcome) => {
+                    if let Err(Error::Refused(why)) = &outcome
+                        && says_no_bucket(why)
+                    {
+                        self.bucket_missing.store(true, Ordering::Relaxed);
+                    }
+                    return outcome;
+                }
                 Err(_) => return Err(too_slow(limit)),
             };
             let is_late = before == Before::Doubt && begin.elapsed() + pause > self.limit / 2;

@@ -102,7 +102,7 @@ async fn serve(
     let (from_store, mut to_store) = store.into_split();
     to_store.write_all(format!("{line}\r\nConnection: close\r\n{fields}").as_bytes()).await.ok()?;
     if let Fate::Lost(loss) = fate {
-        return lose(loss, &fields, (from_client, to_client), (from_store, to_store)).await;
+        return lose(loss, fields, (from_client, to_client), (from_store, to_store)).await;
     }
     let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_store).await });
     tokio::io::copy(&mut from_store.take(limit), &mut to_client).await.ok()?;

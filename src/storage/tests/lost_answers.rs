@@ -40,7 +40,7 @@ async fn behind(kind: DriverKind, fate: impl Fn(&str, usize) -> Fate + Send + Sy
 /// Every other request is carried out, and its answer lost.
 async fn losing(kind: DriverKind, loss: &Loss) -> Behind {
     let loss = loss.clone();
-    behind(kind, move |_, number| if number % 2 == 0 { Fate::Lost(loss.clone()) } else { Fate::Pass }).await
+    behind(kind, move |_, number| if number.is_multiple_of(2) { Fate::Lost(loss.clone()) } else { Fate::Pass }).await
 }
 
 type Call = for<'a> fn(&'a Behind) -> BoxFuture<'a, ()>;
@@ -198,7 +198,7 @@ async fn parts_are_thrown_away(at: &Behind) {
 async fn what_another_wrote_is_never_taken_for_ours() {
     for kind in [DriverKind::S3, DriverKind::Azure] {
         let refusing = |_: &str, number: usize| {
-            if number % 2 == 0 { Fate::Answer(UNAVAILABLE.into()) } else { Fate::Pass }
+            if number.is_multiple_of(2) { Fate::Answer(UNAVAILABLE.into()) } else { Fate::Pass }
         };
         let at = behind(kind, refusing).await;
         let (ours, others) = (Bytes::from_static(b"ours"), Bytes::from_static(b"theirs"));

@@ -52,6 +52,7 @@ impl Minio {
             .args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")])
             .args(["--console-address", &format!("127.0.0.1:{console}"), "--certs-dir"])
             .args([&certificates, &folder.join("data")])
+            .env("MINIO_DOMAIN", "localhost")
             .env("MINIO_ROOT_USER", USER)
             .env("MINIO_ROOT_PASSWORD", PASSWORD)
             .stdin(Stdio::piped())

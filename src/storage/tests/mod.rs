@@ -9,6 +9,7 @@ mod filesystem;
 mod lost_answers;
 mod minio;
 mod s3;
+mod wiring;
 
 use std::sync::Arc;
 

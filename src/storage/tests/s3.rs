@@ -57,6 +57,27 @@ async fn blobs_are_stored_with_and_without_signed_bytes() {
 }
 
 #[tokio::test]
+async fn the_bucket_may_be_in_the_host_s_name() {
+    let config = tokio::task::spawn_blocking(|| Minio::shared().config()).await.expect("a MinIO");
+    let endpoint = config.endpoint.as_ref().map(|endpoint| endpoint.replace("127.0.0.1", "localhost"));
+    let storage = super::storage(&Config { endpoint, path_style: Some(false), ..config.clone() }).await;
+    let (driver, direct) = (storage.driver(), super::storage(&config).await);
+    for (key, size) in [("small", 10), ("large", 3 << 20)] {
+        driver.put(key, content(size), Precondition::Absent).await.expect("put");
+        driver.copy(key, &format!("{key}-copy")).await.expect("copied");
+        for key in [key.to_owned(), format!("{key}-copy")] {
+            let (found, _) = direct.driver().get(&key, 3 << 20).await.expect("an answer").expect("the object");
+            assert!(found == content(size) && driver.size(&key).await.expect("an answer") == Some(size as u64));
+        }
+    }
+    let id = driver.multipart_begin("parts").await.expect("begun");
+    let part = driver.multipart_put("parts", &id, 0, content(10)).await.expect("a part");
+    driver.multipart_complete("parts", &id, vec![part], 10).await.expect("complete");
+    assert_eq!(driver.list("").await.expect("a list").1.len(), 5);
+    assert!(driver.delete("parts").await.expect("deleted"));
+}
+
+#[tokio::test]
 async fn an_address_serves_a_blob_to_anybody() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let storage = minio::storage().await;

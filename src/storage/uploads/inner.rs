@@ -50,7 +50,11 @@ impl Inner {
     pub(super) async fn new(storage: &Arc<Storage>, limits: Limits) -> Result<Self, Error> {
         let (disk, memory) = (storage.driver().disk().cloned(), for_bodies(limits.memory));
         let opened = blocking(move || -> Result<_, Error> {
-            disk.map_or(Ok(()), |disk| disk.make_folder(keys::UPLOADS, true)).map_err(io_error)?;
+            match disk.map_or(Ok(()), |disk| disk.make_folder(keys::UPLOADS, true)).map_err(io_error) {
+                // Reads may go on; whoever pushes is told.
+                Err(Error::Refused(why)) => tracing::error!(why, "no uploads can be kept in storage"),
+                outcome => outcome?,
+            }
             let spool = Spool::new(limits.spool, limits.spool_size, Arc::default());
             spool.sweep();
             Ok(spool)
