@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use moka::sync::Cache;
 
+use super::apart::apart;
 use super::media_types::Told;
 use super::shared_read::SharedReads;
 use crate::oci::manifest::MAX_MANIFEST;
@@ -64,7 +65,8 @@ impl ContentCache {
 
     async fn read_manifest(&self, storage: &Storage, digest: &Digest) -> Result<Option<Arc<Kept>>, Error> {
         let Some(bytes) = read(storage, digest, MAX_MANIFEST as u64).await? else { return Ok(None) };
-        let told = Told::by(&Manifest::parse(&bytes).unwrap_or_default());
+        let text = bytes.clone();
+        let told = apart(bytes.len(), move || Told::by(&Manifest::parse(&text).unwrap_or_default())).await?;
         Ok(Some(self.keep(*digest, bytes, Some(told))))
     }
 }
@@ -72,7 +74,8 @@ impl ContentCache {
 /// Small content, proven to be what its digest says.
 pub(super) async fn read(storage: &Storage, digest: &Digest, limit: u64) -> Result<Option<Bytes>, Error> {
     let Some(bytes) = storage.blob_bytes(digest, limit).await? else { return Ok(None) };
-    if Digest::of(digest.algorithm(), &bytes) != *digest {
+    let (text, algorithm) = (bytes.clone(), digest.algorithm());
+    if apart(bytes.len(), move || Digest::of(algorithm, &text)).await? != *digest {
         storage.blob_damaged(digest);
         return Err(Error::Damaged(format!("the {} bytes of {digest} have another digest", bytes.len())));
     }

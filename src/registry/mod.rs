@@ -6,7 +6,7 @@
 //! - `membership`: what a repository holds; `content`: manifests and small blobs in memory; `media_types`: what a
 //!   repository holds manifests as
 //! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true; `fan`: many questions of one
-//!   request
+//!   request; `apart`: what would keep a thread from the others
 //! - `locks`, `arriving`, `immutable`: what must not meet, and tags that never move
 //! - `reply`: how answers are written, and how what went wrong becomes one
 //! - `housekeeping`: probes, purge, gauges
@@ -14,6 +14,7 @@
 pub mod config;
 
 mod answer;
+mod apart;
 mod arriving;
 mod blob;
 mod catalog;

@@ -20,6 +20,8 @@ on_every_storage![
     push_manifest_under_a_bad_digest_must_be_400,
     push_manifest_that_is_no_json_must_be_400,
     push_manifest_that_is_image_and_index_at_once_must_be_400,
+    push_manifest_that_others_would_read_otherwise_must_be_400,
+    push_manifest_that_names_more_than_anybody_needs_must_be_400,
     push_manifest_with_a_missing_config_must_be_manifest_blob_unknown,
     push_manifest_with_missing_layers_must_be_manifest_blob_unknown,
     push_manifest_with_blobs_of_another_repository_must_be_manifest_blob_unknown,
@@ -165,6 +167,45 @@ fn push_manifest_that_is_image_and_index_at_once_must_be_400(repo: &Repo) {
     for media_type in [MANIFEST, INDEX] {
         repo.put_manifest("v1", media_type, &bytes).error_is(400, "MANIFEST_INVALID");
     }
+}
+
+/// Issue 9, 15: invalid UTF-8, endless nesting, keys that fold to a known one or stand twice; code-6.
+fn push_manifest_that_others_would_read_otherwise_must_be_400(repo: &Repo) {
+    let good = String::from_utf8(Set::bare(repo, MANIFEST, true)).expect("JSON");
+    let with = |more: &[u8]| {
+        let open = good.strip_suffix('}').expect("an object").as_bytes();
+        [open, b",", more, b"}"].concat()
+    };
+    repo.put_manifest("v1", MANIFEST, &with(b"\"extra\":{\"a\":[1]}")).status_is(201);
+    let nested = format!("\"extra\":{}{}", "[".repeat(100), "]".repeat(100));
+    for more in [
+        &b"\"extra\":\"\xff\""[..],
+        nested.as_bytes(),
+        "\"layer\u{17f}\":[]".as_bytes(),
+        "\"\u{17f}ubject\":null".as_bytes(),
+        b"\"\\u017fubject\":null",
+        b"\"Layers\":[]",
+        b"\"MEDIATYPE\":\"application/x\"",
+        b"\"extra\":{\"a\":1,\"a\":2}",
+        b"\"layers\":[]",
+    ] {
+        repo.put_manifest("v2", MANIFEST, &with(more)).error_is(400, "MANIFEST_INVALID");
+    }
+    repo.get_manifest("v2").status_is(404);
+}
+
+/// Issue 9, 12.
+fn push_manifest_that_names_more_than_anybody_needs_must_be_400(repo: &Repo) {
+    let good: Value = serde_json::from_slice(&Set::bare(repo, MANIFEST, true)).expect("JSON");
+    let layers = |count: usize| {
+        let mut manifest = good.clone();
+        let layer = |number: usize| json!({"mediaType": LAYER, "digest": format!("sha256:{number:064}"), "size": 1});
+        manifest["layers"] = (0..count).map(layer).collect();
+        serde_json::to_vec(&manifest).expect("JSON")
+    };
+    repo.put_manifest("v1", MANIFEST, &layers(5000)).error_is(400, "MANIFEST_INVALID");
+    repo.put_manifest("v1", MANIFEST, &layers(4000)).error_is(400, "MANIFEST_BLOB_UNKNOWN");
+    repo.get_manifest("v1").status_is(404);
 }
 
 #[track_caller]

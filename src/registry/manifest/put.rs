@@ -4,13 +4,14 @@
 
 use bytes::Bytes;
 use futures::future::{try_join, try_join_all};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::check::{self, Checked};
 use super::location;
 use super::receive::receive;
 use crate::oci::route::query_values;
 use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
+use crate::registry::apart::apart;
 use crate::registry::arriving::Arrival;
 use crate::registry::lists::Base;
 use crate::registry::reply::{Answer, OCI_SUBJECT, OCI_TAG, Refusal};
@@ -28,11 +29,7 @@ pub(crate) async fn put(
 ) -> Answer {
     let more = tags_of_query(request.query.as_deref())?;
     let (bytes, _memory) = receive(&registry.manifest_memory, body).await?;
-    let checked = check::check(&bytes, &request.headers)?;
-    let digest = match reference {
-        Reference::Tag(_) => Digest::of(Algorithm::Sha256, &bytes),
-        Reference::Digest(expected) => verified(expected, &bytes)?,
-    };
+    let (checked, digest) = judged(&bytes, &request.headers, reference).await?;
     let tags: Vec<&Tag> = match reference {
         Reference::Tag(tag) => std::iter::once(tag).chain(&more).collect(),
         Reference::Digest(_) => more.iter().collect(),
@@ -64,6 +61,20 @@ fn tags_of_query(query: Option<&str>) -> Result<Vec<Tag>, Refusal> {
         tags.push(tag);
     }
     Ok(tags)
+}
+
+/// What it is, and its digest.
+async fn judged(bytes: &Bytes, headers: &HeaderMap, reference: &Reference) -> Result<(Checked, Digest), Refusal> {
+    let (text, headers, reference) = (bytes.clone(), headers.clone(), reference.clone());
+    let judge = move || {
+        let checked = check::check(&text, &headers)?;
+        let digest = match &reference {
+            Reference::Tag(_) => Digest::of(Algorithm::Sha256, &text),
+            Reference::Digest(expected) => verified(expected, &text)?,
+        };
+        Ok((checked, digest))
+    };
+    apart(bytes.len(), judge).await?
 }
 
 fn verified(expected: &Digest, bytes: &[u8]) -> Result<Digest, Refusal> {

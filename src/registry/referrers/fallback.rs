@@ -17,7 +17,8 @@ use moka::sync::Cache;
 use super::index::Index;
 use super::line::Line;
 use crate::oci::manifest::MAX_LISTED;
-use crate::oci::{Digest, Manifest, RepositoryName, Tag};
+use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
+use crate::registry::apart::apart;
 use crate::registry::fan::PER_REQUEST;
 use crate::registry::shared_read::SharedReads;
 use crate::registry::{Registry, tags};
@@ -122,15 +123,19 @@ async fn lines(registry: &Registry, digest: &Digest) -> Result<Listed, Error> {
         return Ok(list);
     }
     let Some(kept) = registry.content.manifest(&registry.storage, digest).await? else { return Ok(Listed::default()) };
-    let listed = Manifest::parse(&kept.bytes).ok().and_then(|index| index.manifests).unwrap_or_default();
+    let list = apart(kept.bytes.len(), move || read_index(&kept.bytes)).await?;
+    lists.insert(*digest, list.clone());
+    Ok(list)
+}
+
+fn read_index(bytes: &[u8]) -> Listed {
+    let listed = Manifest::parse(bytes).ok().and_then(|index| index.manifests).unwrap_or_default();
     // What we cannot hash we do not have.
-    let line = |descriptor: crate::oci::Descriptor| {
+    let line = |descriptor: Descriptor| {
         let digest = descriptor.digest.parse().ok()?;
         Some((digest, Arc::new(Line::of_index(descriptor))))
     };
-    let list: Listed = Arc::new(listed.into_iter().take(MAX_LISTED).filter_map(line).collect());
-    lists.insert(*digest, list.clone());
-    Ok(list)
+    Arc::new(listed.into_iter().take(MAX_LISTED).filter_map(line).collect())
 }
 
 /// What the repository holds, as it was within `list_ttl`, and with all that was pushed here.

@@ -11,6 +11,7 @@ use super::memo::{self, Memo};
 use super::stored;
 use crate::oci::manifest::MAX_MANIFEST;
 use crate::oci::{Digest, Manifest, RepositoryName};
+use crate::registry::apart::apart;
 use crate::registry::fan::PER_REQUEST;
 use crate::registry::lists::Lists;
 use crate::registry::media_types::{self, Told};
@@ -146,7 +147,8 @@ async fn read_one(registry: &Registry, name: &RepositoryName, digest: Digest, me
         }
         Err(error) => return Err(error),
     };
-    let manifest = Manifest::parse(&bytes).unwrap_or_default();
+    let text = bytes.clone();
+    let manifest = apart(bytes.len(), move || Manifest::parse(&text).unwrap_or_default()).await?;
     let referrer = match manifest.subject {
         None => None,
         Some(_) => {

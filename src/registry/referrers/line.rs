@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::oci::{Annotations, Descriptor, Digest, Manifest};
 use crate::registry::Registry;
+use crate::registry::apart::apart;
 use crate::registry::fan::PER_REQUEST;
 use crate::registry::tags::MAX_LIST_BYTES;
 use crate::storage::Error;
@@ -91,8 +92,8 @@ pub(super) fn page_length(found: &[Arc<Line>], n: Option<usize>) -> usize {
 }
 
 /// The lines of a page, with all their annotations.
-pub(super) async fn whole(registry: &Registry, page: &[Arc<Line>]) -> Result<Vec<Arc<Line>>, Error> {
-    let whole = page.to_vec().into_iter().map(|line| async move {
+pub(super) async fn whole(registry: &Registry, page: Vec<Arc<Line>>) -> Result<Vec<Arc<Line>>, Error> {
+    let whole = page.into_iter().map(|line| async move {
         if line.left == 0 {
             return Ok(line);
         }
@@ -106,7 +107,10 @@ pub(super) async fn whole(registry: &Registry, page: &[Arc<Line>]) -> Result<Vec
 async fn annotations(registry: &Registry, digest: &str) -> Result<Option<Annotations>, Error> {
     let Ok(digest) = digest.parse::<Digest>() else { return Ok(None) };
     match registry.content.manifest(&registry.storage, &digest).await {
-        Ok(found) => Ok(found.and_then(|kept| Manifest::parse(&kept.bytes).ok()?.annotations)),
+        Ok(Some(kept)) => {
+            apart(kept.bytes.len(), move || Manifest::parse(&kept.bytes).ok().and_then(|read| read.annotations)).await
+        }
+        Ok(None) => Ok(None),
         Err(Error::Damaged(_) | Error::TooLarge(_)) => Ok(None),
         Err(error) => Err(error),
     }

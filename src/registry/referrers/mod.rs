@@ -69,7 +69,7 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &D
     let count = line::page_length(&found, page.n);
     let next = found.get(count..).is_some_and(|rest| !rest.is_empty());
     found.truncate(count);
-    let whole = line::whole(registry, &found).await?;
+    let whole = line::whole(registry, found).await?;
     let descriptors: Vec<&Descriptor> = whole.iter().map(|line| &line.descriptor).collect();
     let body = serde_json::to_vec(&manifest::Index::new(&descriptors)).map_err(|_| Refusal::of(ErrorCode::Unknown))?;
     let mut reply = Reply::json(body);
@@ -77,7 +77,7 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &D
     if !wanted.is_empty() {
         reply = reply.with(OCI_FILTERS_APPLIED, "artifactType");
     }
-    match found.last() {
+    match whole.last() {
         Some(last) if next => {
             let n = page.n.map(|n| n.to_string());
             let filters = wanted.iter().map(|artifact_type| ("artifactType", artifact_type.as_str()));
