@@ -224,3 +224,40 @@ fn a_body_that_follows_a_refusal_is_not_taken_for_a_request() {
     assert!(text.starts_with("HTTP/1.1 404 "), "{text}");
     assert_eq!(peer.seen().len(), 0, "{:?}", peer.seen());
 }
+
+#[test]
+fn a_body_whose_framing_breaks_is_refused_and_nothing_behind_it_is_a_request() {
+    let (_peer, front) = front();
+    let registry = Setup::registry().start();
+    let bodies = [
+        "10000000000000000\r\nhello\r\n0\r\n\r\n",
+        "ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloX\r\n0\r\n\r\n",
+        "5\nhello\n0\n\n",
+        "-5\r\nhello\r\n0\r\n\r\n",
+        "5;a\0\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nno colon\r\n\r\n",
+        "5\r\nhello\r\n0\r\n: no name\r\n\r\n",
+        "5\r\nhello\r\n0\r\nA : b\r\n\r\n",
+        "5\r\nhello\r\n0\r\nA: b\r\n folded\r\n\r\n",
+        "5\r\nhello\r\n0\r\nA: \0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nA\x7f: b\r\n\r\n",
+        "5\r\nhello\r\n0\r\nA: b\n\r\n\r\n",
+    ];
+    let mut wrong = Vec::new();
+    for address in [front.address, registry.address] {
+        for body in bodies {
+            let mut connection = Connection::open(address).expect("a connection");
+            let head = "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: registry\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let next = "GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: registry\r\n\r\n";
+            let _ = connection.send_raw(format!("{head}{body}{next}").as_bytes());
+            let text = String::from_utf8_lossy(&connection.rest()).into_owned();
+            let answered = text.matches("HTTP/1.1 ").count();
+            if !text.starts_with("HTTP/1.1 400 ") || answered != 1 {
+                wrong.push(format!("{body:?}: {answered} answers, {}", text.lines().next().unwrap_or_default()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

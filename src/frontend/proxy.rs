@@ -10,7 +10,7 @@ use pingora::apps::{HttpServerApp, ReusedHttpStream};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Result};
 use pingora::protocols::http::ServerSession;
-use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session};
+use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -18,6 +18,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::context::RequestContext;
 use super::listener::{Connection, Handler, Refusal};
 use super::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass, UNANSWERABLE};
+use super::request_body::is_malformed;
 use super::respond::{named_by_connection, problem, problem_with_status, send};
 use super::{Front, Next, door, journal};
 use crate::oci::ErrorCode;
@@ -151,6 +152,21 @@ impl ProxyHttp for Hooks {
         prepared
     }
 
+    /// pingora writes an empty piece to an HTTP/1.1 peer as a chunk of size 0, which is the last chunk, and tells the end
+    /// once more behind it (RFC 9112 §7.1; pingora#935). So a body that ends with nothing ends without a piece.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        _ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        Ok(())
+    }
+
     async fn upstream_response_filter(
         &self,
         session: &mut Session,
@@ -209,6 +225,11 @@ impl ProxyHttp for Hooks {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
         ctx.problem = Some(error.to_string());
+        if is_the_clients(error) {
+            tracing::debug!(request = ctx.id.as_str(), %error, "a client left its request");
+        } else {
+            tracing::warn!(request = ctx.id.as_str(), %error, "a request failed");
+        }
         let nothing = FailToProxy { error_code: 0, can_reuse_downstream: false };
         if session.response_written().is_some_and(|written| !written.status.is_informational()) {
             return nothing;
@@ -216,9 +237,12 @@ impl ProxyHttp for Hooks {
         let refusal = ctx.pass.as_mut().and_then(|pass| pass.refusal.take());
         let response = match (error.etype(), error.esource()) {
             _ if refusal.is_some() => refusal.unwrap_or_default(),
-            (ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => {
-                return nothing;
-            }
+            (_, source) if *source != ErrorSource::Upstream && is_malformed(error) => problem_with_status(
+                http::StatusCode::BAD_REQUEST,
+                ErrorCode::Unsupported,
+                "the framing of the request's body is broken",
+            ),
+            (etype, source) if *source != ErrorSource::Upstream && is_gone(etype) => return nothing,
             (ErrorType::ReadTimedout, ErrorSource::Downstream) => problem_with_status(
                 http::StatusCode::REQUEST_TIMEOUT,
                 ErrorCode::BlobUploadInvalid,
@@ -269,14 +293,39 @@ impl ProxyHttp for Hooks {
         journal::answered(&self.front, session, error, ctx);
     }
 
-    fn suppress_error_log(&self, _session: &Session, _ctx: &RequestContext, error: &Error) -> bool {
-        // Clients that go away are in the access log, not in ours.
-        matches!(error.esource(), ErrorSource::Downstream)
+    fn suppress_error_log(&self, _session: &Session, _ctx: &RequestContext, _error: &Error) -> bool {
+        // `fail_to_proxy` has said what there is to say.
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &RequestContext,
+        error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        is_the_clients(error)
     }
 
     fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
         // No URL: it may carry upload states and signatures.
         format!("request {}", ctx.id.as_str())
+    }
+}
+
+/// Nobody is there any more who could be answered.
+fn is_gone(etype: &ErrorType) -> bool {
+    matches!(etype, ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed | ErrorType::H2Error)
+}
+
+/// Whether a failure is the client's alone. Our own answers are written by us, and then pingora does not say on which side
+/// the connection broke; what breaks at a peer or in the cache always does.
+fn is_the_clients(error: &Error) -> bool {
+    match error.esource() {
+        ErrorSource::Downstream => true,
+        ErrorSource::Upstream => false,
+        _ => is_gone(error.etype()) || matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout),
     }
 }
 

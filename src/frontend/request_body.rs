@@ -1,5 +1,6 @@
 //! A request's body as the integrated registry reads it: `100 Continue` when it is first wanted, the listener's pace.
 
+use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,6 +57,9 @@ impl<'a> RequestBody<'a> {
         }
         if !self.waits && self.length.is_none_or(|length| length <= UNWANTED) {
             let _ = timeout(UNWANTED_TIME, self.discard()).await;
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
         }
         if !self.session.is_body_done() {
             // What is still on its way would be read as the next request.
@@ -101,13 +105,22 @@ impl Body for RequestBody<'_> {
             }
         }
         let error = self.failed.as_ref()?;
-        Some(Err(BodyError(words(error.etype()).to_owned())))
+        Some(Err(BodyError(words(error).to_owned())))
     }
 }
 
+/// The listener refused the body's framing.
+pub fn is_malformed(error: &Error) -> bool {
+    let cause = error.cause.as_deref();
+    cause
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
+}
+
 /// For the log: pingora's own words may quote what the client sent.
-fn words(error: &ErrorType) -> &'static str {
-    match error {
+fn words(error: &Error) -> &'static str {
+    match error.etype() {
+        _ if is_malformed(error) => "its framing is broken",
         ErrorType::ReadTimedout => "it came too slowly",
         ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::H2Error => "the client went away",
         ErrorType::WriteError | ErrorType::WriteTimedout => "the client does not take '100 Continue'",

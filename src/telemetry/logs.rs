@@ -2,10 +2,16 @@
 //!
 //! `2026-01-31T23:59:59.123Z INFO entrepot::app listening address=127.0.0.1:5000`. Owns the level and what other crates
 //! may say; pingora and others log through `log`, which is bridged here. Does not own the access log.
+//!
+//! Nothing that a client does alone is above debug: whoever can open a connection could fill the disk. What repeats is
+//! limited: [`limit`].
+
+pub mod limit;
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
@@ -19,6 +25,23 @@ use tracing_subscriber::{Layer, Registry, reload};
 use super::clock::push_rfc3339;
 use super::config::{Level, LogConfig};
 use super::escape::{push_text, push_value};
+use limit::{LeftOut, Limit};
+
+/// How often the ends of the windows of [`limit`] are looked for.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Targets that speak of nothing but what the other end of a connection did: what of it concerns an operator, we say
+/// ourselves where we know whose fault it is.
+const OF_CONNECTIONS: [&str; 6] = [
+    "rustls",
+    "h2",
+    // "Error finish sending body to downstream": the client left before its answer's end.
+    "pingora_proxy::proxy_h1",
+    "pingora_proxy::proxy_h2",
+    // Fields of a length that is none.
+    "pingora_core::protocols::http::v1::common",
+    "pingora_core::protocols::http::v2::server",
+];
 
 /// Changes the level of the running process's log.
 #[derive(Clone)]
@@ -28,11 +51,18 @@ pub struct LogHandle(Option<reload::Handle<Targets, Registry>>);
 pub fn init_logs(config: &LogConfig) -> LogHandle {
     let (filter, handle) = reload::Layer::new(targets(config.level));
     let stderr = io::stderr();
-    let lines = Lines { colour: stderr.is_terminal(), out: Mutex::new(stderr) };
-    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    let lines = Lines::new(stderr.is_terminal(), stderr);
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines.clone());
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         return LogHandle(None);
     }
+    // Without the thread, which has no reason to fail, windows do not end: their kinds stay limited, and are counted.
+    let _ = std::thread::Builder::new().name("log-limit".into()).spawn(move || {
+        loop {
+            std::thread::sleep(LOOK);
+            lines.end_windows(Instant::now());
+        }
+    });
     // Fails only when another logger was installed before us: then its records go their own way.
     let _ = tracing_log::LogTracer::init();
     let handle = LogHandle(Some(handle));
@@ -59,7 +89,8 @@ fn targets(level: Level) -> Targets {
         Level::Warn | Level::Info => LevelFilter::WARN,
         Level::Debug | Level::Trace => LevelFilter::INFO,
     };
-    Targets::new().with_default(others).with_target("entrepot", level.filter())
+    let quiet = OF_CONNECTIONS.map(|target| (target, LevelFilter::OFF));
+    Targets::new().with_default(others).with_targets(quiet).with_target("entrepot", level.filter())
 }
 
 impl Level {
@@ -84,31 +115,79 @@ impl Level {
     }
 }
 
+/// pingora's own ERROR lines about a request tell of clients that it could not even say no to; failures of other kinds are
+/// told by `Hooks::fail_to_proxy`. They may quote a whole head.
+fn is_of_a_client(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() == tracing::Level::ERROR && metadata.target() == "pingora_proxy"
+}
+
 /// Writes each event as one line. A writer that fails is ignored: there is nowhere left to say so.
-struct Lines<W> {
+struct Lines<W>(Arc<Shared<W>>);
+
+struct Shared<W> {
     out: Mutex<W>,
     colour: bool,
+    limit: Limit,
+}
+
+impl<W> Clone for Lines<W> {
+    fn clone(&self) -> Self {
+        Lines(self.0.clone())
+    }
+}
+
+impl<W: Write> Lines<W> {
+    fn new(colour: bool, out: W) -> Self {
+        Lines(Arc::new(Shared { out: Mutex::new(out), colour, limit: Limit::default() }))
+    }
+
+    fn write(&self, line: &str) {
+        let mut out = self.0.out.lock();
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+
+    fn end_windows(&self, now: Instant) {
+        for LeftOut { count, level, target, about } in self.0.limit.end_windows(now) {
+            let mut line = beginning(level, &target, self.0.colour);
+            push_text(&mut line, &format!(" {count} more lines like this one were left out: {about}"));
+            line.push('\n');
+            self.write(&line);
+        }
+    }
 }
 
 impl<S: Subscriber, W: Write + Send + 'static> Layer<S> for Lines<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let bridged = event.normalized_metadata();
-        let line = line(event, bridged.as_ref().unwrap_or(event.metadata()), self.colour);
-        let mut out = self.out.lock();
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        let metadata = bridged.as_ref().unwrap_or(event.metadata());
+        let admitted = !is_of_a_client(metadata) && self.0.limit.admits(metadata, Instant::now(), || message(event));
+        if admitted {
+            self.write(&line(event, metadata, self.0.colour));
+        }
     }
 }
 
-fn line(event: &Event<'_>, metadata: &Metadata<'_>, colour: bool) -> String {
+fn message(event: &Event<'_>) -> String {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    fields.message
+}
+
+/// Time, level and target.
+fn beginning(level: tracing::Level, target: &str, colour: bool) -> String {
     let mut time = Vec::with_capacity(32);
     push_rfc3339(&mut time, SystemTime::now());
     let mut line = String::with_capacity(256);
     line.push_str(&String::from_utf8_lossy(&time));
     line.push(' ');
-    push_level(&mut line, *metadata.level(), colour);
+    push_level(&mut line, level, colour);
     line.push(' ');
-    push_text(&mut line, metadata.target());
+    push_text(&mut line, target);
+    line
+}
 
+fn line(event: &Event<'_>, metadata: &Metadata<'_>, colour: bool) -> String {
+    let mut line = beginning(*metadata.level(), metadata.target(), colour);
     let mut fields = Fields::default();
     event.record(&mut fields);
     if !fields.message.is_empty() {
@@ -179,96 +258,4 @@ impl Visit for Fields {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What `events` logged at `level`, without the time.
-    fn logged(level: Level, events: impl FnOnce(&LogHandle)) -> Vec<String> {
-        let out = Shared::default();
-        let (filter, handle) = reload::Layer::new(targets(level));
-        let lines = Lines { out: Mutex::new(out.clone()), colour: false };
-        let subscriber = tracing_subscriber::registry().with(filter).with(lines);
-        tracing::subscriber::with_default(subscriber, || events(&LogHandle(Some(handle))));
-        let text = String::from_utf8(out.0.lock().clone()).unwrap();
-        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
-    }
-
-    #[test]
-    fn an_event_is_one_line_of_message_and_fields() {
-        let lines = logged(Level::Info, |_| {
-            tracing::info!(target: "entrepot::app", address = %"127.0.0.1:80", count = 2, ok = true, name = "a b", "listening");
-        });
-        assert_eq!(lines, [r#"INFO entrepot::app listening address=127.0.0.1:80 count=2 ok=true name="a b""#]);
-    }
-
-    #[test]
-    fn nothing_from_outside_begins_a_line_of_its_own() {
-        let evil = "x\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[2J\u{2028}";
-        let lines = logged(Level::Info, |_| {
-            tracing::warn!(target: "entrepot", display = %evil, debug = ?evil, text = evil, "said: {evil}");
-        });
-        assert_eq!(lines.len(), 1);
-        assert!(!lines[0].chars().any(|c| c.is_control() || c == '\u{2028}'), "{:?}", lines[0]);
-    }
-
-    #[test]
-    fn errors_are_told_with_their_causes() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("outer")]
-        struct Outer(#[source] io::Error);
-        let error = Outer(io::Error::other("inner"));
-        let lines = logged(Level::Info, |_| {
-            tracing::error!(target: "entrepot", error = &error as &dyn std::error::Error, "failed");
-        });
-        assert_eq!(lines, [r#"ERROR entrepot failed error="outer: inner""#]);
-    }
-
-    #[test]
-    fn the_level_changes_while_running() {
-        let lines = logged(Level::Warn, |handle| {
-            tracing::info!(target: "entrepot", "one");
-            handle.set_level(Level::Debug);
-            tracing::debug!(target: "entrepot", "two");
-            handle.set_level(Level::Error);
-            tracing::warn!(target: "entrepot", "three");
-        });
-        assert_eq!(lines, ["DEBUG entrepot two"]);
-    }
-
-    #[test]
-    fn pingora_is_capped_at_warn_unless_debug() {
-        let say = || {
-            tracing::info!(target: "pingora_core::server", "info");
-            tracing::warn!(target: "pingora_proxy", "warn");
-        };
-        assert_eq!(logged(Level::Info, |_| say()), ["WARN pingora_proxy warn"]);
-        assert_eq!(logged(Level::Debug, |_| say()).len(), 2);
-    }
-
-    #[test]
-    fn records_of_log_keep_their_target() {
-        let lines = logged(Level::Info, |_| {
-            for (target, level) in [("pingora_core", log::Level::Info), ("pingora_core", log::Level::Error)] {
-                let record = log::Record::builder().target(target).level(level).args(format_args!("from log")).build();
-                tracing_log::format_trace(&record).unwrap();
-            }
-        });
-        assert_eq!(lines, ["ERROR pingora_core from log"]);
-    }
-}
+mod tests;

@@ -17,6 +17,7 @@ pub fn registry() -> prometheus::Result<Registry> {
     let build = GenericGauge::<AtomicU64>::with_opts(opts)?;
     build.set(1);
     registry.register(Box::new(build))?;
+    registry.register(Box::new(super::logs::limit::counter()?))?;
     Ok(registry)
 }
 

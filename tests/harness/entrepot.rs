@@ -107,6 +107,11 @@ impl Setup {
         self
     }
 
+    /// A configuration made by the test.
+    pub fn of(table: toml::Table) -> Self {
+        Setup { table, environment: Vec::new(), cache: None }
+    }
+
     /// The configuration as a file has it.
     pub fn text(&self) -> String {
         toml::to_string(&self.table).expect("TOML")

@@ -10,6 +10,7 @@ pub mod content;
 pub mod docker;
 pub mod entrepot;
 pub mod fault_proxy;
+pub mod h2_client;
 pub mod http;
 pub mod minio;
 pub mod nginx;
@@ -18,6 +19,7 @@ pub mod process;
 pub mod redis;
 pub mod registry;
 pub mod repository;
+pub mod strict_peer;
 pub mod token_server;
 pub mod tools;
 

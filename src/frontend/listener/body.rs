@@ -4,6 +4,8 @@
 //! the deadlines know whether a body is awaited, and a connection is reused only if both agree
 //! where the body ended.
 
+use super::head::is_token;
+
 /// How a request head frames its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -33,12 +35,9 @@ pub(super) enum Chunk {
         cr: bool,
     },
     /// After the last chunk: fields up to an empty line.
-    Trailer {
-        empty: bool,
-        cr: bool,
-    },
+    Trailer(Field),
     Done,
-    /// Not chunked coding; pingora will say so.
+    /// Not chunked coding.
     Broken,
 }
 
@@ -47,6 +46,17 @@ pub(super) enum Line {
     Digits,
     Extension,
     Cr,
+}
+
+/// Where we are in a line of the trailer (RFC 9112 §7.1.2): pingora reads over them whatever they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Start,
+    Name,
+    Value,
+    Cr,
+    /// The CR of the empty line that ends it all.
+    LastCr,
 }
 
 const START: Chunk = Chunk::Size { size: 0, digits: 0, part: Line::Digits };
@@ -65,6 +75,11 @@ impl Body {
     /// The whole body has passed.
     pub(super) fn done(&self) -> bool {
         matches!(self, Body::Length(0) | Body::Chunked(Chunk::Done))
+    }
+
+    /// What came is no body of this framing, and never will be.
+    pub(super) fn broken(&self) -> bool {
+        matches!(self, Body::Chunked(Chunk::Broken))
     }
 
     /// How many of these bytes, the next that came, belong to the body.
@@ -116,7 +131,7 @@ impl Chunk {
             }
             (Chunk::Size { digits: 0, .. }, _) => Chunk::Broken,
             (&Chunk::Size { size, part: Line::Cr, .. }, b'\n') => match size {
-                0 => Chunk::Trailer { empty: true, cr: false },
+                0 => Chunk::Trailer(Field::Start),
                 _ => Chunk::Data(size),
             },
             (Chunk::Size { part: Line::Cr, .. }, _) | (Chunk::Size { .. }, b'\n') => Chunk::Broken,
@@ -124,18 +139,35 @@ impl Chunk {
             (&Chunk::Size { size, digits, part: Line::Digits }, b';' | b' ' | b'\t') => {
                 Chunk::Size { size, digits, part: Line::Extension }
             }
-            (&Chunk::Size { size, digits, part: Line::Extension }, _) => {
+            (&Chunk::Size { size, digits, part: Line::Extension }, _) if is_text(byte) => {
                 Chunk::Size { size, digits, part: Line::Extension }
             }
             (Chunk::DataEnd { cr: false }, b'\r') => Chunk::DataEnd { cr: true },
             (Chunk::DataEnd { cr: true }, b'\n') => START,
-            (&Chunk::Trailer { empty, cr: false }, b'\r') => Chunk::Trailer { empty, cr: true },
-            (Chunk::Trailer { empty: true, cr: true }, b'\n') => Chunk::Done,
-            (Chunk::Trailer { empty: false, cr: true }, b'\n') => Chunk::Trailer { empty: true, cr: false },
-            (Chunk::Trailer { cr: false, .. }, _) if byte != b'\n' => Chunk::Trailer { empty: false, cr: false },
+            (Chunk::Trailer(Field::LastCr), b'\n') => Chunk::Done,
+            (Chunk::Trailer(field), _) => field.step(byte).map_or(Chunk::Broken, Chunk::Trailer),
             _ => Chunk::Broken,
         };
     }
+}
+
+impl Field {
+    fn step(self, byte: u8) -> Option<Field> {
+        match (self, byte) {
+            (Field::Start, b'\r') => Some(Field::LastCr),
+            (Field::Start | Field::Name, _) if is_token(&[byte]) => Some(Field::Name),
+            (Field::Name, b':') => Some(Field::Value),
+            (Field::Value, b'\r') => Some(Field::Cr),
+            (Field::Value, _) if is_text(byte) => Some(Field::Value),
+            (Field::Cr, b'\n') => Some(Field::Start),
+            _ => None,
+        }
+    }
+}
+
+/// What a field's value and a chunk's extension may hold (RFC 9110 §5.5).
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 #[cfg(test)]
@@ -178,10 +210,22 @@ mod tests {
             b"0\r\n\n",
             b"ffffffffffffffff\r\n",
             b"0x5\r\n",
+            b"10000000000000000\r\n",
+            b"5;a\0b\r\nhello\r\n0\r\n\r\n",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\nnothing\r\n\r\n",
+            b"0\r\n: no name\r\n\r\n",
+            b"0\r\nA : b\r\n\r\n",
+            b"0\r\nA: b\r\n folded\r\n\r\n",
+            b"0\r\n\x80: b\r\n\r\n",
+            b"0\r\nA: b\0\r\n\r\n",
+            b"0\r\nA: b\n\r\n\r\n",
+            b"0\r\nA: b\r\n\n",
+            b"0\r\nA\r\n\r\n",
         ] {
             let mut body = Body::new(Framing::Chunked);
             assert_eq!(body.follow(input), input.len());
-            assert!(!body.done(), "{:?}", String::from_utf8_lossy(input));
+            assert!(!body.done() && body.broken(), "{:?}", String::from_utf8_lossy(input));
         }
     }
 }

@@ -154,6 +154,10 @@ impl ClientStream {
                 buffer.set_filled(before + taken);
             }
         }
+        if body.broken() {
+            // pingora is more lenient, and what it lets pass a peer may read otherwise.
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "not the chunked coding of RFC 9112")));
+        }
         if body.done() {
             self.state.set_body_open(false);
         }
