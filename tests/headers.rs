@@ -1,6 +1,7 @@
 //! What a peer is told of the client, and whose word counts for it.
 
 use crate::harness::fault_proxy::Seen;
+use crate::harness::nginx::Nginx;
 use crate::harness::{Answer, Fault, FaultProxy, Reply, Request, Rule, Setup};
 
 /// Sends one request through; what the peer saw and what the client got.
@@ -137,4 +138,73 @@ fn a_peer_s_absolute_location_is_made_right_for_the_client() {
     // The peer gets its own address back, without what we put in.
     assert_eq!(peer.seen_of("PATCH", "").remove(0).target, "/v2/team/app/blobs/uploads/u-1?_state=abc%3D%3D");
     assert!(crate::harness::repository::location(&patched).contains("_state=def"));
+}
+
+/// What `GET /v2/` answers on a listener that sends everybody to https, from a trusted proxy that says this.
+fn before_https(fields: &[(&str, &str)]) -> Answer {
+    let peer = FaultProxy::recording();
+    let setup = Setup::before(&[peer.address]).without_health_checks().set("listener.0.redirect_to_https", "true");
+    let entrepot = setup.set("listener.0.trusted_proxies", "[\"127.0.0.0/8\"]").start();
+    let request = Request::get("/v2/team/app/tags/list").header("Host", "inner.example.com");
+    fields.iter().fold(request, |request, (name, value)| request.header(name, *value)).send(entrepot.address)
+}
+
+#[test]
+fn who_came_by_https_is_not_sent_there_again() {
+    for fields in [
+        &[("X-Forwarded-Proto", "https")][..],
+        &[("X-Forwarded-Proto", "https, http")],
+        &[("X-Forwarded-Proto", "https,https")],
+        &[("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http")],
+        &[("X-Forwarded-For", "203.0.113.7:5555"), ("X-Forwarded-Proto", "https, http")],
+        &[("X-Forwarded-For", "203.0.113.7, 127.0.0.2"), ("X-Forwarded-Proto", "https, http")],
+        &[("Forwarded", "for=\"[2001:db8::1]:4711\";proto=https;host=registry.example.com")],
+        &[("Forwarded", "for=_hidden;proto=https, for=127.0.0.2;proto=http")],
+    ] {
+        assert_ne!(before_https(fields).status, 308, "{fields:?}");
+    }
+}
+
+#[test]
+fn who_came_by_http_is_sent_to_the_host_that_it_named() {
+    for (fields, host) in [
+        (&[][..], "inner.example.com"),
+        (&[("X-Forwarded-Proto", "http")], "inner.example.com"),
+        (
+            &[("X-Forwarded-Proto", "http, https"), ("X-Forwarded-Host", "registry.example.com:8080")],
+            "registry.example.com",
+        ),
+        (&[("Forwarded", "for=203.0.113.7;proto=http;host=registry.example.com")], "registry.example.com"),
+        // Made up in front of a proxy that appends.
+        (&[("X-Forwarded-For", "6.6.6.6, 203.0.113.7"), ("X-Forwarded-Proto", "https, http")], "inner.example.com"),
+    ] {
+        let answer = before_https(fields);
+        let place = format!("https://{host}/v2/team/app/tags/list");
+        assert_eq!((answer.status, answer.header("location")), (308, Some(place.as_str())), "{fields:?}");
+    }
+}
+
+#[test]
+fn two_nginx_one_behind_the_other_end_in_one_scheme_and_one_host() {
+    let peer = FaultProxy::recording();
+    let setup = Setup::before(&[peer.address]).without_health_checks().set("listener.0.redirect_to_https", "true");
+    let entrepot = setup.set("listener.0.trusted_proxies", "[\"127.0.0.0/8\"]").start();
+    let hop = |to: std::net::SocketAddr, fields: &'static str| {
+        Nginx::start(move |address| {
+            format!(
+                "server {{ listen {address}; location / {{ proxy_pass http://{to}; {fields}
+                proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }}"
+            )
+        })
+    };
+    // The inner one appends and lets Host be its own; the outer one says what a client at its TLS side would be.
+    let inner = hop(entrepot.address, "proxy_set_header X-Forwarded-Proto \"$http_x_forwarded_proto, $scheme\";");
+    let outer =
+        hop(inner.address, "proxy_set_header X-Forwarded-Proto https; proxy_set_header X-Forwarded-Host $http_host;");
+    let answer = Request::get("/v2/team/app/tags/list").header("Host", "registry.example.com").send(outer.address);
+    assert_ne!(answer.status, 308);
+    let seen = peer.seen_of("GET", "/tags/list").remove(0);
+    assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(seen.header("x-forwarded-host"), Some("registry.example.com"));
+    assert!(seen.header("forwarded").is_some_and(|told| told.contains(";proto=https;host=\"registry.example.com\"")));
 }

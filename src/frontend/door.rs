@@ -10,10 +10,10 @@ use pingora::proxy::Session;
 use super::access::Access;
 use super::context::{REQUEST_ID, RequestContext};
 use super::pass::Pass;
-use super::respond::{self, problem, problem_with_status, send};
+use super::respond::{self, not_allowed, problem, problem_with_status, send};
 use super::routing::Target;
 use super::upload::take_home;
-use super::{Changed, Front, Next, blob, forwarded, manifest, ping, push, registry, via};
+use super::{Changed, Front, Next, blob, entrance, forwarded, manifest, ping, push, registry, via};
 use crate::auth::Scope;
 use crate::cluster::Cluster;
 use crate::oci::{ErrorCode, Host, HostError, Reference, RepositoryName, Route};
@@ -28,7 +28,7 @@ pub async fn enter(front: &Front, session: &mut Session, ctx: &mut RequestContex
     if path == "/healthz" {
         let response = match session.req_header().method {
             Method::GET | Method::HEAD => health(),
-            _ => problem(ErrorCode::Unsupported, "/healthz takes GET and HEAD"),
+            _ => not_allowed("GET, HEAD", "/healthz takes GET and HEAD"),
         };
         return answer(session, ctx, response).await;
     }
@@ -42,13 +42,13 @@ pub async fn enter(front: &Front, session: &mut Session, ctx: &mut RequestContex
         return answer(session, ctx, response).await;
     }
     if ctx.connection.as_ref().is_some_and(|connection| connection.settings().redirect_to_https) && !is_https(ctx) {
-        if ctx.host.is_empty() {
+        let Some(host) = outer_host(session, ctx) else {
             let response =
                 problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, "no Host to redirect to");
             return answer(session, ctx, response).await;
-        }
+        };
         let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-        return answer(session, ctx, respond::redirect_to_https(&ctx.host, &target)).await;
+        return answer(session, ctx, respond::redirect_to_https(&host, &target)).await;
     }
     let method = &session.req_header().method;
     let parsed = Route::parse(method, path, query).or_else(|error| {
@@ -97,7 +97,7 @@ async fn dispatch(
             site.table.read(&ctx.host, repository).cloned()
         }
         Some(repository) => match site.table.write(&ctx.host, repository) {
-            Some(None) => return push::refused(session, ctx).await,
+            Some(None) => return push::refused(session, ctx, &route).await,
             Some(target) => target.cloned(),
             None => None,
         },
@@ -107,6 +107,7 @@ async fn dispatch(
         Some(Target::Registry(registry)) => registry::answer(front, session, ctx, &registry, route, query).await,
         None => {
             let response = match route {
+                Route::Outside if path == "/" => entrance::answer(session.req_header()),
                 Route::Outside => {
                     problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here")
                 }
@@ -264,6 +265,15 @@ fn identify(session: &Session, ctx: &mut RequestContext) {
 
 fn is_https(ctx: &RequestContext) -> bool {
     ctx.client.as_ref().is_some_and(|client| client.https)
+}
+
+/// The host under which the client knows us, without a port: a trusted proxy may have put its own in `Host`.
+fn outer_host(session: &Session, ctx: &RequestContext) -> Option<String> {
+    let connection = ctx.connection.as_ref()?;
+    let headers = &session.req_header().headers;
+    let told = forwarded::named_host(headers, connection.client(), &connection.settings().trusted_proxies);
+    let told = told.and_then(|host| host.parse::<Host>().ok()).map(|host| host.name().to_owned());
+    told.or_else(|| (!ctx.host.is_empty()).then(|| ctx.host.clone()))
 }
 
 /// Finds the host that the client named: `:authority` on HTTP/2, else `Host`.

@@ -1,5 +1,20 @@
 //! What the peers are told about the client: X-Forwarded-*, X-Real-IP and Forwarded (RFC 7239), and what we believe of
 //! such fields ourselves: only what a trusted proxy says.
+//!
+//! A chain is walked from its right end, the nearest proxy's word, to the left for as long as the hop that it names is a
+//! proxy that we trust. Where the walk ends stands the client, and the scheme and the host beside it are the client's:
+//! `X-Forwarded-Proto: https, http` means https, once the proxy in the middle is trusted or nobody says who it is.
+//!
+//! Where one of the X fields is there, `Forwarded` is not read. The proxies that write X fields hand on a `Forwarded` that
+//! the client made up; who writes `Forwarded` alone must take the X fields away. `X-Forwarded-Ssl`, `Front-End-Https` and
+//! their like are not read at all: whoever sends them sends `X-Forwarded-Proto` too, and each would be one more field to
+//! forge. Nor are they handed on: a peer hears of one scheme.
+
+mod hops;
+mod node;
+mod rfc7239;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,15 +22,23 @@ use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
+use hops::{Hop, hops, items};
+use node::Node;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The fields that a trusted proxy may have set, and that we go on from.
-pub const CHAIN: [HeaderName; 4] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, FORWARDED];
+pub const CHAIN: [HeaderName; 5] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP, FORWARDED];
 
-/// Longest chain of proxies that we hand on, in bytes; a longer one is begun anew.
+/// Other names for the scheme, which could say another than ours.
+const OTHER_SCHEMES: [&str; 5] =
+    ["x-forwarded-ssl", "x-forwarded-scheme", "x-forwarded-protocol", "x-url-scheme", "front-end-https"];
+
+/// Longest chain of proxies that we hand on, in bytes; a longer one is begun anew with what was believed of it.
 const MAX_CHAIN: usize = 2048;
 
 /// Who asks, and how the client reached the outermost proxy that we trust.
@@ -27,32 +50,43 @@ pub struct Client {
     pub https: bool,
 }
 
+/// What trusted proxies say of a request.
+#[derive(Default)]
+struct Word {
+    /// From the client to the proxy before the nearest; empty when nothing is believed.
+    path: Vec<Node>,
+    https: Option<bool>,
+    host: Option<String>,
+}
+
 /// Finds the client behind trusted proxies; the connection's own address when it is not one of them.
 pub fn client(headers: &HeaderMap, connection: SocketAddr, tls: bool, trusted: &[IpNet]) -> Client {
     let nearest = connection.ip().to_canonical();
-    if !is_trusted(nearest, trusted) {
-        return Client { address: nearest, https: tls };
-    }
-    let https = match headers.get(X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
-        Some(proto) => proto.eq_ignore_ascii_case(b"https"),
-        None => tls,
-    };
-    Client { address: behind(headers, nearest, trusted), https }
+    let word = word(headers, nearest, trusted);
+    // Whoever stands where the client does may hide; then the proxy that speaks for it is who we know.
+    let known = word.path.iter().find_map(Node::address);
+    Client { address: known.unwrap_or(nearest), https: word.https.unwrap_or(tls) }
 }
 
-/// Walks X-Forwarded-For from the right, over the proxies that we trust.
-fn behind(headers: &HeaderMap, nearest: IpAddr, trusted: &[IpNet]) -> IpAddr {
-    let mut address = nearest;
-    let chain = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = chain.flat_map(|value| value.split(',')).map(str::trim).collect();
-    for hop in hops.into_iter().rev() {
-        let Ok(parsed) = hop.parse::<IpAddr>() else { break };
-        address = parsed.to_canonical();
-        if !is_trusted(address, trusted) {
-            break;
-        }
+/// The host that the client named to the outermost proxy that we trust, if one says so.
+pub fn named_host(headers: &HeaderMap, connection: SocketAddr, trusted: &[IpNet]) -> Option<String> {
+    word(headers, connection.ip().to_canonical(), trusted).host
+}
+
+fn word(headers: &HeaderMap, nearest: IpAddr, trusted: &[IpNet]) -> Word {
+    if !is_trusted(nearest, trusted) {
+        return Word::default();
     }
-    address
+    let mut hops = hops(headers);
+    let beyond = |hop: &Hop| hop.node.address().is_some_and(|address| is_trusted(address, trusted));
+    let start = hops.iter().rposition(|hop| !beyond(hop)).unwrap_or(0);
+    let believed = hops.split_off(start.min(hops.len()));
+    Word {
+        // Who says nothing of the scheme leaves it as the next proxy has it.
+        https: believed.iter().find_map(|hop| hop.https),
+        host: believed.iter().find_map(|hop| hop.host.clone()),
+        path: believed.into_iter().map(|hop| hop.node).collect(),
+    }
 }
 
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
@@ -62,115 +96,71 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 /// Sets the fields that tell a peer about the client. Inbound ones are kept only when a trusted proxy sent them.
 pub fn tell(headers: &mut HeaderMap, connection: SocketAddr, client: &Client, host: &str, trusted: &[IpNet]) {
     let nearest = connection.ip().to_canonical();
-    let believed = is_trusted(nearest, trusted);
-    let chain = if believed { joined(headers, &X_FORWARDED_FOR) } else { None };
-    let forwarded = if believed { joined(headers, &FORWARDED) } else { None };
-    let outer_host = if believed { headers.get(X_FORWARDED_HOST).cloned() } else { None };
-    let scheme = if client.https { "https" } else { "http" };
-
-    if !believed {
+    let word = word(headers, nearest, trusted);
+    let chain = chain(headers, nearest, &word, is_trusted(nearest, trusted));
+    if !is_trusted(nearest, trusted) {
         for name in claims(headers) {
             headers.remove(name);
         }
     }
-    let append = |before: Option<String>, own: String| match before {
-        Some(before) if before.len() + own.len() <= MAX_CHAIN => format!("{before}, {own}"),
-        _ => own,
-    };
+    for name in OTHER_SCHEMES {
+        headers.remove(name);
+    }
+    if headers.get(X_FORWARDED_PORT).is_some_and(|port| !is_port(port)) {
+        headers.remove(X_FORWARDED_PORT);
+    }
+    let scheme = if client.https { "https" } else { "http" };
     // The host that the client named, as far as we may believe it: the peer builds its own addresses from it.
-    let named = outer_host.as_ref().and_then(|outer| outer.to_str().ok()).unwrap_or(host).to_owned();
-    let own = format!("for={};proto={scheme};host={}", node(nearest), quoted(&named));
-    set(headers, X_FORWARDED_FOR, &append(chain, nearest.to_string()));
-    set(headers, FORWARDED, &append(forwarded, own));
+    let named = word.host.as_deref().unwrap_or(host);
+    set(headers, X_FORWARDED_FOR, &chain);
+    set(headers, FORWARDED, &forwarded(&word.path, nearest, scheme, named));
     set(headers, X_FORWARDED_PROTO, scheme);
     set(headers, X_REAL_IP, &client.address.to_string());
-    set(headers, X_FORWARDED_HOST, &named);
+    set(headers, X_FORWARDED_HOST, named);
+}
+
+/// X-Forwarded-For with the nearest proxy behind it. What no trusted proxy says, or is no chain, begins anew.
+fn chain(headers: &HeaderMap, nearest: IpAddr, word: &Word, believed: bool) -> String {
+    let told: Vec<&str> = if believed { items(headers, &X_FORWARDED_FOR) } else { Vec::new() };
+    let mut chain = told.join(", ");
+    if told.is_empty() || told.iter().any(|item| Node::parse(item).is_none()) || chain.len() > MAX_CHAIN {
+        let known: Vec<String> = word.path.iter().filter_map(Node::address).map(|known| known.to_string()).collect();
+        chain = known.join(", ");
+    }
+    match chain.is_empty() {
+        true => nearest.to_string(),
+        false => format!("{chain}, {nearest}"),
+    }
+}
+
+/// Begins with the client, since peers believe the first element: only that one has scheme and host.
+fn forwarded(path: &[Node], nearest: IpAddr, scheme: &str, host: &str) -> String {
+    let nearest = Node::Address(nearest);
+    let mut nodes = path.iter().chain([&nearest]);
+    let first = nodes.next().map(Node::to_string).unwrap_or_default();
+    let host = host.replace(['"', '\\'], "");
+    let start = format!("for={first};proto={scheme};host=\"{host}\"");
+    nodes.fold(start, |told, node| format!("{told}, for={node}"))
+}
+
+fn is_port(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| text.parse::<u16>().is_ok())
 }
 
 /// Every field by which a client may claim something of itself, also those that we write none of.
 pub fn claims(headers: &HeaderMap) -> Vec<HeaderName> {
-    let claim =
-        |name: &&HeaderName| name.as_str().starts_with("x-forwarded-") || **name == FORWARDED || **name == X_REAL_IP;
+    let claim = |name: &&HeaderName| {
+        name.as_str().starts_with("x-forwarded-")
+            || **name == FORWARDED
+            || **name == X_REAL_IP
+            || OTHER_SCHEMES.contains(&name.as_str())
+    };
     headers.keys().filter(claim).cloned().collect()
-}
-
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    (!values.is_empty()).then(|| values.join(", "))
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     match HeaderValue::from_str(value) {
         Ok(value) => drop(headers.insert(name, value)),
         Err(_) => drop(headers.remove(name)),
-    }
-}
-
-/// RFC 7239 §6: an IPv6 address is in brackets, and then in quotes.
-fn node(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
-    }
-}
-
-fn quoted(host: &str) -> String {
-    format!("\"{}\"", host.replace(['"', '\\'], ""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
-    }
-
-    fn proxy() -> SocketAddr {
-        "10.0.0.1:4000".parse().unwrap()
-    }
-
-    #[test]
-    fn a_stranger_is_not_believed() {
-        let mut fields = headers(&[
-            ("x-forwarded-for", "1.2.3.4"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "evil.example"),
-            ("forwarded", "for=1.2.3.4"),
-            ("x-real-ip", "1.2.3.4"),
-        ]);
-        let who = client(&fields, proxy(), false, &[]);
-        assert_eq!(who, Client { address: "10.0.0.1".parse().unwrap(), https: false });
-        tell(&mut fields, proxy(), &who, "registry.example.com", &[]);
-        assert_eq!(fields["x-forwarded-for"], "10.0.0.1");
-        assert_eq!(fields["x-forwarded-proto"], "http");
-        assert_eq!(fields["x-forwarded-host"], "registry.example.com");
-        assert_eq!(fields["forwarded"], "for=10.0.0.1;proto=http;host=\"registry.example.com\"");
-        assert_eq!(fields["x-real-ip"], "10.0.0.1");
-    }
-
-    #[test]
-    fn a_trusted_proxy_is_believed_and_appended_to() {
-        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-        let mut fields = headers(&[
-            ("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.9.9.9"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "outer.example"),
-        ]);
-        let who = client(&fields, proxy(), false, &trusted);
-        assert_eq!(who, Client { address: "1.2.3.4".parse().unwrap(), https: true });
-        tell(&mut fields, proxy(), &who, "inner", &trusted);
-        assert_eq!(fields["x-forwarded-for"], "6.6.6.6, 1.2.3.4, 10.9.9.9, 10.0.0.1");
-        assert_eq!(fields["x-forwarded-host"], "outer.example");
-        assert_eq!(fields["x-real-ip"], "1.2.3.4");
-    }
-
-    #[test]
-    fn addresses_of_version_6_are_bracketed_and_quoted() {
-        let mut fields = HeaderMap::new();
-        let connection = "[2001:db8::1]:1".parse().unwrap();
-        let who = client(&fields, connection, true, &[]);
-        tell(&mut fields, connection, &who, "h", &[]);
-        assert_eq!(fields["forwarded"], "for=\"[2001:db8::1]\";proto=https;host=\"h\"");
     }
 }

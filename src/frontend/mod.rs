@@ -11,6 +11,7 @@ mod blob;
 mod content;
 mod context;
 mod door;
+mod entrance;
 mod forwarded;
 mod journal;
 mod link;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::ask::{Answer, Question, Unanswered, any_answer, ask};
 use super::context::RequestContext;
-use super::respond::{self, problem, send};
+use super::respond::{self, not_allowed, send};
 use super::upload::relative;
 use super::{Changed, Front, Next, door};
 use crate::cluster::Cluster;
@@ -171,7 +171,8 @@ async fn whole(session: &mut Session, ctx: &RequestContext) -> Result<Option<Byt
 }
 
 /// Says what is wrong when a route takes no writes.
-pub async fn refused(session: &mut Session, ctx: &mut RequestContext) -> Result<Next> {
-    send(session, ctx, problem(ErrorCode::Unsupported, "this route takes no writes: it has no `write` target")).await?;
+pub async fn refused(session: &mut Session, ctx: &mut RequestContext, route: &Route) -> Result<Next> {
+    let allow = route.allow_of_reads();
+    send(session, ctx, not_allowed(&allow, "this route takes no writes: it has no `write` target")).await?;
     Ok(Next::Answered)
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, WARNING,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, WARNING,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use pingora::http::ResponseHeader;
@@ -36,6 +36,15 @@ pub fn problem_with_status(status: StatusCode, code: ErrorCode, message: &str) -
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    response
+}
+
+/// 405 with what is allowed (RFC 9110 §15.5.6).
+pub fn not_allowed(allow: &str, message: &str) -> Response<Bytes> {
+    let mut response = problem(ErrorCode::Unsupported, message);
+    if let Ok(allow) = HeaderValue::from_str(allow) {
+        response.headers_mut().insert(ALLOW, allow);
     }
     response
 }

@@ -157,6 +157,19 @@ impl Route {
         }
     }
 
+    /// [`Self::allow`] where nothing may be written: what an upload takes is all part of a push.
+    pub fn allow_of_reads(&self) -> String {
+        self.allow_without(|method| !matches!(method, "GET" | "HEAD"))
+    }
+
+    /// [`Self::allow`] but for some methods.
+    pub fn allow_without(&self, refused: impl Fn(&str) -> bool) -> String {
+        let upload = matches!(self, Route::UploadStart { .. } | Route::Upload { .. });
+        let of_a_push = |method: &str| upload && method != "OPTIONS" && refused("PUT");
+        let kept = |method: &&str| !refused(method) && !of_a_push(method);
+        self.allow().split(", ").filter(kept).collect::<Vec<_>>().join(", ")
+    }
+
     /// The digest of a push in the query is checked here; everything else in it is for the peer to judge.
     fn check_query(&self, method: &Method, query: &str) -> Result<(), RouteError> {
         if hostile::query(query) {

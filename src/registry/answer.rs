@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use http::Method;
+use http::header::ALLOW;
+use http::{Method, StatusCode};
 
 use super::reply::{self, Answer, Refusal, unsupported};
 use super::{
@@ -13,7 +14,10 @@ use crate::oci::{ErrorCode, Route};
 pub(super) async fn answer(registry: &Registry, request: Request, body: &mut dyn Body) -> Reply {
     let began = Instant::now();
     let _in_flight = registry.metrics.begin(&request.route);
-    let reply = dispatch(registry, &request, body).await.unwrap_or_else(Refusal::into_reply);
+    let mut reply = dispatch(registry, &request, body).await.unwrap_or_else(Refusal::into_reply);
+    if reply.status == StatusCode::METHOD_NOT_ALLOWED {
+        reply = reply.with(ALLOW, allowed(registry, &request.route));
+    }
     registry.metrics.answered(&super::metrics::Done {
         route: &request.route,
         method: &request.method,
@@ -23,6 +27,18 @@ pub(super) async fn answer(registry: &Registry, request: Request, body: &mut dyn
         sent: sent(&request.method, &reply.body),
     });
     reply
+}
+
+/// The methods that this route has as the registry is configured (RFC 9110 §15.5.6).
+fn allowed(registry: &Registry, route: &Route) -> String {
+    let settings = registry.settings.load();
+    let (read_only, delete) = (settings.config.read_only, settings.config.delete);
+    route.allow_without(|method| match method {
+        "POST" | "PUT" | "PATCH" => read_only,
+        // An upload can always be given up.
+        "DELETE" => read_only || !(delete || matches!(route, Route::Upload { .. })),
+        _ => false,
+    })
 }
 
 async fn dispatch(registry: &Registry, request: &Request, body: &mut dyn Body) -> Answer {
