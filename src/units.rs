@@ -13,9 +13,12 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(pub u64);
 
-/// A span of time: `"60s"`, `"5m"`, `"168h"`, `"250ms"`.
+/// A span of time: `"60s"`, `"5m"`, `"7d"`, `"2w"`, `"250ms"`; at most ten years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
+
+/// No span is longer: clocks that it is added to must not overflow.
+const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
 impl Size {
     /// The size as a length in this process's memory; saturates on 32-bit machines.
@@ -28,9 +31,17 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<bytesize::ByteSize>()
-            .map(|size| Size(size.as_u64()))
-            .map_err(|_| format!("'{text}' is not a size: write a number of bytes or \"64KiB\", \"256MiB\", \"10GiB\""))
+        if let Ok(bytes) = text.parse() {
+            return Ok(Size(bytes));
+        }
+        match text.parse::<bytesize::ByteSize>() {
+            // What does not fit is cut to the largest number there.
+            Ok(size) if size.as_u64() == u64::MAX => Err(format!("'{text}' is more bytes than there are")),
+            Ok(size) => Ok(Size(size.as_u64())),
+            Err(_) => {
+                Err(format!("'{text}' is not a size: write a number of bytes or \"64KiB\", \"256MiB\", \"10GiB\""))
+            }
+        }
     }
 }
 
@@ -38,9 +49,17 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text)
-            .map(Span)
-            .map_err(|_| format!("'{text}' is not a span of time: write \"250ms\", \"30s\", \"5m\", \"1h\""))
+        let wrong =
+            || format!("'{text}' is not a span of time: write \"250ms\", \"30s\", \"5m\", \"1h\", \"7d\", \"2w\"");
+        // Months and years have no length that all agree on, and "5M" is written for five minutes.
+        let unclear = text
+            .split(|c: char| !c.is_alphabetic())
+            .any(|unit| unit.starts_with(['M', 'y']) || unit.starts_with("mon"));
+        match humantime::parse_duration(text) {
+            Ok(span) if !unclear && span <= LONGEST => Ok(Span(span)),
+            Ok(span) if span > LONGEST => Err(format!("'{text}' is longer than ten years")),
+            _ => Err(wrong()),
+        }
     }
 }
 
@@ -180,7 +199,20 @@ mod tests {
         {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for text in ["", "lots", "-1", "-1GiB", "1 parsec", "NaN", "inf", "GiB", "1GiB1"] {
+        for text in [
+            "",
+            "lots",
+            "-1",
+            "-1GiB",
+            "1 parsec",
+            "NaN",
+            "inf",
+            "GiB",
+            "1GiB1",
+            "18446744073709551616",
+            "99999999999GiB",
+            "1e99",
+        ] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
@@ -202,11 +234,32 @@ mod tests {
 
     #[test]
     fn a_span_needs_its_unit() {
-        for (text, milliseconds) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("168h", 604_800_000), ("0s", 0)]
-        {
+        for (text, milliseconds) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("168h", 604_800_000),
+            ("7d", 604_800_000),
+            ("1w", 604_800_000),
+            ("1d 12h", 129_600_000),
+            ("0s", 0),
+        ] {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(milliseconds))), "{text}");
         }
-        for text in ["", "30", "-1s", "s", "1.5.2s", "1 fortnight", "99999999999999999999s"] {
+        for text in [
+            "",
+            "30",
+            "-1s",
+            "s",
+            "1.5.2s",
+            "1 fortnight",
+            "99999999999999999999s",
+            "5M",
+            "1month",
+            "1y",
+            "4000d",
+            "18446744073709551615s",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }

@@ -215,3 +215,31 @@ fn a_purge_asks_the_admin_endpoint_and_tells_what_it_said() {
         assert_eq!(asked, format!("POST /cache/purge?digest={digest} HTTP/1.1\r\n"));
     }
 }
+
+#[test]
+fn a_variable_that_is_no_key_is_refused_with_the_one_that_was_meant() {
+    let (folder, file) = written(GOOD);
+    let file = file.to_str().expect("a path in UTF-8");
+    for (variable, told) in [
+        ("ENTREPOT_CACHE_DISK", "ENTREPOT_CACHE_DISK: cache_disk: is not a key; did you mean ENTREPOT_CACHE__DISK?"),
+        ("ENTREPOT_LOG_LEVEL", "ENTREPOT_LOG_LEVEL: log_level: is not a key; did you mean ENTREPOT_LOG__LEVEL?"),
+        (
+            "ENTREPOT_STORAGE_DRIVER",
+            "ENTREPOT_STORAGE_DRIVER: storage_driver: is not a key; did you mean ENTREPOT_STORAGE__DRIVER?",
+        ),
+        ("ENTREPOT_THREDS", "ENTREPOT_THREDS: threds: is not a key; did you mean ENTREPOT_THREADS?"),
+        ("ENTREPOT_ANYTHING", "ENTREPOT_ANYTHING: anything: is not a key; allowed: admin, cache, "),
+        ("ENTREPOT_CACHE__DISK__SIZE", "ENTREPOT_CACHE__DISK__SIZE: cache.disk: "),
+    ] {
+        for value in ["10GiB", ""] {
+            let output = entrepot(folder.path(), &["check", file], &[(variable, value)]);
+            let refused = output.status.code() == Some(1) && text(&output.stderr).starts_with(told);
+            // To take away what is not there is no mistake where the key could be.
+            assert!(
+                refused || (value.is_empty() && variable.contains("__")),
+                "{variable}={value}: {}",
+                text(&output.stderr)
+            );
+        }
+    }
+}

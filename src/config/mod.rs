@@ -11,6 +11,7 @@ mod environment;
 mod errors;
 mod fault;
 mod file;
+mod known;
 pub mod model;
 mod read;
 mod reload;

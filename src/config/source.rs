@@ -6,6 +6,7 @@ use super::check;
 use super::environment::{self, FILE_VARIABLE, PREFIX};
 use super::errors::{Errors, Problem};
 use super::file;
+use super::known;
 use super::model::Config;
 use super::read::read;
 use super::secrets;
@@ -97,11 +98,14 @@ impl Config {
                 None
             }
         };
-        problems.extend(found.into_iter().map(|(path, what)| Problem {
-            file: file.clone(),
-            origin: origin(&tree, &path),
-            path: path.to_string(),
-            what,
+        problems.extend(found.into_iter().map(|(path, what)| {
+            let (origin, path) = (origin(&tree, &path), path.to_string());
+            let what = match origin {
+                // Most likely one underscore where two belong: then the key is elsewhere.
+                Origin::Variable(_) if known::is_alone(&path) => format!("is not a key{}", known::meant(&path)),
+                _ => what,
+            };
+            Problem { file: file.clone(), origin, path, what }
         }));
         problems.sort_by(|a, b| a.origin.cmp(&b.origin));
         match config {
