@@ -59,12 +59,15 @@ fn network() -> Vec<IpNet> {
     vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]
 }
 
+/// Fields, the client's address, and whether it came by https.
+type Row = (&'static [(&'static str, &'static str)], &'static str, bool);
+
 #[test]
 fn the_client_is_found_through_every_way_in_which_proxies_write_it() {
     let far = "203.0.113.7";
     let far6 = "2001:db8::1";
     let unknown = "10.0.0.1";
-    let table: &[(&[(&'static str, &'static str)], &str, bool)] = &[
+    let table: &[Row] = &[
         (&[("x-forwarded-for", "203.0.113.7:5555"), ("x-forwarded-proto", "https")], far, true),
         (&[("x-forwarded-for", "[2001:db8::1]:443"), ("x-forwarded-proto", "HTTPS")], far6, true),
         (&[("x-forwarded-for", "[2001:db8::1]")], far6, false),
