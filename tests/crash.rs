@@ -20,7 +20,7 @@ fn nothing_acknowledged_in_a_bucket_is_lost_by_kills() {
     kills::kill_during_pushes(&Ground::bucket(), KILLS);
 }
 
-/// Azurite writes each byte three times over, so fewer kills.
+/// Azurite is slow, so fewer kills.
 #[test]
 fn nothing_acknowledged_in_a_container_of_azurite_is_lost_by_kills() {
     kills::kill_during_pushes(&Ground::container(), KILLS / 3);
