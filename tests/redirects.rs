@@ -135,3 +135,17 @@ fn a_cluster_that_passes_redirects_gives_them_to_the_client() {
     assert!(place.contains(SIGNATURE), "{:?}", answer.headers);
     assert_eq!(front.store.seen().len(), 0);
 }
+
+#[test]
+fn a_store_that_has_our_name_and_another_port_is_another_host() {
+    for store in ["https://registry.example/bucket/x?signature=1", "http://registry.example:80/bucket/x"] {
+        let peer =
+            crate::harness::FaultProxy::scripted(move |_| crate::harness::Reply::new(307).header("Location", store));
+        let setup = crate::harness::Setup::before(&[peer.address]).without_health_checks();
+        let entrepot = setup.set("cluster.main.redirects", "\"pass\"").start();
+        let target = format!("/v2/team/app/blobs/{}", crate::harness::digest(b"x"));
+        let request = crate::harness::Request::get(target).header("Host", "registry.example:5000");
+        let answer = request.send(entrepot.address);
+        assert_eq!((answer.status, answer.header("location")), (307, Some(store)));
+    }
+}

@@ -264,10 +264,11 @@ fn two_peers_restarted_in_turn_fail_no_push_of_a_small_layer() {
     let (mut one, mut other, _volume) = Registry::pair();
     let entrepot = Entrepot::before(&[one.address, other.address]);
     let stop = crate::harness::Stop::default();
-    let (pushed, failed) = (AtomicUsize::new(0), std::sync::Mutex::new(Vec::new()));
+    let (pushed, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let failed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for worker in 0..4_u64 {
-            let (entrepot, stop, pushed, failed) = (&entrepot, &stop, &pushed, &failed);
+            let (entrepot, stop, pushed, lost, failed) = (&entrepot, &stop, &pushed, &lost, &failed);
             scope.spawn(move || {
                 let client = Repository::at(entrepot.address, "team/app");
                 let mut seed = worker * 1_000_000;
@@ -283,6 +284,8 @@ fn two_peers_restarted_in_turn_fail_no_push_of_a_small_layer() {
                     let closed = client.request("PUT", target).send(client.address);
                     match closed.status {
                         201 => drop(pushed.fetch_add(1, Ordering::SeqCst)),
+                        // A registry that is killed between two steps of a commit has lost the upload itself.
+                        404 => drop(lost.fetch_add(1, Ordering::SeqCst)),
                         status => failed.lock().expect("unbroken").push(format!("{status} {}", closed.text())),
                     }
                 }
@@ -301,4 +304,61 @@ fn two_peers_restarted_in_turn_fail_no_push_of_a_small_layer() {
     let failed = failed.into_inner().expect("unbroken");
     assert_eq!(failed, Vec::<String>::new(), "of {}", pushed.load(Ordering::SeqCst));
     assert!(pushed.load(Ordering::SeqCst) > 50);
+    // Four kills.
+    assert!(lost.load(Ordering::SeqCst) <= 4, "{}", lost.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_spent_budget_is_no_silence_and_memory_does_not_speak() {
+    let registry = Registry::debian().start();
+    let proxy = FaultProxy::before(registry.address);
+    let dead = FaultProxy::recording();
+    let setup = Setup::before(&[proxy.address, dead.address]).without_health_checks();
+    let entrepot = setup.set("cluster.main.max_fails", "0").set("cluster.main.balance", "\"round_robin\"").start();
+    dead.on(Rule::new("", "/v2/team/", Fault::Hangup));
+    let direct = Repository::at(registry.address, "team/app");
+    let image = direct.push_random("v1", 1, 1000);
+    let client = Repository::at(entrepot.address, "team/app");
+    // Half of the questions break, and then the next peer is asked, until the budget is spent.
+    let mut refused = 0;
+    for _ in 0..600 {
+        let answer = client.head_blob(&image.layers[0]);
+        match answer.status {
+            200 => assert!(answer.header("warning").is_none(), "{:?}", answer.headers),
+            503 => refused += 1,
+            status => panic!("{status}"),
+        }
+    }
+    assert!(refused > 0);
+    direct.request("DELETE", direct.blob(&image.layers[0])).send(direct.address).expect(202);
+    for _ in 0..40 {
+        let status = client.head_blob(&image.layers[0]).status;
+        assert!(matches!(status, 404 | 503), "{status}");
+    }
+}
+
+#[test]
+fn a_closing_put_is_not_taken_for_done_by_a_page() {
+    let peer = FaultProxy::scripted(|seen| match seen.method.as_str() {
+        "POST" | "PATCH" => {
+            crate::harness::Reply::new(202).header("Location", "/v2/team/app/blobs/uploads/u1?_state=1")
+        }
+        "PUT" => crate::harness::Reply::new(404).body("{}"),
+        _ => crate::harness::Reply::new(200).header("Content-Type", "text/html").body("<html>"),
+    });
+    let entrepot = Setup::before(&[peer.address]).without_health_checks().start();
+    let client = Repository::at(entrepot.address, "team/app");
+    let patched = client.request("PATCH", client.start_upload()).body(&b"x"[..]).send(client.address);
+    peer.on(Rule::new("PUT", "", Fault::Hangup).times(1));
+    let closed = client.request("PUT", with_digest(&location(&patched), &digest(b"x"))).send(client.address);
+    assert_eq!(closed.status, 404, "{}", closed.text());
+}
+
+#[test]
+fn an_upload_of_a_peer_that_nobody_knows_is_unknown() {
+    let (_registry, _proxy, entrepot, client) = one_peer();
+    let target = format!("{}u1?_peer=ffffffffffff", client.uploads());
+    let answer = client.request("PATCH", target).body(&b"x"[..]).send(client.address);
+    assert_eq!((answer.status, answer.error_code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"));
+    drop(entrepot);
 }

@@ -55,6 +55,8 @@ pub enum Unanswered {
     Lost,
     /// Every peer is at its `max_connections`, and stayed there for `queue_timeout`.
     Busy,
+    /// A peer failed, and the cluster's budget of re-sends is spent: another one was not asked. Says nothing of the peers.
+    Spent,
     /// The peers did answer, but with one of `retry.statuses`, which says nothing about the question.
     Failing,
     /// The peers did answer, but with what cannot be an answer to this question: why.
@@ -75,9 +77,10 @@ pub fn refuses_head(answer: &Result<Answer, Unanswered>) -> bool {
 }
 
 impl Unanswered {
-    /// The peers do not answer, which is when the cache may speak for them. Being busy is not that.
+    /// The peers do not answer, which is when the cache may speak for them. Being busy is not that, nor that one of them was
+    /// not asked.
     pub fn is_silence(&self) -> bool {
-        !matches!(self, Unanswered::Busy)
+        !matches!(self, Unanswered::Busy | Unanswered::Spent)
     }
 }
 
@@ -101,7 +104,7 @@ pub async fn ask(cluster: &Cluster, question: &Question) -> Result<Answer, Unans
                 cluster = cluster.name(),
                 "not asked of the next peer: a fifth of all is sent twice already"
             );
-            break;
+            return Err(Unanswered::Spent);
         }
         let lease = match cluster.pick(Some(&question.hash), &tries.tried).await {
             Ok(lease) => lease,

@@ -117,7 +117,7 @@ pub async fn pull(
 
 /// Whether the content is what a peer's GET promised this client, as far as its length tells.
 fn is_promised(content: &Content, promised: Option<u64>) -> bool {
-    promised.is_none_or(|promised| content.total().is_none_or(|total| total == promised))
+    promised.is_none_or(|promised| content.total() == Some(promised))
 }
 
 async fn other_content(session: &mut Session, ctx: &mut RequestContext) -> Result<Next> {
@@ -251,11 +251,15 @@ async fn stale(
 }
 
 /// Whether an answer to the HEAD of a blob can be one. A page for people is a yes only if it names the digest.
-fn head_of_blob(digest: &Digest) -> Check {
+pub fn head_of_blob(digest: &Digest) -> Check {
     let digest = digest.text();
     Arc::new(move |response| {
         odd::no_content(response.status())?;
         let headers = response.headers();
+        if response.status() == StatusCode::OK && odd::is_coded(headers) {
+            // Its length would be that of another form of the content.
+            return Err("its content is compressed, though none was asked for".to_owned());
+        }
         let named = headers.get(CONTENT_DIGEST).and_then(|value| value.to_str().ok()).is_some_and(|v| v == digest);
         match response.status() == StatusCode::OK && odd::is_page(headers) && !named {
             true => Err("it answered with a page for people".to_owned()),

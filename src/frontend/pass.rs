@@ -18,6 +18,7 @@ use pingora::{Error, ErrorType};
 
 use super::access::refusal;
 use super::login;
+use super::respond::problem;
 use super::site::Site;
 use super::upload::Home;
 use crate::cluster::{Cluster, Lease, PeerId, PickError};
@@ -50,8 +51,11 @@ pub struct Pass {
     next: NextTry,
     /// When the patience with an upload's peer ends.
     patience_ends: Option<Instant>,
-    /// `1xx` that the peer sent.
+    /// How often its peer was waited for.
+    waits: u32,
+    /// `1xx` that the peer sent, and when the first came after the request's end.
     interim: u32,
+    interim_since: Option<Instant>,
     /// The host that the peer was told, besides the one that the client named.
     told_host: Option<String>,
     /// The body of the peer's answer does not reach the client: the answer was replaced.
@@ -75,6 +79,8 @@ pub const NO_PEER: ErrorType = ErrorType::Custom("NoPeer");
 pub const FAILING_PEER: ErrorType = ErrorType::Custom("FailingPeer");
 /// A challenge that the client could not answer; `Pass::refusal` stands in for it.
 pub const UNANSWERABLE: ErrorType = ErrorType::Custom("Unanswerable");
+/// An upload that none of our peers can have; `Pass::refusal` says so.
+pub const UNKNOWN_UPLOAD: ErrorType = ErrorType::Custom("UnknownUpload");
 /// An answer that cannot be one: the client gets 502.
 pub const ODD_PEER: ErrorType = ErrorType::Custom("OddPeer");
 
@@ -101,7 +107,9 @@ impl Pass {
             refusal: None,
             next: NextTry::Choose,
             patience_ends: None,
+            waits: 0,
             interim: 0,
+            interim_since: None,
             told_host: None,
             drops_body: false,
             began: Instant::now(),
@@ -114,7 +122,7 @@ impl Pass {
         if self.next == NextTry::Wait
             && let (Some(lease), Some(until)) = (&self.lease, self.patience_ends)
         {
-            connect::wait_for(lease.peer().address(), until).await;
+            connect::wait_for(lease.peer().address(), until, self.waits).await;
         }
         if self.next != NextTry::Choose
             && let Some(lease) = &self.lease
@@ -123,6 +131,11 @@ impl Pass {
         }
         self.lease = None;
         self.tries += 1;
+        if self.home.is_some_and(|home| !home.empty && self.cluster.address(home.peer).is_none()) {
+            // Made up, or of a peer that has left for good: no fault of ours or of the peers.
+            self.refusal = Some(problem(ErrorCode::BlobUploadUnknown, "no registry here has this upload"));
+            return Err(Error::explain(UNKNOWN_UPLOAD, "an upload of no peer of ours").into_down());
+        }
         let lease = match self.home {
             Some(home) if !self.tried.contains(&home.peer) => match self.cluster.lease(home.peer).await {
                 Ok(lease) => Ok(lease),
@@ -214,6 +227,7 @@ impl Pass {
         let waits = Instant::now() < until;
         if waits {
             self.next = NextTry::Wait;
+            self.waits += 1;
         }
         waits
     }
@@ -235,14 +249,16 @@ impl Pass {
         let broke = *error.etype() != FAILING_PEER && *error.etype() != ErrorType::ReadTimedout;
         if unconsumed && broke && self.next == NextTry::Choose {
             // A connection that the peer closed while it was idle, most likely: no fault of the peer's, until it proves so.
-            self.next = NextTry::Fresh;
-            error.set_retry(self.cluster.may_resend());
+            match self.cluster.may_resend() {
+                true => self.next = NextTry::Fresh,
+                false => self.try_failed(),
+            }
+            error.set_retry(self.next == NextTry::Fresh);
             return;
         }
         let bound = self.home.is_some_and(|home| !home.empty);
-        if bound && broke && unconsumed && self.tries < self.cluster.config().retry.tries {
+        if bound && broke && unconsumed {
             // It died under a request that can be sent again, perhaps after it had done it: see `settle`.
-            self.tries += 1;
             error.set_retry(self.waits() && self.cluster.may_resend());
             return;
         }

@@ -52,7 +52,7 @@ pub fn not_allowed(allow: &str, message: &str) -> Response<Bytes> {
 /// Why no peer's answer can be given.
 pub fn unanswered(why: Unanswered) -> Response<Bytes> {
     match why {
-        Unanswered::NoPeer | Unanswered::Lost => {
+        Unanswered::NoPeer | Unanswered::Lost | Unanswered::Spent => {
             problem(ErrorCode::Unavailable, "no registry behind this proxy answers")
         }
         Unanswered::Busy => problem(ErrorCode::Unavailable, "every registry behind this proxy is at its limit"),

@@ -123,6 +123,11 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// The authority that an address names; `None` for a relative one.
+pub fn authority_of(location: &str) -> Option<&str> {
+    split_absolute(location).map(|(authority, _)| authority)
+}
+
 /// An address without scheme and authority: right for whatever name the client knows us by.
 pub fn relative(location: &str) -> &str {
     match split_absolute(location) {

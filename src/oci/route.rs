@@ -103,7 +103,17 @@ impl Route {
             Some((name, id)) => (name.parse().ok()?, id),
             None => longest_name(path)?,
         };
+        // Who decodes the path before reading it must not find other content of a registry there.
+        let decoded = hostile::decode(path);
+        if decoded != path.as_bytes() {
+            match parse_below_v2(std::str::from_utf8(&decoded).ok()?) {
+                Err(_) => {}
+                Ok(Route::Upload { name: same, .. }) if same == name => {}
+                Ok(_) => return None,
+            }
+        }
         let route = Route::Upload { name, id: id.to_owned() };
+        route.check_query(method, query.unwrap_or_default()).ok()?;
         route.allow().split(", ").any(|allowed| allowed == method.as_str()).then_some(route)
     }
 

@@ -35,8 +35,10 @@ pub(super) struct Unfinished {
 
 #[derive(Default)]
 struct Known {
-    /// What storage said, and when.
+    /// What storage said, if it said anything when it was asked last.
     held: HashMap<String, u64>,
+    said: bool,
+    /// When it was asked last, whatever it said.
     asked: Option<Instant>,
     here: HashMap<RepositoryName, Here>,
 }
@@ -104,13 +106,14 @@ impl Unfinished {
             let known = self.known.lock();
             (known.held(name), known.here.get(name).map_or(0, Here::news))
         };
-        if limit == 0 || (fits(held, more) && news <= limit / UNASKED) {
+        // Also what was taken away here may have been counted elsewhere: either way it is storage that knows.
+        if limit == 0 || (fits(held, more) && news.saturating_abs() <= limit / UNASKED) {
             return true;
         }
         self.asks.get(&(), || self.ask(registry)).await;
         let known = self.known.lock();
         // Without storage's word, nobody is refused.
-        known.asked.is_none() || fits(known.held(name), more)
+        !known.said || fits(known.held(name), more)
     }
 
     async fn ask(&self, registry: &Registry) {
@@ -119,15 +122,11 @@ impl Unfinished {
         }
         let held = registry.uploads.held().await;
         let mut known = self.known.lock();
+        known.asked = Some(Instant::now());
+        known.said = held.is_ok();
         match held {
-            Ok(held) => {
-                known.take(held);
-                known.asked = Some(Instant::now());
-            }
-            Err(error) => {
-                tracing::debug!(%error, "what unfinished uploads hold could not be counted");
-                known.asked = None;
-            }
+            Ok(held) => known.take(held),
+            Err(error) => tracing::debug!(%error, "what unfinished uploads hold could not be counted"),
         }
     }
 }

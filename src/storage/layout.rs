@@ -13,8 +13,8 @@
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
-const TREE: &str = "docker/registry/v2";
-const OWN: &str = "entrepot/v1";
+pub(super) const TREE: &str = "docker/registry/v2";
+pub(super) const OWN: &str = "entrepot/v1";
 
 /// Folder of all repositories.
 pub(super) const REPOSITORIES: &str = "docker/registry/v2/repositories";

@@ -11,6 +11,9 @@ use crate::oci::Host;
 /// Hops that are looked at, from the nearest; nobody has as many proxies, and a longer chain is an attack.
 pub const MAX_HOPS: usize = 32;
 
+/// Stands for an entry that is no text; no address, scheme or host.
+const UNREADABLE: &str = "?";
+
 /// What one proxy saw: who came to it, by which scheme, asking for which host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
@@ -27,8 +30,9 @@ pub fn hops(headers: &HeaderMap) -> Vec<Hop> {
     {
         of_x_fields(headers)
     } else {
-        let told: Vec<&str> = headers.get_all(FORWARDED).iter().filter_map(|value| value.to_str().ok()).collect();
-        rfc7239::parse(&told.join(",")).unwrap_or_default()
+        let lines = headers.get_all(FORWARDED).iter();
+        let told: Vec<_> = lines.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        rfc7239::believable(&told.join(","))
     };
     hops.drain(..hops.len().saturating_sub(MAX_HOPS));
     hops
@@ -36,7 +40,8 @@ pub fn hops(headers: &HeaderMap) -> Vec<Hop> {
 
 fn of_x_fields(headers: &HeaderMap) -> Vec<Hop> {
     let mut nodes = items(headers, &X_FORWARDED_FOR);
-    if nodes.is_empty() {
+    // A proxy that writes the chain may hand on whatever the client claims beside it.
+    if !headers.contains_key(X_FORWARDED_FOR) {
         nodes = items(headers, &X_REAL_IP);
     }
     if nodes.is_empty() {
@@ -71,8 +76,10 @@ fn beside<'a>(list: &[&'a str], at: usize, count: usize) -> Option<&'a str> {
 
 /// The entries of a list field over all its lines (RFC 9110 §5.6.1: empty ones do not count).
 pub fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
-    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|item| !item.is_empty()).collect()
+    let bytes = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    // What is no text is still an entry: left out, it would take those that proxies wrote behind it with it.
+    let texts = bytes.map(|item| std::str::from_utf8(item).unwrap_or(UNREADABLE));
+    texts.map(str::trim).filter(|item| !item.is_empty()).collect()
 }
 
 /// Another scheme than these two says nothing that we can use.

@@ -4,11 +4,29 @@ use super::MAX_CHAIN;
 use super::hops::{Hop, host, scheme};
 use super::node::Node;
 
-/// All elements of all lines; `None` when it breaks the grammar anywhere, since then no part can be relied on.
-pub fn parse(text: &str) -> Option<Vec<Hop>> {
-    if text.len() > MAX_CHAIN {
-        return None;
+/// Commas before which a broken text is given up, one by one: a chain of [`MAX_CHAIN`] bytes of nothing but faults ends here.
+const MAX_FAULTS: usize = 64;
+
+/// The elements of all lines, from the last place on where the grammar is broken: proxies append, so what a client broke is
+/// on the left, and what they wrote behind it still counts. Of a text longer than [`MAX_CHAIN`], its end.
+pub fn believable(text: &str) -> Vec<Hop> {
+    let mut rest = text;
+    while rest.len() > MAX_CHAIN {
+        let Some((_, after)) = rest.split_once(',') else { return Vec::new() };
+        rest = after;
     }
+    for _ in 0..MAX_FAULTS {
+        if let Some(hops) = parse(rest) {
+            return hops;
+        }
+        let Some((_, after)) = rest.split_once(',') else { break };
+        rest = after;
+    }
+    Vec::new()
+}
+
+/// All elements; `None` when it breaks the grammar anywhere.
+pub fn parse(text: &str) -> Option<Vec<Hop>> {
     let mut rest = text;
     let mut hops = Vec::new();
     loop {

@@ -114,6 +114,10 @@ fn the_client_is_found_through_every_way_in_which_proxies_write_it() {
         (&[("forwarded", "for=203.0.113.7;for=6.6.6.6;proto=https")], unknown, false),
         (&[("forwarded", "for 203.0.113.7")], unknown, false),
         (&[("forwarded", "for=203.0.113.7 proto=https")], unknown, false),
+        // What a client breaks on the left does not hide what proxies wrote behind it.
+        (&[("forwarded", "for=\", for=203.0.113.7;proto=https")], far, true),
+        (&[("forwarded", "for=a b, for=203.0.113.7;proto=https, for=10.0.0.2")], far, true),
+        (&[("x-forwarded-for", ", ,"), ("x-real-ip", "6.6.6.6")], unknown, false),
         // The X fields are the proxy's; a Forwarded beside them may be anybody's.
         (&[("forwarded", "for=6.6.6.6;proto=https"), ("x-forwarded-for", "203.0.113.7")], far, false),
         (&[("forwarded", "for=6.6.6.6;proto=https"), ("x-forwarded-proto", "http")], unknown, false),
@@ -216,4 +220,26 @@ proptest::proptest! {
             assert!(rfc7239::parse(fields[FORWARDED].to_str().unwrap()).is_some(), "{:?}", fields[FORWARDED]);
         }
     }
+}
+
+#[test]
+fn an_entry_that_is_no_text_hides_nobody_behind_a_proxy_that_appends() {
+    for name in ["x-forwarded-for", "forwarded"] {
+        let mut fields = HeaderMap::new();
+        let value: &[u8] = match name {
+            "forwarded" => b"for=\xe9, for=203.0.113.7",
+            _ => b"\xe9, 203.0.113.7",
+        };
+        fields.insert(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        fields.insert("x-real-ip", HeaderValue::from_static("6.6.6.6"));
+        if name == "forwarded" {
+            fields.remove("x-real-ip");
+        }
+        let who = client(&fields, proxy(), false, &network());
+        assert_eq!(who.address, "203.0.113.7".parse::<std::net::IpAddr>().unwrap(), "{name}");
+    }
+    // However long what the client sent is.
+    let filler = format!("for={}, for=203.0.113.7", "x".repeat(3000));
+    let fields = HeaderMap::from_iter([(FORWARDED, HeaderValue::from_str(&filler).unwrap())]);
+    assert_eq!(client(&fields, proxy(), false, &network()).address, "203.0.113.7".parse::<std::net::IpAddr>().unwrap());
 }

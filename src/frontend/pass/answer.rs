@@ -1,5 +1,7 @@
 //! What is changed of a proxied request on its way to the peer, and of the peer's answer on its way back.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING, VIA};
 use http::{HeaderMap, Method, StatusCode};
@@ -10,13 +12,14 @@ use pingora::{Error, ErrorType};
 
 use super::{FAILING_PEER, NextTry, ODD_PEER, Pass, UNANSWERABLE, digest_parameter};
 use crate::cluster::Lease;
-use crate::frontend::ask::{Question, any_answer, ask};
+use crate::frontend::ask::{Question, ask};
+use crate::frontend::blob::head_of_blob;
 use crate::frontend::context::{REQUEST_ID, RequestContext, TRACEPARENT, TRACESTATE};
 use crate::frontend::respond::CONTENT_DIGEST;
-use crate::frontend::upload::{Home, Place, is_same_authority, place, with_home};
+use crate::frontend::upload::{Home, Place, authority_of, is_same_authority, place, relative, with_home};
 use crate::frontend::{forwarded, link, login, odd, realm};
-use crate::oci::Route;
 use crate::oci::route::query_value;
+use crate::oci::{Digest, Route};
 
 /// Most `1xx` that a peer may send before its answer: one `100`, and a few `102` of a long commit.
 const MAX_INTERIM: u32 = 16;
@@ -30,7 +33,7 @@ impl Pass {
         request: &mut RequestHeader,
     ) -> Result<()> {
         self.sent = true;
-        self.interim = 0;
+        (self.interim, self.interim_since) = (0, None);
         let uri = self.target.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "target"))?;
         request.set_uri(uri);
         let mut told = request.headers.clone();
@@ -64,7 +67,12 @@ impl Pass {
         let status = response.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             self.interim += 1;
-            let late = self.began.elapsed() > self.cluster.config().timeouts.first_byte.0 && session.is_body_done();
+            // While the client still sends, its peer may say what it likes within the count.
+            let since = match session.is_body_done() {
+                true => *self.interim_since.get_or_insert_with(Instant::now),
+                false => Instant::now(),
+            };
+            let late = since.elapsed() > self.cluster.config().timeouts.first_byte.0;
             return match self.interim > MAX_INTERIM || late {
                 true => self.odd("it sends 1xx without end"),
                 false => Ok(()),
@@ -121,6 +129,8 @@ impl Pass {
             return Ok(());
         }
         let digest = digest_parameter(&self.target).and_then(|pair| query_value(pair, "digest"));
+        let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
+        // Below `forward` the repository is not known: there the peer's own words stand.
         let (Some(name), Some(digest)) = (&self.name, digest) else { return Ok(()) };
         let target = format!("/v2/{name}/blobs/{digest}");
         let question = Question {
@@ -129,14 +139,14 @@ impl Pass {
             headers,
             body: Bytes::new(),
             hash: self.hash().to_vec(),
-            check: any_answer(),
+            check: head_of_blob(&digest),
         };
         let answer = ask(&self.cluster, &question).await;
         if answer.is_ok_and(|answer| answer.response.status() == StatusCode::OK) {
             self.replace(response, StatusCode::CREATED)?;
             response.insert_header(CONTENT_LENGTH, 0)?;
             response.insert_header(LOCATION, target)?;
-            response.insert_header(CONTENT_DIGEST, digest)?;
+            response.insert_header(CONTENT_DIGEST, digest.to_string())?;
         }
         Ok(())
     }
@@ -160,6 +170,17 @@ impl Pass {
             return Ok(());
         };
         let Some(lease) = &self.lease else { return Ok(()) };
+        let uploads = matches!(ctx.route, Some(Route::UploadStart { .. } | Route::Upload { .. }))
+            || (matches!(ctx.route, Some(Route::Outside)) && self.home.is_some());
+        if !uploads {
+            // A redirect may lead to a store that has our name and another port: only what is ours to the letter is.
+            let ours = [lease.peer().authority(), ctx.authority.as_str()];
+            if authority_of(location).is_some_and(|at| ours.iter().any(|own| own.eq_ignore_ascii_case(at))) {
+                let location = relative(location).to_owned();
+                response.insert_header(LOCATION, location)?;
+            }
+            return Ok(());
+        }
         let (peer, target) = match place(location, &self.target) {
             Place::Here(target) => (lease.peer().id(), target),
             Place::At(authority, target) => match self.peer_at(ctx, lease, authority) {
@@ -168,11 +189,9 @@ impl Pass {
                 None => return Ok(()),
             },
         };
-        let uploads = matches!(ctx.route, Some(Route::UploadStart { .. } | Route::Upload { .. }))
-            || (matches!(ctx.route, Some(Route::Outside)) && self.home.is_some());
         let goes_on = response.status.is_redirection()
             || matches!(response.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT);
-        let location = match uploads && goes_on {
+        let location = match goes_on {
             true => {
                 self.warn_of_unreachable(lease, &target);
                 // Only the POST that opened it leaves an upload empty; it is opened again below /v2/.

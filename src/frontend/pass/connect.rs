@@ -11,15 +11,17 @@ use super::NO_PEER;
 use crate::cluster::{Cluster, Lease};
 use crate::frontend::site::Site;
 
-/// Between two looks whether a peer takes connections again.
+/// Between two looks whether a peer takes connections again, and at first between two tries with one that does and then
+/// breaks them; doubled at each further try up to [`LOOK`], so that a patience of seconds is not used up by pingora's 16 tries.
 const PAUSE: Duration = Duration::from_millis(100);
 /// One look takes no longer.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Waits until the peer takes connections, or the patience is over. Nothing is sent.
-pub(super) async fn wait_for(address: SocketAddr, until: Instant) {
+/// Waits until the peer takes connections, or the patience is over; the `waits`th time for one request. Nothing is sent.
+pub(super) async fn wait_for(address: SocketAddr, until: Instant, waits: u32) {
+    let mut pause = PAUSE.saturating_mul(1 << waits.saturating_sub(1).min(4)).min(LOOK);
     loop {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(std::mem::replace(&mut pause, PAUSE)).await;
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero()
             || matches!(tokio::time::timeout(left.min(LOOK), TcpStream::connect(address)).await, Ok(Ok(_)))

@@ -8,7 +8,7 @@ use super::{put, unknown};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::registry::fan::PER_REQUEST;
 use crate::registry::reply::{Answer, Refusal, unsupported};
-use crate::registry::{Registry, Reply, tags};
+use crate::registry::{Registry, Reply, referrers, tags};
 use crate::storage::{Error, Link};
 
 pub(crate) async fn delete(registry: &Registry, name: &RepositoryName, reference: &Reference) -> Answer {
@@ -34,6 +34,7 @@ pub(crate) async fn delete(registry: &Registry, name: &RepositoryName, reference
 /// Tells every instance that lists have changed.
 async fn announce(registry: &Registry, name: &RepositoryName) -> Result<(), Error> {
     registry.existing.invalidate(name);
+    referrers::deleted(registry, name);
     let there = registry.storage.repository_exists(name).await?;
     if registry.storage.is_local() {
         return if there { registry.storage.stamp_changed(Some(name)).await } else { Ok(()) };

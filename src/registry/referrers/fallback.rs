@@ -72,7 +72,7 @@ impl Fallbacks {
         }
     }
 
-    /// A manifest was pushed to the repository here: called before that is acknowledged.
+    /// A manifest was pushed to the repository here, or deleted: called before that is acknowledged.
     pub(super) fn pushed(&self, name: &RepositoryName) {
         if let Some(counter) = self.counter(name) {
             counter.fetch_add(1, Ordering::AcqRel);

@@ -53,6 +53,11 @@ pub(super) fn pushed(
     }
 }
 
+/// A manifest of this repository was deleted here: called before that is acknowledged.
+pub(super) fn deleted(registry: &Registry, name: &RepositoryName) {
+    registry.referrers.fallbacks.pushed(name);
+}
+
 /// Never 404: nothing is about a manifest that is not there.
 pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &Digest, query: Option<&str>) -> Answer {
     let page =

@@ -35,9 +35,11 @@ pub(super) use change::Place;
 pub(super) use output::{Output, write_through};
 pub(super) use read::Chunks;
 
-use super::Error;
+use super::{Error, layout};
 
 /// Ends the name of a file that is being written.
+/// All that we write below the root.
+const TREES: [&str; 2] = [layout::TREE, layout::OWN];
 const TEMPORARY: &str = ".tmp";
 
 /// The store.
@@ -96,7 +98,10 @@ impl Disk {
 
     /// Whether files can be made in it: fails on a read-only mount, whoever we are.
     pub(super) fn check_writes(&self) -> io::Result<()> {
-        rustix::fs::accessat(self.resolver.root(), ".", rustix::fs::Access::WRITE_OK, AtFlags::empty())?;
+        let may =
+            |folder| rustix::fs::accessat(self.resolver.root(), folder, rustix::fs::Access::WRITE_OK, AtFlags::empty());
+        // The root itself is needed only until both trees are there.
+        may(".").or_else(|error| TREES.into_iter().try_for_each(may).map_err(|_| error))?;
         Ok(())
     }
 

@@ -36,13 +36,18 @@ fn generic(text: &str) -> Error {
     kind(words(text))
 }
 
+/// A code as stores write it (XML, all of them). The bare word could be part of a key: a tag may be called `NoSuchBucket`.
+fn says_code(text: &str, codes: &[&str]) -> bool {
+    codes.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")))
+}
+
 /// A missing bucket is not a missing object.
 pub(super) fn is_about_bucket(error: &StoreError) -> bool {
     says_no_bucket(&error.to_string())
 }
 
 pub(super) fn says_no_bucket(text: &str) -> bool {
-    text.contains("NoSuchBucket") || text.contains("ContainerNotFound")
+    says_code(text, &["NoSuchBucket", "ContainerNotFound"])
 }
 
 /// A conditional write at the same time as another one: S3 decides neither, and wants the loser to ask again (409).
@@ -51,20 +56,19 @@ pub(super) fn is_undecided(error: &StoreError) -> bool {
 }
 
 fn says_undecided(text: &str) -> bool {
-    ["ConditionalRequestConflict", "OperationAborted"].iter().any(|sign| text.contains(sign))
+    says_code(text, &["ConditionalRequestConflict", "OperationAborted"])
 }
 
 /// Azure has no names for uploads: blocks that are gone were made part of the object, by us or by another.
 pub(super) fn is_unknown_upload(error: &StoreError) -> bool {
     let text = error.to_string();
-    ["NoSuchUpload", "InvalidBlockList"].iter().any(|sign| text.contains(sign))
+    says_code(&text, &["NoSuchUpload", "InvalidBlockList"])
 }
 
 /// MinIO's full disk, quotas of MinIO and Ceph.
 fn says_full(text: &str) -> bool {
-    ["status code: 507", "XMinioStorageFull", "QuotaExceeded", "InsufficientCapacity"]
-        .iter()
-        .any(|sign| text.contains(sign))
+    let codes = ["XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded", "InsufficientCapacity"];
+    text.contains("status code: 507") || says_code(text, &codes)
 }
 
 /// Of lists the library keeps no more than the text. What the operator must change: keys, permissions, the bucket, its name,
@@ -84,7 +88,7 @@ fn says_refused(text: &str) -> bool {
         "ExpiredToken",
         "InvalidToken",
     ];
-    statuses.iter().chain(&codes).any(|sign| text.contains(sign))
+    statuses.iter().any(|sign| text.contains(sign)) || says_code(text, &codes)
 }
 
 fn is_passing(text: &str) -> bool {
@@ -104,4 +108,26 @@ fn words(text: &str) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_called_like_a_code_is_not_taken_for_one() {
+        for code in ["NoSuchBucket", "OperationAborted", "QuotaExceeded", "InvalidToken", "NoSuchUpload"] {
+            let key = format!("docker/registry/v2/repositories/a/_manifests/tags/{code}/current/link");
+            let text =
+                format!("Object at location {key} not found: <Error><Code>NoSuchKey</Code><Key>{key}</Key></Error>");
+            assert!(
+                !says_no_bucket(&text) && !says_undecided(&text) && !says_full(&text) && !says_refused(&text),
+                "{code}"
+            );
+        }
+        assert!(says_no_bucket("status code: 404: <Error><Code>NoSuchBucket</Code></Error>"));
+        assert!(says_undecided("status code: 409: <Error><Code>OperationAborted</Code></Error>"));
+        assert!(says_full("status code: 403: <Error><Code>QuotaExceeded</Code></Error>"));
+        assert!(says_refused("status code: 400: <Error><Code>InvalidToken</Code></Error>"));
+    }
 }

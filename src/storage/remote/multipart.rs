@@ -8,6 +8,7 @@ use object_store::ObjectStoreExt as _;
 use object_store::multipart::PartId;
 
 use super::errors::{is_unknown_upload, store_error};
+use super::tries::Before;
 use super::{DriverKind, LONGEST, Remote, present, s3};
 use crate::storage::Error;
 use crate::storage::driver::{Part, absent, wrong_kind};
@@ -99,14 +100,16 @@ impl Remote {
         let path = self.path(key)?;
         let parts: Vec<PartId> = parts.into_iter().map(|part| PartId { content_id: part.0 }).collect();
         let id = id.to_owned();
-        let complete = async |parts| match self.parts.complete_multipart(&path, &id, parts).await {
-            Err(error) if is_unknown_upload(&error) => Ok(None),
+        // Only after a try whose answer was lost can the upload be gone because it was completed; Azure's has no name of its own,
+        // so there another's upload of the same object may have taken its blocks.
+        let may_be_done = |before| before == Before::Doubt || self.kind == DriverKind::Azure;
+        let complete = async |before, parts| match self.parts.complete_multipart(&path, &id, parts).await {
+            Err(error) if may_be_done(before) && is_unknown_upload(&error) => Ok(None),
             outcome => present(outcome).map_err(store_error),
         };
-        if self.tried(LONGEST, |_| complete(parts.clone())).await?.is_some() {
+        if self.tried(LONGEST, |before| complete(before, parts.clone())).await?.is_some() {
             return Ok(());
         }
-        // A try before may have succeeded without our hearing of it; on Azure, also another's upload of the same object.
         match self.size(key).await? {
             Some(there) if there == size => Ok(()),
             _ => Err(Error::Failed("the store does not know this multipart upload".to_owned())),

@@ -45,7 +45,7 @@ impl Inner {
         if let Some(folder) = self.local_folder(&id) {
             let clock = self.clock;
             return blocking(move || match times(&folder)? {
-                Some(times) if times.are_over(&clock, ages) => end(&folder),
+                Some(times) if times.are_over(&clock, ages) => end(&folder, &clock, ages),
                 _ => Ok(false),
             })
             .await;
@@ -173,10 +173,13 @@ fn times(folder: &Folder) -> Result<Option<Times>, Error> {
     Ok(millis.map(|millis| Times { began: from_millis(millis), touched: None }))
 }
 
-/// Not while somebody writes to it.
-fn end(folder: &Folder) -> Result<bool, Error> {
+/// Not while somebody writes to it, nor when somebody has just done so.
+fn end(folder: &Folder, clock: &Clock, ages: Ages) -> Result<bool, Error> {
     match folder.lock() {
-        Ok(_file) => folder.remove(),
+        Ok(_file) => match times(folder)? {
+            Some(times) if times.are_over(clock, ages) => folder.remove(),
+            _ => Ok(false),
+        },
         Err(UploadError::Busy | UploadError::Gone) => Ok(false),
         Err(UploadError::Storage(error)) => Err(error),
         Err(error) => Err(Error::Failed(error.to_string())),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures::StreamExt;
 
-use super::error::{blocking, io_error};
+use super::error::blocking;
 use super::inner::Inner;
 use super::{LEAST_TALLIED, MOST_TALLIED, UploadId, keys};
 use crate::storage::Error;
@@ -34,16 +34,10 @@ impl Inner {
         Ok(held)
     }
 
-    /// On a filesystem, what its file has: more than is acknowledged, after a crash.
+    /// What its state says, which is what arrived by requests that ended: what is arriving, whoever takes it counts itself.
     async fn held_by(&self, id: UploadId) -> Result<Option<(String, u64)>, Error> {
         if let Some(folder) = self.local_folder(&id) {
-            return blocking(move || {
-                let Some(state) = folder.state()? else { return Ok(None) };
-                let data = format!("{}/{}", folder.path, keys::DATA);
-                let size = folder.disk.size(&data).map_err(io_error)?;
-                Ok(Some((state.repository, size.unwrap_or(0))))
-            })
-            .await;
+            return blocking(move || Ok(folder.state()?.map(|state| (state.repository, state.offset)))).await;
         }
         Ok(self.state(&id).await?.map(|(state, _)| (state.repository, state.offset)))
     }
