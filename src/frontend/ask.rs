@@ -122,7 +122,10 @@ pub async fn ask(cluster: &Cluster, question: &Question) -> Result<Answer, Unans
                     return Ok(Answer { response: ours, ..answer });
                 }
                 tries.maybe_done |= answer.response.extensions().get::<Resent>().is_some();
-                return tries.answered(question, answer);
+                return match answer.response.status().is_server_error() {
+                    true => Err(Unanswered::Failed(answer)),
+                    false => Ok(tries.settled(question, answer)),
+                };
             }
             Ok(_) => {
                 lease.failed();
@@ -138,17 +141,14 @@ pub async fn ask(cluster: &Cluster, question: &Question) -> Result<Answer, Unans
 }
 
 impl Tries {
-    fn answered(&self, question: &Question, mut answer: Answer) -> Result<Answer, Unanswered> {
+    fn settled(&self, question: &Question, mut answer: Answer) -> Answer {
         let status = answer.response.status();
-        if status.is_server_error() {
-            return Err(Unanswered::Failed(answer));
-        }
         // What an earlier try deleted is not there any more: that is its success (issue 9, A.3).
         if self.maybe_done && question.method == Method::DELETE && status == StatusCode::NOT_FOUND {
             answer.response = Response::new(Bytes::new());
             *answer.response.status_mut() = StatusCode::ACCEPTED;
         }
-        Ok(answer)
+        answer
     }
 
     fn failed(&mut self, lease: &Lease, failure: Failure) {
