@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: run run-front test proof bench install
 
-# A registry: one process, nothing besides. The profile quick is built in half of release's time: Cargo.toml.
+# A registry: one process, nothing besides. The profile quick is built sooner than release: Cargo.toml.
 run:
 	scripts/install build
 	cargo build --profile quick
