@@ -64,8 +64,8 @@ pub enum ManifestError {
     Missing(&'static str),
     #[error("'{0}' is no digest")]
     Digest(String),
-    #[error("the manifest names {count} {what}; at most {most} are taken")]
-    TooMany { what: &'static str, count: usize, most: usize },
+    #[error("the manifest names more than {most} {what}")]
+    TooMany { what: &'static str, most: usize },
     #[error("the size of {0} is larger than any content: at most 2^63 - 1 bytes")]
     Size(String),
 }
@@ -140,7 +140,7 @@ impl Manifest {
         let blobs = of(&self.layers) + of(&self.blobs) + usize::from(self.config.is_some());
         for (what, count, most) in [("blobs", blobs, MAX_BLOBS), ("manifests", of(&self.manifests), MAX_LISTED)] {
             if count > most {
-                return Err(ManifestError::TooMany { what, count, most });
+                return Err(ManifestError::TooMany { what, most });
             }
         }
         Ok(())

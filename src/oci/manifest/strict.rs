@@ -1,14 +1,16 @@
 //! Whether everybody reads a manifest that is pushed as we do (CVE-2021-41190). `Manifest::parse` is lenient with what is
 //! stored already; this is for what comes new: JSON in UTF-8, not nested for ever, no key twice on any level, and no key
-//! that another program would take for a known one.
+//! that another program would take for a known one. And whether it names no more than there are bounds for, before anything
+//! is made of it.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::ManifestError;
+use super::{MAX_BLOBS, MAX_LISTED, ManifestError};
 
 /// Levels of objects and lists. Manifests have five; parsers of others give up at 100 and more.
 pub const MAX_DEPTH: usize = 64;
@@ -16,13 +18,14 @@ pub const MAX_DEPTH: usize = 64;
 /// Judges the bytes. With `known_type`, also the spelling of keys: what those of an unknown type mean is not known.
 ///
 /// # Errors
-/// `ManifestError::Json`, which says what is wrong.
+/// `ManifestError::Json`, which says what is wrong, or `TooMany`.
 pub fn check(bytes: &[u8], known_type: bool) -> Result<(), ManifestError> {
     let text = std::str::from_utf8(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let place = if known_type { Place::Manifest } else { Place::Elsewhere };
-    let read = Value { place, depth: 0 }.deserialize(&mut reader).and_then(|()| reader.end());
-    read.map_err(|error| ManifestError::Json(error.to_string()))
+    let over = Cell::new(None);
+    let read = Value { place, depth: 0, over: &over }.deserialize(&mut reader).and_then(|()| reader.end());
+    read.map_err(|error| over.take().unwrap_or_else(|| ManifestError::Json(error.to_string())))
 }
 
 /// Of a known key, in bytes: 13 characters, of which none needs more than three.
@@ -32,8 +35,10 @@ const LONGEST_SPELLING: usize = 40;
 #[derive(Clone, Copy)]
 enum Place {
     Manifest,
-    /// One, or a list of them.
     Descriptor,
+    /// Lists of descriptors.
+    Blobs,
+    Manifests,
     Platform,
     Elsewhere,
 }
@@ -46,7 +51,7 @@ impl Place {
                 &["mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"]
             }
             Place::Platform => &["architecture", "os", "os.version", "os.features", "variant", "features"],
-            Place::Elsewhere => &[],
+            Place::Blobs | Place::Manifests | Place::Elsewhere => &[],
         }
     }
 
@@ -61,9 +66,22 @@ impl Place {
 
     fn below(self, key: &str) -> Place {
         match (self, key) {
-            (Place::Manifest, "config" | "layers" | "blobs" | "manifests" | "subject") => Place::Descriptor,
+            (Place::Manifest, "config" | "subject") => Place::Descriptor,
+            (Place::Manifest, "layers" | "blobs") => Place::Blobs,
+            (Place::Manifest, "manifests") => Place::Manifests,
             (Place::Descriptor, "platform") => Place::Platform,
             _ => Place::Elsewhere,
+        }
+    }
+}
+
+impl Place {
+    /// What stands in a list here, and how many of it there may be.
+    fn each(self) -> (Place, Option<(&'static str, usize)>) {
+        match self {
+            Place::Blobs => (Place::Descriptor, Some(("blobs", MAX_BLOBS))),
+            Place::Manifests => (Place::Descriptor, Some(("manifests", MAX_LISTED))),
+            _ => (Place::Elsewhere, None),
         }
     }
 }
@@ -76,21 +94,23 @@ fn folded(key: &str) -> String {
 
 /// Any value, looked at and dropped.
 #[derive(Clone, Copy)]
-struct Value {
+struct Value<'a> {
     place: Place,
     depth: usize,
+    /// Set when there is too much of something.
+    over: &'a Cell<Option<ManifestError>>,
 }
 
-impl Value {
+impl Value<'_> {
     fn inside<E: serde::de::Error>(self, place: Place) -> Result<Self, E> {
         match self.depth < MAX_DEPTH {
-            true => Ok(Value { place, depth: self.depth + 1 }),
+            true => Ok(Value { place, depth: self.depth + 1, ..self }),
             false => Err(E::custom(format!("nested more than {MAX_DEPTH} levels"))),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Value {
+impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -98,7 +118,7 @@ impl<'de> DeserializeSeed<'de> for Value {
     }
 }
 
-impl<'de> Visitor<'de> for Value {
+impl<'de> Visitor<'de> for Value<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,9 +150,16 @@ impl<'de> Visitor<'de> for Value {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        // A list of descriptors is as good as one.
-        let each = self.inside(self.place)?;
-        while list.next_element_seed(each)?.is_some() {}
+        let (place, most) = self.place.each();
+        let each = self.inside(place)?;
+        let mut count = 0;
+        while list.next_element_seed(each)?.is_some() {
+            count += 1;
+            if let Some((what, most)) = most.filter(|(_, most)| count > *most) {
+                self.over.set(Some(ManifestError::TooMany { what, most }));
+                return Err(A::Error::custom("too many"));
+            }
+        }
         Ok(())
     }
 
@@ -242,6 +269,21 @@ mod tests {
         ] {
             assert!(refused(text).contains("twice"), "{text}");
             assert!(check(text.as_bytes(), false).is_err(), "of an unknown type too: {text}");
+        }
+    }
+
+    #[test]
+    fn lists_end_at_their_bound() {
+        let list = |key: &str, count: usize| format!("{{\"{key}\":[{}{{}}]}}", "{},".repeat(count - 1));
+        for (key, what, most) in
+            [("layers", "blobs", MAX_BLOBS), ("blobs", "blobs", MAX_BLOBS), ("manifests", "manifests", MAX_LISTED)]
+        {
+            assert_eq!(check(list(key, most).as_bytes(), true), Ok(()));
+            let over = list(key, most + 1);
+            assert_eq!(check(over.as_bytes(), true), Err(ManifestError::TooMany { what, most }));
+            // What follows is not looked at any more.
+            assert_eq!(check(over.replace(']', ",!").as_bytes(), true), Err(ManifestError::TooMany { what, most }));
+            assert_eq!(check(over.as_bytes(), false), Ok(()));
         }
     }
 

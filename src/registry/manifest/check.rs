@@ -15,9 +15,11 @@ use crate::registry::membership;
 use crate::registry::reply::Refusal;
 use crate::storage::Error;
 
-/// Missing digests that a refusal names. Then nothing more is asked: a manifest that names thousands of absent blobs costs
-/// no more than so many questions, and those under way.
+/// Missing digests that a refusal names.
 const MAX_NAMED: usize = 10;
+/// A manifest that names no more blobs is told all that are missing. Of others, nothing more is asked once one is; and one is
+/// asked for alone before, so that whoever names thousands of absent ones costs storage a question.
+const FEW: usize = 16;
 
 /// A manifest that may be stored.
 pub(super) struct Checked {
@@ -89,33 +91,38 @@ pub(super) async fn references(registry: &Registry, name: &RepositoryName, check
     match missing.len() {
         0 => Ok(()),
         count => {
-            let least = if count < MAX_NAMED { "" } else { "at least " };
-            let message =
-                format!("the repository lacks {least}{count} of the manifest's blobs: {}", missing.join(", "));
+            let named: Vec<&str> = missing.iter().take(MAX_NAMED).map(String::as_str).collect();
+            let more = if checked.manifest.needed().count() > FEW { " or more" } else { "" };
+            let message = format!("the repository lacks {count}{more} of the manifest's blobs: {}", named.join(", "));
             Err(Refusal::new(ErrorCode::ManifestBlobUnknown, message))
         }
     }
 }
 
-/// The first that are not there, as far as a refusal names them.
+/// Those that are not there; of many, the first that were found to be missing.
 async fn missing(registry: &Registry, name: &RepositoryName, manifest: &Manifest) -> Result<Vec<String>, Error> {
     let mut needed: Vec<&str> = manifest.needed().map(|named| named.digest.as_str()).collect();
     needed.sort_unstable();
     needed.dedup();
+    let few = needed.len() <= FEW;
     // What we cannot hash we do not have: it costs no question.
     let (known, unknown): (Vec<_>, Vec<_>) = needed.into_iter().partition(|text| text.parse::<Digest>().is_ok());
-    let mut missing: Vec<String> = unknown.into_iter().take(MAX_NAMED).map(str::to_owned).collect();
+    let mut missing: Vec<String> = unknown.into_iter().map(str::to_owned).collect();
     let known: Vec<Digest> = known.into_iter().filter_map(|text| text.parse().ok()).collect();
-    let mut asked = stream::iter(known)
-        .map(|digest| async move {
-            let found = registry.fan.ask(membership::layer(registry, name, &digest, true)).await?;
-            Ok::<_, Error>(found.is_none().then(|| digest.text()))
-        })
-        .buffer_unordered(PER_REQUEST);
-    while missing.len() < MAX_NAMED
+    if let Some(first) = known.first().filter(|_| !few && missing.is_empty()) {
+        missing.extend(absent(registry, name, *first).await?);
+    }
+    let asked = known.into_iter().map(|digest| absent(registry, name, digest));
+    let mut asked = stream::iter(asked).buffer_unordered(PER_REQUEST);
+    while (few || missing.is_empty())
         && let Some(absent) = asked.try_next().await?
     {
         missing.extend(absent);
     }
     Ok(missing)
+}
+
+async fn absent(registry: &Registry, name: &RepositoryName, digest: Digest) -> Result<Option<String>, Error> {
+    let found = registry.fan.ask(membership::layer(registry, name, &digest, true)).await?;
+    Ok(found.is_none().then(|| digest.text()))
 }

@@ -6,10 +6,13 @@ use http::StatusCode;
 
 use super::{put, unknown};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
-use crate::registry::fan::PER_REQUEST;
 use crate::registry::reply::{Answer, Refusal, unsupported};
 use crate::registry::{Registry, Reply, referrers, tags};
 use crate::storage::{Error, Link};
+
+/// Tags that are read or deleted at once. Fewer than others ask for: a deletion that has thousands to read takes its time, not
+/// the others'.
+const AT_ONCE: usize = 4;
 
 pub(crate) async fn delete(registry: &Registry, name: &RepositoryName, reference: &Reference) -> Answer {
     if !registry.settings.load().config.delete {
@@ -74,7 +77,7 @@ async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) ->
             let leads = registry.fan.ask(tags::read(registry, name, &tag)).await? == Some(*digest);
             Ok(leads.then_some(tag))
         })
-        .buffer_unordered(PER_REQUEST)
+        .buffer_unordered(AT_ONCE)
         .try_filter_map(|leading| async move { Ok(leading) })
         .try_collect()
         .await
@@ -83,7 +86,7 @@ async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) ->
 async fn delete_links(registry: &Registry, name: &RepositoryName, tags: &[Tag], link: &Link) -> Result<bool, Error> {
     stream::iter(tags.to_vec())
         .map(|tag| async move { registry.fan.ask(registry.storage.tag_delete(name, &tag)).await })
-        .buffer_unordered(PER_REQUEST)
+        .buffer_unordered(AT_ONCE)
         .try_for_each(|_| async { Ok(()) })
         .await?;
     registry.storage.link_delete(link).await
