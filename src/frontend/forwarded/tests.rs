@@ -195,7 +195,8 @@ fn a_chain_without_end_is_begun_anew() {
     let [chain, ..] = told(&[("x-forwarded-for", long)]);
     assert!(chain.len() < 2 * MAX_CHAIN && chain.ends_with(", 10.0.0.1"), "{chain}");
     let elements: &'static str = Box::leak(format!("for=203.0.113.7{}", ", for=10.0.0.2".repeat(500)).into_boxed_str());
-    assert_eq!(told(&[("forwarded", elements)])[0], "10.0.0.1");
+    let [chain, ..] = told(&[("forwarded", elements)]);
+    assert!(chain.len() < 2 * MAX_CHAIN && chain.ends_with("10.0.0.1"), "{chain}");
 }
 
 #[test]
