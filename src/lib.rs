@@ -2,33 +2,48 @@
 //!
 //! The rooms, each importing only rooms above it in this list (see ARCHITECTURE.md):
 //!
-//! - [`units`]: sizes, spans of time, secrets
-//! - [`oci`]: digest, name, tag, reference, route, range, error codes: values, no I/O
-//! - [`outbound`]: the way out to addresses that others name: which may be gone to
-//! - [`telemetry`]: metrics registry, logs, access log, admin endpoint
-//! - [`cluster`]: a pool of peers: choice, health, connections; knows no OCI
-//! - [`cache`]: verified bytes by digest in memory and on disk; knows no repositories
-//! - [`auth`]: who may read what, as the peers said
-//! - [`storage`]: distribution's tree on a filesystem or object store; knows no HTTP
-//! - [`shared_state`]: what a fleet's instances tell each other: memory or Redis; never the truth
-//! - [`registry`]: registry meaning over storage; knows no proxy
-//! - [`frontend`]: listeners, TLS, the proxy
-//! - [`config`]: the file and the environment, joined into the rooms' own structs
-//! - [`app`]: builds the rooms and wires them
+//! - `units`: sizes, spans of time, secrets
+//! - [`oci`]: digest, name, tag, reference, what is asked, range, error codes: values, no I/O
+//! - `outbound`: the way out to addresses that others name: which may be gone to
+//! - `telemetry`: metrics registry, logs, access log
+//! - `cluster`: a pool of peers: choice, health, connections; knows no OCI
+//! - `cache`: verified bytes by digest in memory and on disk; knows no repositories
+//! - `verdicts`: who may read what, as the peers said
+//! - `auth`: who asks
+//! - `storage`: distribution's tree on a filesystem or object store; knows no HTTP
+//! - `uploads`: pushes of blobs under way
+//! - `fleet`: what a fleet's instances tell each other: memory or Redis; never the truth
+//! - `registry`: registry meaning over storage; knows no proxy
+//! - `listener`: accept, TLS, framing
+//! - `routing`: who answers: hosts, repositories, clusters, the registry
+//! - `exchange`: one request and its answer
+//! - `front`: what a cluster's peers answer
+//! - `http`: the door, pingora's hooks, the journal
+//! - `admin`: the admin endpoint
+//! - `config`: the file and the environment, joined into the rooms' own structs
+//! - `app`: builds the rooms and wires them
 //! - [`cli`]: one file per command
 #![forbid(unsafe_code)]
 
-pub mod app;
-pub mod auth;
-pub mod cache;
 pub mod cli;
-pub mod cluster;
-pub mod config;
-pub mod frontend;
 pub mod oci;
-pub mod outbound;
-pub mod registry;
-pub mod shared_state;
-pub mod storage;
-pub mod telemetry;
-pub mod units;
+
+mod admin;
+mod app;
+mod auth;
+mod cache;
+mod cluster;
+mod config;
+mod exchange;
+mod fleet;
+mod front;
+mod http;
+mod listener;
+mod outbound;
+mod registry;
+mod routing;
+mod storage;
+mod telemetry;
+mod units;
+mod uploads;
+mod verdicts;

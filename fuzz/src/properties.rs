@@ -6,8 +6,8 @@ use http::Method;
 use serde_json::Value;
 
 use super::oci::{
-    self, AcceptClass, ContentRange, Descriptor, Digest, ErrorCode, Host, Manifest, Page, RangeRequest, Reference,
-    RepositoryName, Route, Tag, conditional, media_type, pagination, range, route,
+    self, AcceptClass, Action, ContentRange, Descriptor, Digest, ErrorCode, Host, Manifest, Page, RangeRequest,
+    Reference, RepositoryName, Resource, Tag, action, conditional, media_type, pagination, range,
 };
 
 /// A parser under test: its name, its property, and lines that it should see first.
@@ -79,16 +79,16 @@ pub fn request(line: &str) {
     let (method, target) = line.split_once(' ').unwrap_or(("GET", line));
     let Ok(method) = Method::from_bytes(method.as_bytes()) else { return };
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    match Route::parse(&method, path, query) {
-        Ok(route) => {
-            assert!(!route.kind().is_empty());
-            match printed(&route) {
+    match Action::parse(&method, path, query) {
+        Ok(action) => {
+            let route = &action.resource;
+            match printed(route) {
                 Some(canonical) => assert_eq!(canonical, canonical_path(path), "{route:?}"),
                 None => assert!(!path.starts_with("/v2/") && path != "/v2"),
             }
             // What was meant by one spelling is meant by the canonical one.
-            let again = printed(&route).unwrap_or_else(|| path.to_owned());
-            assert_eq!(Route::parse(&method, &again, query), Ok(route));
+            let again = printed(route).unwrap_or_else(|| path.to_owned());
+            assert_eq!(Action::parse(&method, &again, query), Ok(action));
         }
         Err(error) => {
             assert!(error.status().is_client_error(), "{error:?}");
@@ -98,17 +98,17 @@ pub fn request(line: &str) {
     }
 }
 
-fn printed(route: &Route) -> Option<String> {
+fn printed(route: &Resource) -> Option<String> {
     Some(match route {
-        Route::Base => "/v2/".to_owned(),
-        Route::Catalog => "/v2/_catalog".to_owned(),
-        Route::Tags { name } => format!("/v2/{name}/tags/list"),
-        Route::Manifest { name, reference } => format!("/v2/{name}/manifests/{reference}"),
-        Route::Blob { name, digest } => format!("/v2/{name}/blobs/{digest}"),
-        Route::UploadStart { name } => format!("/v2/{name}/blobs/uploads/"),
-        Route::Upload { name, id } => format!("/v2/{name}/blobs/uploads/{id}"),
-        Route::Referrers { name, digest } => format!("/v2/{name}/referrers/{digest}"),
-        Route::Outside => return None,
+        Resource::Base => "/v2/".to_owned(),
+        Resource::Catalog { .. } => "/v2/_catalog".to_owned(),
+        Resource::Tags { name, .. } => format!("/v2/{name}/tags/list"),
+        Resource::Manifest { name, reference, .. } => format!("/v2/{name}/manifests/{reference}"),
+        Resource::Blob { name, digest } => format!("/v2/{name}/blobs/{digest}"),
+        Resource::UploadStart { name, .. } => format!("/v2/{name}/blobs/uploads/"),
+        Resource::Upload { name, id, .. } => format!("/v2/{name}/blobs/uploads/{id}"),
+        Resource::Referrers { name, digest, .. } => format!("/v2/{name}/referrers/{digest}"),
+        Resource::Outside => return None,
     })
 }
 
@@ -124,10 +124,10 @@ fn canonical_path(path: &str) -> String {
 /// A query; each key that it may hold is looked for.
 pub fn query(query: &str) {
     for key in ["digest", "n", "last", "tag", "mount", "from", ""] {
-        if let Some(value) = route::query_value(query, key) {
+        if let Some(value) = action::query_value(query, key) {
             // One writer of queries, strict about what it escapes, gives the same value back.
             let written: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
-            assert_eq!(route::query_value(&format!("{key}={written}"), key), Some(value));
+            assert_eq!(action::query_value(&format!("{key}={written}"), key), Some(value));
         }
     }
 }

@@ -11,10 +11,10 @@ use serde_json::json;
 use super::Failure;
 use super::integrated::Integrated;
 use super::rooms::Rooms;
+use crate::admin::{Admin, AdminState, Config, Readiness};
 use crate::cache::BlobCache;
-use crate::frontend::Front;
+use crate::front::Front;
 use crate::oci::Digest;
-use crate::telemetry::{Admin, AdminConfig, AdminState, Readiness};
 
 /// What is asked on the admin address.
 pub struct Status {
@@ -104,7 +104,7 @@ impl AdminState for Status {
 }
 
 /// Opens the admin address, and says which it is.
-pub async fn start(config: &AdminConfig, status: &Arc<Status>, rooms: &Rooms) -> Result<SocketAddr, Failure> {
+pub async fn start(config: &Config, status: &Arc<Status>, rooms: &Rooms) -> Result<SocketAddr, Failure> {
     let admin = Admin::bind(config).await.map_err(|error| format!("admin {}: {error}", config.address))?;
     let address = admin.address();
     tracing::info!(%address, "admin listening");

@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 
 use super::Failure;
 use crate::config::Config;
+use crate::fleet::{self, Fleet};
 use crate::registry::{self, Registry};
-use crate::shared_state::{self, SharedState};
 use crate::storage::config::DriverKind;
 use crate::storage::{self, Storage};
 
@@ -23,7 +23,7 @@ pub struct Integrated {
 
 struct Metrics {
     storage: Arc<storage::Metrics>,
-    state: Arc<shared_state::Metrics>,
+    state: Arc<fleet::Metrics>,
     registry: Arc<registry::Metrics>,
 }
 
@@ -31,7 +31,7 @@ impl Metrics {
     fn new(prometheus: &Prometheus) -> prometheus::Result<Self> {
         Ok(Metrics {
             storage: Arc::new(storage::Metrics::new(prometheus)?),
-            state: Arc::new(shared_state::Metrics::new(prometheus)?),
+            state: Arc::new(fleet::Metrics::new(prometheus)?),
             registry: Arc::new(registry::Metrics::new(prometheus)?),
         })
     }
@@ -60,7 +60,7 @@ impl Integrated {
         let storage = storage.map_err(|error| format!("storage: {error}"))?;
         // Another process may write to anything but this process's own memory.
         let alone = config.storage.driver == DriverKind::Memory;
-        let state = SharedState::open(config.redis.as_ref(), alone, metrics.state.clone()).await;
+        let state = Fleet::open(config.redis.as_ref(), alone, metrics.state.clone()).await;
         let registry = Registry::open(&config.registry, storage, state, metrics.registry.clone()).await;
         let registry = registry.map_err(|error| format!("registry: {error}"))?;
         tokio::spawn(registry.clone().housekeeping());

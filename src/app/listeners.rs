@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::rooms::Rooms;
-use crate::frontend::listener::{Config, Listener, ListenerHandle};
+use crate::listener::{Config, Listener, ListenerHandle};
 
 /// Every open listener, with the configuration that it was opened with.
 pub struct Listeners {

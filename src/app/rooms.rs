@@ -6,21 +6,22 @@ use prometheus::Registry;
 
 use super::integrated::Integrated;
 use super::{Failure, site};
-use crate::auth::Memory;
 use crate::cache::BlobCache;
 use crate::cluster::PeerTable;
 use crate::config::Config;
-use crate::frontend::listener::Metrics as ListenerMetrics;
-use crate::frontend::{Front, Proxy};
+use crate::front::Front;
+use crate::http::{Proxy, Shared};
+use crate::listener::Metrics as ListenerMetrics;
 use crate::telemetry::{AccessLog, HttpMetrics};
-use crate::{auth, cache, cluster, telemetry};
+use crate::verdicts::Verdicts;
+use crate::{cache, cluster, telemetry, verdicts};
 
 /// The rooms, built.
 pub struct Rooms {
     pub registry: Registry,
     pub access_log: Arc<AccessLog>,
     pub cache: Arc<BlobCache>,
-    pub memory: Arc<Memory>,
+    pub verdicts: Arc<Verdicts>,
     pub peers: PeerTable,
     pub cluster_metrics: Arc<cluster::Metrics>,
     pub listener_metrics: Arc<ListenerMetrics>,
@@ -34,7 +35,7 @@ impl Rooms {
         let registry = telemetry::metrics::registry()?;
         let access_log = AccessLog::start(&config.log.access, &registry)?;
         let cache = BlobCache::open(&config.cache, Arc::new(cache::Metrics::new(&registry)?)).await?;
-        let memory = Memory::open(&config.cache.path, Arc::new(auth::Metrics::new(&registry)?))?;
+        let verdicts = Verdicts::open(&config.cache.path, Arc::new(verdicts::Metrics::new(&registry)?))?;
         let cluster_metrics = Arc::new(cluster::Metrics::new(&registry)?);
         let listener_metrics = Arc::new(ListenerMetrics::new(&registry)?);
         let http_metrics = Arc::new(HttpMetrics::new(&registry)?);
@@ -42,13 +43,14 @@ impl Rooms {
         let integrated = Arc::new(Integrated::new(&registry));
         let ours = integrated.for_config(config).await?;
         let site = site::of(config, &peers, &cluster_metrics, ours.as_ref()).await?;
-        let front = Arc::new(Front::new(site, cache.clone(), memory.clone(), access_log.clone(), http_metrics));
-        let proxy = Arc::new(Proxy::new(front.clone(), threads));
+        let front = Arc::new(Front::new(site, cache.clone(), verdicts.clone()));
+        let shared = Shared { front: front.clone(), access_log: access_log.clone(), metrics: http_metrics };
+        let proxy = Arc::new(Proxy::new(shared, threads));
         Ok(Rooms {
             registry,
             access_log,
             cache,
-            memory,
+            verdicts,
             peers,
             cluster_metrics,
             listener_metrics,
@@ -61,8 +63,8 @@ impl Rooms {
     /// Writes down what shall survive the process.
     pub async fn shutdown(&self) {
         self.cache.shutdown().await;
-        let memory = self.memory.clone();
-        let _ = tokio::task::spawn_blocking(move || memory.flush()).await;
+        let verdicts = self.verdicts.clone();
+        let _ = tokio::task::spawn_blocking(move || verdicts.flush()).await;
         let log = self.access_log.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.shutdown()).await {
             tracing::error!(%error, "the last lines of the access log are lost");

@@ -7,9 +7,9 @@ use super::Failure;
 use super::rooms::Rooms;
 use crate::cluster::{self, Cluster, PeerTable};
 use crate::config::Config;
-use crate::frontend::Site;
-use crate::frontend::routing::{RouteSpec, RoutingTable};
 use crate::registry::Registry;
+use crate::routing::Site;
+use crate::routing::{RouteSpec, RoutingTable};
 
 /// Builds the site of a configuration. Counters and health of peers that were there before go on.
 pub async fn of(

@@ -1,26 +1,28 @@
-//! Who may read what, as the peers said: in front of registries that hold the permissions, their own answers are the
-//! only truth, and this room remembers them for a while, bounded, and over restarts. It asks nobody (the frontend
-//! does) and knows no peers.
-//!
-//! Two facts are kept apart: a credential *may read* a repository, and a repository *holds* a digest. Beside them, for
-//! the time when no peer answers, what a tag meant and how `/v2/` was answered. Only good answers are remembered.
-//!
-//! - [`Memory`]: the facts and what withdraws them
-//! - [`Credential`]: who is asking, without the secret
-//! - [`Metrics`]: what is counted
+//! Who asks. Today nobody is asked who they are by Entrepot itself: before a cluster the peers' verdicts count (`verdicts`), and
+//! the integrated registry is open to whoever reaches it. What comes here: who somebody is (htpasswd, tokens, workloads), and the
+//! rules of who may do what.
 
-mod clock;
-mod credential;
-mod facts;
-mod journal;
-mod jwt;
-mod key;
-mod memory;
-mod metrics;
-mod table;
+use std::fmt;
 
-pub use credential::Credential;
-pub use facts::{PingAnswer, TagAnswer};
-pub use key::{KeyError, Scope};
-pub use memory::{Error, Generation, Memory};
-pub use metrics::{Metrics, PermissionResult};
+/// Who makes a request, as far as we have found out ourselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody in particular.
+    #[default]
+    Anonymous,
+}
+
+impl Identity {
+    /// The name for logs; `None`: there is none to tell.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Identity::Anonymous => None,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().unwrap_or("anonymous"))
+    }
+}

@@ -72,6 +72,11 @@ impl BlobCache {
     }
 
     /// Read buffers, for those who read other files for clients.
+    /// A peer was asked for content whose answer is not kept: counted.
+    pub fn bypassed(&self) {
+        self.shared.metrics.bypassed();
+    }
+
     pub fn buffers(&self) -> &Arc<Buffers> {
         self.shared.disk.buffers()
     }

@@ -58,10 +58,6 @@ impl Content {
         self
     }
 
-    pub fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
     /// Size in bytes; `None` while only the end of the stream will tell.
     pub fn total(&self) -> Option<u64> {
         match (&self.kind, self.whole()) {

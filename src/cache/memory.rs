@@ -35,7 +35,7 @@ impl Object {
 }
 
 /// The tier. Its size can change: then the entries move to a new moka cache, which has no resize.
-pub(super) struct Memory {
+pub(super) struct MemoryTier {
     tier: ArcSwap<Tier>,
     capacity: AtomicU64,
     max_object: AtomicU64,
@@ -51,9 +51,9 @@ struct Tier {
     live: Arc<AtomicBool>,
 }
 
-impl Memory {
+impl MemoryTier {
     pub(super) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
-        Memory {
+        MemoryTier {
             tier: ArcSwap::from_pointee(Tier::new(config.memory.0, metrics.memory.clone())),
             capacity: AtomicU64::new(config.memory.0),
             max_object: AtomicU64::new(config.memory_max_object.0),
@@ -183,12 +183,12 @@ mod tests {
     use crate::oci::Algorithm;
     use crate::units::Size;
 
-    fn memory(bytes: u64) -> Memory {
+    fn memory(bytes: u64) -> MemoryTier {
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-        Memory::new(&Config { memory: Size(bytes), ..Config::default() }, metrics)
+        MemoryTier::new(&Config { memory: Size(bytes), ..Config::default() }, metrics)
     }
 
-    fn put(memory: &Memory, n: u32, len: usize) -> Digest {
+    fn put(memory: &MemoryTier, n: u32, len: usize) -> Digest {
         let digest = Digest::of(Algorithm::Sha256, &n.to_le_bytes());
         memory.insert(digest, Arc::new(Object::new(Bytes::from(vec![1; len]), None)));
         digest

@@ -30,7 +30,7 @@ pub use blob_cache::{BlobCache, Source};
 pub use buffers::Buffers;
 pub use config::Config;
 pub use content::Content;
-pub use error::{Error, FillError, Mismatch, ReadError};
+pub use error::FillError;
 pub use metrics::Metrics;
 pub use origin::{Origin, OriginError, OriginStream, Refusal};
 pub use reader::Reader;

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::config::Config;
-use super::disk::{BlobFile, Damaged, Disk, Kept};
+use super::disk::{BlobFile, Damaged, Disk, OnDisk};
 use super::fill::supply::Ticket;
 use super::fill::{Complete, Fill, Fills, Joined};
-use super::memory::{Memory, Object};
+use super::memory::{MemoryTier, Object};
 use super::metrics::Metrics;
 use super::origin::Origin;
 use crate::oci::Digest;
 
 pub(super) struct Shared {
-    pub(super) memory: Memory,
+    pub(super) memory: MemoryTier,
     pub(super) disk: Arc<Disk>,
     pub(super) fills: Fills,
     pub(super) metrics: Arc<Metrics>,
@@ -30,7 +30,7 @@ pub(super) struct Following {
 impl Shared {
     pub(super) fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Shared {
-            memory: Memory::new(config, metrics.clone()),
+            memory: MemoryTier::new(config, metrics.clone()),
             disk: Disk::new(config, metrics.clone()),
             fills: Fills::new(config.max_fills),
             metrics,
@@ -41,7 +41,7 @@ impl Shared {
     pub(super) async fn find_on_disk(self: &Arc<Self>, digest: &Digest) -> Option<Complete> {
         let found = self.disk.find(digest)?;
         let kept = match self.disk.opened(digest, found) {
-            Some(file) => Kept::File(file),
+            Some(file) => OnDisk::File(file),
             None => match self.disk.open_now(digest, found) {
                 Some(kept) => kept,
                 None => {
@@ -51,8 +51,8 @@ impl Shared {
             },
         };
         let complete = match kept {
-            Kept::File(file) => Complete::File(file),
-            Kept::Whole(object) => Complete::Memory(Arc::new(object)),
+            OnDisk::File(file) => Complete::File(file),
+            OnDisk::Whole(object) => Complete::Memory(Arc::new(object)),
         };
         // Not at each hit: a working set far larger than the memory would only push itself round.
         if found.hits >= 2 && found.hits.is_power_of_two() {

@@ -14,7 +14,7 @@ use super::direct::Direct;
 use super::discovery::Discovery;
 use super::error::{Error, PickError};
 use super::id::PeerId;
-use super::lease::Lease;
+use super::in_flight::InFlight;
 use super::metrics::Metrics;
 use super::peer::{Peer, PeerStatus};
 use super::pool::Pool;
@@ -93,13 +93,13 @@ impl Cluster {
     /// Chooses a peer that is not among `tried`. Waits up to `queue_timeout` for one below its `max_connections`.
     ///
     /// `hash` is the key for `consistent_hash`; without one that rule is least connections.
-    pub async fn pick(&self, hash: Option<&[u8]>, tried: &[PeerId]) -> Result<Lease, PickError> {
+    pub async fn pick(&self, hash: Option<&[u8]>, tried: &[PeerId]) -> Result<InFlight, PickError> {
         self.pool.pick(hash, tried).await
     }
 
     /// The peer that an upload belongs to, well or not; `NoPeer` when it is not of this cluster. Waits like `pick`.
-    pub async fn lease(&self, id: PeerId) -> Result<Lease, PickError> {
-        self.pool.lease(id).await
+    pub async fn begin_on(&self, id: PeerId) -> Result<InFlight, PickError> {
+        self.pool.begin_on(id).await
     }
 
     /// True if somebody could be picked, perhaps after a wait.

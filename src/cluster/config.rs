@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use super::authorization::{Authorization, Login};
+pub use super::authorization::Authorization;
 use crate::units::{Span, seconds};
 
 /// One cluster. Keys that the README's contract leaves open are named after nginx's and HAProxy's.

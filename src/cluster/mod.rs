@@ -1,10 +1,10 @@
 //! A pool of peers: which one gets a request, whether it is well, and the connections to it. Knows no OCI.
 //!
 //! The reading order: [`Cluster`] is what others hold; `pool` chooses, `balance` is the arithmetic of the choice,
-//! `queue` the bounded wait, [`Lease`] the request under way. [`PeerState`](state::PeerState) is what the whole
+//! `queue` the bounded wait, [`InFlight`] the request under way. [`PeerState`](state::PeerState) is what the whole
 //! process knows of an address and outlives a reload. `discovery` and `health` are the tasks that change the pool.
 
-mod authorization;
+pub mod authorization;
 mod balance;
 mod budget;
 #[allow(clippy::module_inception)] // the room is named for its main type
@@ -16,7 +16,7 @@ mod error;
 mod exchange;
 mod health;
 mod id;
-mod lease;
+mod in_flight;
 mod metrics;
 mod peer;
 mod pool;
@@ -30,12 +30,10 @@ mod tests;
 
 pub use cluster::Cluster;
 pub use config::Config;
-pub use direct::Direct;
-pub use error::{Error, PickError, SendError};
+pub use error::{PickError, SendError};
 pub use exchange::Resent;
-pub use id::{PeerId, PeerIdError};
-pub use lease::Lease;
+pub use id::PeerId;
+pub use in_flight::InFlight;
 pub use metrics::Metrics;
-pub use peer::{Peer, PeerStatus};
 pub use state::PeerTable;
-pub use tls::{Identity, PeerTls};
+pub use tls::PeerTls;

@@ -123,7 +123,7 @@ impl Peer {
     ///
     /// `Host` is taken from `headers`, else it is the peer's own name (`server_name` or host, and port). Hop-by-hop headers are left out, the length
     /// is that of `body`. Reads of the answer's body fail after `timeouts.read`; for HEAD the length is only in the
-    /// headers. Tells nobody how it went: that is for [`Lease`](super::Lease).
+    /// headers. Tells nobody how it went: that is for [`InFlight`](super::InFlight).
     pub async fn send(
         &self,
         method: Method,

@@ -11,7 +11,7 @@ use super::budget::ResendBudget;
 use super::config::{Balance, Config};
 use super::error::PickError;
 use super::id::PeerId;
-use super::lease::Lease;
+use super::in_flight::InFlight;
 use super::peer::Peer;
 use super::queue::{Attempt, Queue};
 use super::state::now;
@@ -86,7 +86,7 @@ impl Pool {
         self.roster.store(Arc::new(roster));
     }
 
-    pub(super) async fn pick(&self, hash: Option<&[u8]>, tried: &[PeerId]) -> Result<Lease, PickError> {
+    pub(super) async fn pick(&self, hash: Option<&[u8]>, tried: &[PeerId]) -> Result<InFlight, PickError> {
         let choosy = !tried.is_empty();
         if !choosy {
             self.budget.asked();
@@ -94,7 +94,7 @@ impl Pool {
         // Whoever comes while others wait goes to the end of the line.
         if choosy || self.queue.is_empty() {
             match self.choose(hash, tried) {
-                Attempt::Got(lease) => return Ok(lease),
+                Attempt::Got(in_flight) => return Ok(in_flight),
                 Attempt::Nobody => return Err(PickError::NoPeer),
                 Attempt::Full => {}
             }
@@ -102,16 +102,16 @@ impl Pool {
         self.queue.wait(self.config.queue_timeout.0, choosy, || self.choose(hash, tried)).await
     }
 
-    pub(super) async fn lease(&self, id: PeerId) -> Result<Lease, PickError> {
+    pub(super) async fn begin_on(&self, id: PeerId) -> Result<InFlight, PickError> {
         self.budget.asked();
         match self.choose_known(id) {
-            Attempt::Got(lease) => Ok(lease),
+            Attempt::Got(in_flight) => Ok(in_flight),
             Attempt::Nobody => Err(PickError::NoPeer),
             Attempt::Full => self.queue.wait(self.config.queue_timeout.0, true, || self.choose_known(id)).await,
         }
     }
 
-    fn choose_known(&self, id: PeerId) -> Attempt<Lease> {
+    fn choose_known(&self, id: PeerId) -> Attempt<InFlight> {
         let roster = self.roster.load();
         match roster.iter().find(|peer| peer.id() == id) {
             None => Attempt::Nobody,
@@ -122,7 +122,7 @@ impl Pool {
 
     /// Primaries before backups, who is well before the last resort. A full primary is waited for and not replaced by
     /// a backup: those are for the case that the primaries are gone.
-    fn choose(&self, hash: Option<&[u8]>, tried: &[PeerId]) -> Attempt<Lease> {
+    fn choose(&self, hash: Option<&[u8]>, tried: &[PeerId]) -> Attempt<InFlight> {
         let roster = self.roster.load();
         for tier in [Tier::Well, Tier::LastResort] {
             for peers in [&roster.primaries, &roster.backups] {
@@ -135,7 +135,13 @@ impl Pool {
         Attempt::Nobody
     }
 
-    fn choose_among(&self, peers: &[Arc<Peer>], tier: Tier, hash: Option<&[u8]>, tried: &[PeerId]) -> Attempt<Lease> {
+    fn choose_among(
+        &self,
+        peers: &[Arc<Peer>],
+        tier: Tier,
+        hash: Option<&[u8]>,
+        tried: &[PeerId],
+    ) -> Attempt<InFlight> {
         if peers.is_empty() {
             return Attempt::Nobody;
         }
@@ -163,8 +169,8 @@ impl Pool {
         Attempt::Full
     }
 
-    fn entered(&self, peer: &Arc<Peer>) -> Lease {
-        Lease::new(Arc::clone(peer), Arc::clone(&self.queue))
+    fn entered(&self, peer: &Arc<Peer>) -> InFlight {
+        InFlight::new(Arc::clone(peer), Arc::clone(&self.queue))
     }
 
     /// True if a pick could succeed, perhaps after a wait.

@@ -11,7 +11,7 @@ use super::error::PickError;
 
 /// Waiting requests per cluster; each costs about a kilobyte, and beyond this an answer now is kinder than one late.
 pub(super) const MAX_WAITING: usize = 10_000;
-/// The head of the line also looks by itself this often: health, DNS and other clusters' leases free places silently.
+/// The head of the line also looks by itself this often: health, DNS and other clusters' in_flights free places silently.
 const RECHECK: Duration = Duration::from_millis(100);
 
 /// What a try to take a place brought.
@@ -57,7 +57,7 @@ impl Queue {
         choosy: bool,
         mut attempt: impl FnMut() -> Attempt<T>,
     ) -> Result<T, PickError> {
-        let _place = Place::take(self).ok_or(PickError::Busy)?;
+        let _place = Waiting::take(self).ok_or(PickError::Busy)?;
         let wait = async {
             let _head = if choosy { None } else { Some(self.line.lock().await) };
             loop {
@@ -76,16 +76,16 @@ impl Queue {
 }
 
 /// One waiting request.
-struct Place<'a>(&'a Queue);
+struct Waiting<'a>(&'a Queue);
 
-impl<'a> Place<'a> {
+impl<'a> Waiting<'a> {
     fn take(queue: &'a Queue) -> Option<Self> {
         let take = |waiting| (waiting < MAX_WAITING).then_some(waiting + 1);
-        queue.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).ok().map(|_| Place(queue))
+        queue.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).ok().map(|_| Waiting(queue))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
@@ -98,7 +98,7 @@ mod tests {
     #[tokio::test]
     async fn one_more_than_the_bound_is_busy_at_once() {
         let queue = Queue::default();
-        let places: Vec<_> = (0..MAX_WAITING).map(|_| Place::take(&queue).unwrap()).collect();
+        let places: Vec<_> = (0..MAX_WAITING).map(|_| Waiting::take(&queue).unwrap()).collect();
         let wait = queue.wait(Duration::from_secs(60), false, || Attempt::Got(()));
         assert_eq!(wait.await, Err(PickError::Busy));
         drop(places);

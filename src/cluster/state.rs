@@ -32,10 +32,6 @@ pub(super) fn millis(span: Duration) -> u64 {
 pub struct PeerTable(Arc<Mutex<HashMap<SocketAddr, Weak<PeerState>>>>, OwnAddresses);
 
 impl PeerTable {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Where the process itself listens: nobody is led there.
     pub fn own(&self) -> &OwnAddresses {
         &self.1
@@ -267,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_state_lives_as_long_as_somebody_uses_it() {
-        let table = PeerTable::new();
+        let table = PeerTable::default();
         let address = "127.0.0.1:1".parse().unwrap();
         let state = table.state(address);
         state.enter(0);

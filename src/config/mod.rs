@@ -20,11 +20,8 @@ mod source;
 mod tree;
 mod warnings;
 
-pub use environment::{FILE_VARIABLE, PREFIX};
-pub use errors::{Errors, Problem};
-pub use model::{Config, Drain, Route};
-pub use source::{DEFAULT_FILE, Source};
-pub use tree::Origin;
+pub use model::Config;
+pub use source::Source;
 
 #[cfg(test)]
 mod tests;

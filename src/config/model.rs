@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::frontend::routing::REGISTRY;
+use crate::routing::REGISTRY;
 use crate::units::{Span, seconds};
-use crate::{cache, cluster, frontend, registry, shared_state, storage, telemetry};
+use crate::{admin, cache, cluster, fleet, listener, registry, storage, telemetry};
 
 /// A whole configuration, as read; `Config::load` also checks it across sections.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -15,8 +15,8 @@ pub struct Config {
     /// Worker threads; 0 means one for each processor. Needs a restart to change.
     #[serde(default)]
     pub threads: usize,
-    pub listener: Vec<frontend::listener::Config>,
-    pub admin: Option<telemetry::AdminConfig>,
+    pub listener: Vec<listener::Config>,
+    pub admin: Option<admin::Config>,
     #[serde(default)]
     pub log: telemetry::LogConfig,
     #[serde(default)]
@@ -29,7 +29,7 @@ pub struct Config {
     pub registry: registry::Config,
     #[serde(default)]
     pub storage: storage::Config,
-    pub redis: Option<shared_state::Config>,
+    pub redis: Option<fleet::Config>,
     pub route: Vec<Route>,
 }
 

@@ -4,11 +4,13 @@ use std::path::{Path as FilePath, PathBuf};
 
 use proptest::prelude::*;
 
+use super::Config;
+use super::errors::Errors;
 use super::read::absent_keys;
 use super::tree::{Node, Path};
-use super::{Config, Errors};
-use crate::cluster::config::{Authorization, Balance, Login, PeerConfig, Tls, TlsSettings};
-use crate::shared_state;
+use crate::cluster::authorization::Login;
+use crate::cluster::config::{Authorization, Balance, PeerConfig, Tls, TlsSettings};
+use crate::fleet;
 use crate::storage::config::DriverKind;
 use crate::telemetry::AccessTarget;
 use crate::units::{Size, mebibytes, seconds};
@@ -282,8 +284,8 @@ fn the_reference_shows_the_defaults() {
     // The examples of [redis] are its defaults, but for those that have none.
     let (whole, _) = absent_keys::<Config>(&whole_reference());
     let shown = whole.unwrap().redis.unwrap();
-    let defaults = shared_state::Config { username: None, password: None, tls_ca: None, ..shown.clone() };
-    assert_eq!(defaults, shared_state::Config::at(shown.url));
+    let defaults = fleet::Config { username: None, password: None, tls_ca: None, ..shown.clone() };
+    assert_eq!(defaults, fleet::Config::at(shown.url));
 }
 
 proptest! {

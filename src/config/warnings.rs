@@ -2,7 +2,7 @@
 
 use super::model::Config;
 use crate::cluster::config::Authorization;
-use crate::frontend::routing::REGISTRY;
+use crate::routing::REGISTRY;
 
 impl Config {
     /// One sentence each.

@@ -1,5 +1,6 @@
 //! The words of the OCI specifications as values: parsed once at the door, passed after. No I/O, no async.
 
+pub mod action;
 pub mod conditional;
 pub mod content_range;
 pub mod descriptor;
@@ -12,8 +13,8 @@ pub mod name;
 pub mod pagination;
 pub mod range;
 pub mod reference;
-pub mod route;
 
+pub use action::{Action, ActionError, Resource};
 pub use content_range::ContentRange;
 pub use descriptor::{Annotations, Descriptor};
 pub use digest::{Algorithm, Digest, DigestError, Hasher, STATE_FORMAT};
@@ -25,4 +26,3 @@ pub use name::{NameError, RepositoryName};
 pub use pagination::{Page, PageError};
 pub use range::RangeRequest;
 pub use reference::{Reference, ReferenceError, Tag};
-pub use route::{Route, RouteError};

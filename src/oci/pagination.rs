@@ -1,6 +1,6 @@
 //! Pages of lists: `n` and `last` of a request, and the `Link` to the next page (distribution-spec, "Listing tags").
 
-use super::route::query_value;
+use super::action::query_value;
 
 /// What a request for a list asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

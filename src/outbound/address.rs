@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How private an address is; a later one is more private.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Privacy {
     /// Anybody's.
     Public,
     /// A network's own: RFC 1918, CGNAT, benchmarks, unique local and site-local.
@@ -26,9 +26,9 @@ const METADATA: [IpAddr; 4] = [
 ];
 
 /// The most private of all that an address means: itself, and the IPv4 addresses inside it.
-pub fn place(address: IpAddr) -> Place {
+pub fn place(address: IpAddr) -> Privacy {
     if METADATA.contains(&address) {
-        return Place::Never("a cloud's metadata service");
+        return Privacy::Never("a cloud's metadata service");
     }
     match address {
         IpAddr::V4(address) => place_of_v4(address),
@@ -38,44 +38,44 @@ pub fn place(address: IpAddr) -> Place {
                 (Some(own), Some(inner)) => own.max(inner),
                 (Some(own), None) => own,
                 (None, Some(inner)) => inner,
-                (None, None) => Place::Never("no address of the global internet"),
+                (None, None) => Privacy::Never("no address of the global internet"),
             }
         }
     }
 }
 
-fn place_of_v4(address: Ipv4Addr) -> Place {
+fn place_of_v4(address: Ipv4Addr) -> Privacy {
     match address.octets() {
-        [0, ..] => Place::Never("unspecified"),
-        [127, ..] => Place::Loopback,
-        [169, 254, ..] => Place::Never("link-local"),
-        [224..=239, ..] => Place::Never("multicast"),
-        [255, 255, 255, 255] => Place::Never("broadcast"),
-        [240..=255, ..] | [192, 0, 0, _] | [192, 88, 99, _] => Place::Never("reserved"),
-        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Place::Never("for documentation"),
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [198, 18..=19, ..] => Place::Private,
-        _ => Place::Public,
+        [0, ..] => Privacy::Never("unspecified"),
+        [127, ..] => Privacy::Loopback,
+        [169, 254, ..] => Privacy::Never("link-local"),
+        [224..=239, ..] => Privacy::Never("multicast"),
+        [255, 255, 255, 255] => Privacy::Never("broadcast"),
+        [240..=255, ..] | [192, 0, 0, _] | [192, 88, 99, _] => Privacy::Never("reserved"),
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Privacy::Never("for documentation"),
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [198, 18..=19, ..] => Privacy::Private,
+        _ => Privacy::Public,
     }
 }
 
 /// `None`: what the IPv4 addresses inside say, or nothing that is in use.
-fn place_of_v6(address: Ipv6Addr) -> Option<Place> {
+fn place_of_v6(address: Ipv6Addr) -> Option<Privacy> {
     if address == Ipv6Addr::UNSPECIFIED {
-        return Some(Place::Never("unspecified"));
+        return Some(Privacy::Never("unspecified"));
     }
     if address == Ipv6Addr::LOCALHOST {
-        return Some(Place::Loopback);
+        return Some(Privacy::Loopback);
     }
     match address.segments() {
-        [0xfe80..=0xfebf, ..] => Some(Place::Never("link-local")),
-        [0xff00..=0xffff, ..] => Some(Place::Never("multicast")),
-        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Some(Place::Private),
-        [0x2001, 0x0db8, ..] | [0x3fff, 0x0000..=0x0fff, ..] => Some(Place::Never("for documentation")),
+        [0xfe80..=0xfebf, ..] => Some(Privacy::Never("link-local")),
+        [0xff00..=0xffff, ..] => Some(Privacy::Never("multicast")),
+        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Some(Privacy::Private),
+        [0x2001, 0x0db8, ..] | [0x3fff, 0x0000..=0x0fff, ..] => Some(Privacy::Never("for documentation")),
         // Teredo, 6to4: what is inside decides.
         [0x2001, 0, ..] | [0x2002, ..] => None,
-        [0x2000..=0x3fff, ..] => Some(Place::Public),
+        [0x2000..=0x3fff, ..] => Some(Privacy::Public),
         // RFC 8215: a translator of somebody's own, which only its owner can read.
-        [0x0064, 0xff9b, 1, ..] => Some(Place::Never("behind a translator of a network's own")),
+        [0x0064, 0xff9b, 1, ..] => Some(Privacy::Never("behind a translator of a network's own")),
         _ => None,
     }
 }
@@ -101,7 +101,7 @@ pub fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
 mod tests {
     use super::*;
 
-    fn is(address: &str) -> Place {
+    fn is(address: &str) -> Privacy {
         place(address.parse().unwrap())
     }
 
@@ -122,7 +122,7 @@ mod tests {
             "223.255.255.255",
             "192.0.1.1",
         ] {
-            assert_eq!(is(public), Place::Public, "{public}");
+            assert_eq!(is(public), Privacy::Public, "{public}");
         }
         for private in [
             "10.0.0.1",
@@ -135,10 +135,10 @@ mod tests {
             "198.18.0.1",
             "198.19.255.1",
         ] {
-            assert_eq!(is(private), Place::Private, "{private}");
+            assert_eq!(is(private), Privacy::Private, "{private}");
         }
         for loopback in ["127.0.0.1", "127.0.0.2", "127.255.255.254"] {
-            assert_eq!(is(loopback), Place::Loopback, "{loopback}");
+            assert_eq!(is(loopback), Privacy::Loopback, "{loopback}");
         }
         for (never, what) in [
             ("0.0.0.0", "unspecified"),
@@ -157,19 +157,19 @@ mod tests {
             ("100.100.100.200", "a cloud's metadata service"),
             ("168.63.129.16", "a cloud's metadata service"),
         ] {
-            assert_eq!(is(never), Place::Never(what), "{never}");
+            assert_eq!(is(never), Privacy::Never(what), "{never}");
         }
     }
 
     #[test]
     fn addresses_of_version_6_are_what_iana_says() {
         for public in ["2606:4700::1111", "2a00:1450:4001::1", "2001:4860:4860::8888", "2001:1::1"] {
-            assert_eq!(is(public), Place::Public, "{public}");
+            assert_eq!(is(public), Privacy::Public, "{public}");
         }
         for private in ["fc00::1", "fd12:3456::1", "fec0::1", "feff::1"] {
-            assert_eq!(is(private), Place::Private, "{private}");
+            assert_eq!(is(private), Privacy::Private, "{private}");
         }
-        assert_eq!(is("::1"), Place::Loopback);
+        assert_eq!(is("::1"), Privacy::Loopback);
         for (never, what) in [
             ("::", "unspecified"),
             ("fe80::1", "link-local"),
@@ -185,7 +185,7 @@ mod tests {
             ("4000::1", "no address of the global internet"),
             ("::ffff:0:7f00:1", "no address of the global internet"),
         ] {
-            assert_eq!(is(never), Place::Never(what), "{never}");
+            assert_eq!(is(never), Privacy::Never(what), "{never}");
         }
     }
 
@@ -209,10 +209,10 @@ mod tests {
             }
         }
         // Teredo's server, the deprecated compatible form, ISATAP in a public and in a private network.
-        assert_eq!(is("2001:0:7f00:1::f7f7:f7f7"), Place::Loopback);
-        assert_eq!(is("::127.0.0.1"), Place::Loopback);
-        assert_eq!(is("2606:4700::5efe:a9fe:a9fe"), Place::Never("link-local"));
-        assert_eq!(is("2606:4700::200:5efe:8.8.8.8"), Place::Public);
-        assert_eq!(is("fd00::5efe:8.8.8.8"), Place::Private);
+        assert_eq!(is("2001:0:7f00:1::f7f7:f7f7"), Privacy::Loopback);
+        assert_eq!(is("::127.0.0.1"), Privacy::Loopback);
+        assert_eq!(is("2606:4700::5efe:a9fe:a9fe"), Privacy::Never("link-local"));
+        assert_eq!(is("2606:4700::200:5efe:8.8.8.8"), Privacy::Public);
+        assert_eq!(is("fd00::5efe:8.8.8.8"), Privacy::Private);
     }
 }

@@ -7,14 +7,16 @@
 //! - [`Reach`]: which addresses may be gone to: none more private than those that we were told to trust, none of our own
 //! - [`Way`]: HTTP clients that go nowhere else
 //! - [`OwnAddresses`]: where this process itself listens
+//! - [`tls`]: what is trusted and shown, for all who speak to others
 
 mod address;
 mod own;
 mod reach;
 mod resolver;
+pub mod tls;
 mod way;
 
 pub use own::OwnAddresses;
-pub use reach::{Forbidden, Reach};
+pub use reach::Reach;
 pub use resolver::{Lookup, system_lookup};
 pub use way::{NoWay, Way};

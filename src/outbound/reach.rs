@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::address::{Place, place};
+use super::address::{Privacy, place};
 use super::own::OwnAddresses;
 
 /// Why an address may not be gone to. The text is for logs: it holds an address and never a URL.
@@ -39,9 +39,9 @@ impl Reach {
         if trusted.iter().any(|host| host.to_canonical() == address.to_canonical()) {
             return Ok(());
         }
-        let farthest = trusted.into_iter().map(as_trusted).max().unwrap_or(Place::Public);
+        let farthest = trusted.into_iter().map(as_trusted).max().unwrap_or(Privacy::Public);
         match place(address) {
-            Place::Never(what) => Err(Forbidden::Never(address, what)),
+            Privacy::Never(what) => Err(Forbidden::Never(address, what)),
             place if place > farthest => Err(Forbidden::TooPrivate(address)),
             _ => Ok(()),
         }
@@ -54,10 +54,10 @@ impl Reach {
 }
 
 /// How private a host of the operator's is. A connection to 0.0.0.0 goes to the loopback.
-fn as_trusted(host: IpAddr) -> Place {
+fn as_trusted(host: IpAddr) -> Privacy {
     match place(host) {
-        Place::Never(_) if host.is_unspecified() => Place::Loopback,
-        Place::Never(_) => Place::Private,
+        Privacy::Never(_) if host.is_unspecified() => Privacy::Loopback,
+        Privacy::Never(_) => Privacy::Private,
         place => place,
     }
 }

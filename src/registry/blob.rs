@@ -106,7 +106,7 @@ pub(super) async fn delete(registry: &Registry, name: &RepositoryName, digest: &
     if concerned {
         keep_immutable(registry, name).await?;
     }
-    let deleting = registry.state.deleting(name).await?;
+    let deleting = registry.fleet.deleting(name).await?;
     let deleted = registry.storage.link_delete(&link).await;
     deleting.done().await;
     match deleted? {

@@ -11,7 +11,7 @@ use super::reply::{Answer, Refusal};
 use super::tags::json_list;
 use super::{Registry, Reply};
 use crate::oci::pagination::link_next;
-use crate::oci::{ErrorCode, Page, RepositoryName};
+use crate::oci::{ErrorCode, Page, PageError, RepositoryName};
 pub(super) use walk::{Walks, count};
 
 /// Bytes of the kept list: about 300,000 repositories. A longer one is read again by whoever asks after it was read.
@@ -65,12 +65,11 @@ pub(super) fn lists() -> CatalogList {
     GrowingLists::new(Lists::new(MAX_KEPT, weigh))
 }
 
-pub(super) async fn list(registry: &Registry, query: Option<&str>) -> Answer {
-    let refuse = |message: String| Refusal::new(ErrorCode::PaginationNumberInvalid, message);
-    let page = Page::parse(query).map_err(|error| refuse(error.to_string()))?;
+pub(super) async fn list(registry: &Registry, page: &Result<Page, PageError>) -> Answer {
+    let page = page.clone()?;
     let max = registry.settings.load().config.catalog_max;
     if page.n.is_some_and(|n| n > max) {
-        return Err(refuse(format!("'n' is at most {max}")));
+        return Err(Refusal::new(ErrorCode::PaginationNumberInvalid, format!("'n' is at most {max}")));
     }
     let n = page.n.unwrap_or(DEFAULT_PAGE.min(max));
     walk::ask(registry).await?.page(page.last.as_deref(), n, reply).await

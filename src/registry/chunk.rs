@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::reply::{DOCKER_UPLOAD_UUID, Refusal};
 use super::{Body, BodyError, upload};
 use crate::oci::{ContentRange, ErrorCode, RepositoryName};
-use crate::storage::Upload;
+use crate::uploads::Upload;
 
 pub(super) struct Chunk<'a> {
     body: &'a mut dyn Body,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 
 use super::apart::apart;
-use super::media_types::Told;
+use super::media_types::ImpliedType;
 use super::shared_read::SharedReads;
 use crate::oci::manifest::MAX_MANIFEST;
 use crate::oci::{Digest, Manifest};
@@ -21,20 +21,20 @@ pub(super) const MAX_SMALL_BLOB: u64 = 64 << 10;
 const ENTRY_OVERHEAD: usize = 300;
 
 pub(super) struct ContentCache {
-    kept: Cache<Digest, Arc<Kept>>,
-    reads: SharedReads<Digest, Result<Option<Arc<Kept>>, Error>>,
+    kept: Cache<Digest, Arc<KeptContent>>,
+    reads: SharedReads<Digest, Result<Option<Arc<KeptContent>>, Error>>,
 }
 
 /// Content whose digest was proven when it was read.
-pub(super) struct Kept {
+pub(super) struct KeptContent {
     pub bytes: Bytes,
     /// Of a manifest; `None`: it has only been asked for as a blob.
-    pub told: Option<Told>,
+    pub told: Option<ImpliedType>,
 }
 
 impl ContentCache {
     pub(super) fn new() -> Self {
-        let weigh = |_: &Digest, kept: &Arc<Kept>| {
+        let weigh = |_: &Digest, kept: &Arc<KeptContent>| {
             let told = kept.told.as_ref().map_or(0, |told| told.media_type.len());
             u32::try_from(kept.bytes.len() + told + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
         };
@@ -48,25 +48,25 @@ impl ContentCache {
     }
 
     /// Takes over bytes whose digest is proven.
-    pub(super) fn keep(&self, digest: Digest, bytes: Bytes, told: Option<Told>) -> Arc<Kept> {
+    pub(super) fn keep(&self, digest: Digest, bytes: Bytes, told: Option<ImpliedType>) -> Arc<KeptContent> {
         // A piece of a larger buffer would hold all of it.
-        let kept = Arc::new(Kept { bytes: Bytes::copy_from_slice(&bytes), told });
+        let kept = Arc::new(KeptContent { bytes: Bytes::copy_from_slice(&bytes), told });
         self.kept.insert(digest, kept.clone());
         kept
     }
 
     /// A manifest of any repository, from memory or storage; `told` is there. Simultaneous askers share a read.
-    pub(super) async fn manifest(&self, storage: &Storage, digest: &Digest) -> Result<Option<Arc<Kept>>, Error> {
+    pub(super) async fn manifest(&self, storage: &Storage, digest: &Digest) -> Result<Option<Arc<KeptContent>>, Error> {
         match self.kept.get(digest) {
             Some(kept) if kept.told.is_some() => Ok(Some(kept)),
             _ => self.reads.get(digest, || self.read_manifest(storage, digest)).await,
         }
     }
 
-    async fn read_manifest(&self, storage: &Storage, digest: &Digest) -> Result<Option<Arc<Kept>>, Error> {
+    async fn read_manifest(&self, storage: &Storage, digest: &Digest) -> Result<Option<Arc<KeptContent>>, Error> {
         let Some(bytes) = read(storage, digest, MAX_MANIFEST as u64).await? else { return Ok(None) };
         let text = bytes.clone();
-        let told = apart(bytes.len(), move || Told::by(&Manifest::parse(&text).unwrap_or_default())).await?;
+        let told = apart(bytes.len(), move || ImpliedType::by(&Manifest::parse(&text).unwrap_or_default())).await?;
         Ok(Some(self.keep(*digest, bytes, Some(told))))
     }
 }

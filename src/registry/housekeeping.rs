@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, catalog};
-use crate::storage::uploads::Ages;
 use crate::storage::{Error, OwnKey, Precondition};
+use crate::uploads::Ages;
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// One probe in so many also asks an object store whether it may be written to.
@@ -122,7 +122,7 @@ async fn purge(registry: &Registry) {
     if registry.settings.load().config.read_only {
         return;
     }
-    let Some(_lease) = registry.state.lease(LEASE, LEASE_TIME).await else { return };
+    let Some(_lease) = registry.fleet.lease(LEASE, LEASE_TIME).await else { return };
     match take_lease(registry, SystemTime::now()).await {
         Ok(true) => {}
         Ok(false) => return,
@@ -140,7 +140,7 @@ async fn purge(registry: &Registry) {
 
 /// The lease as it is stored; by the clock of who took it, so clocks that differ cost a purge too many or too late.
 #[derive(Serialize, Deserialize)]
-struct Lease {
+struct PurgeLease {
     /// Seconds since 1970.
     until: u64,
     /// Random: tells whoever wrote it from another who did within the same second.
@@ -151,14 +151,14 @@ struct Lease {
 async fn take_lease(registry: &Registry, now: SystemTime) -> Result<bool, Error> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let found = registry.storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await?;
-    let held = found.as_ref().and_then(|(bytes, _)| serde_json::from_slice::<Lease>(bytes).ok());
+    let held = found.as_ref().and_then(|(bytes, _)| serde_json::from_slice::<PurgeLease>(bytes).ok());
     let longest = now + PURGE_EVERY.as_secs();
     // One that reaches further was taken by a wrong clock.
     if held.is_some_and(|lease| lease.until > now && lease.until <= longest) {
         return Ok(false);
     }
     let precondition = found.map_or(Precondition::Absent, |(_, version)| Precondition::Unchanged(version));
-    let lease = Lease { until: now + PURGE_EVERY.as_secs() * 9 / 10, nonce: rand::random() };
+    let lease = PurgeLease { until: now + PURGE_EVERY.as_secs() * 9 / 10, nonce: rand::random() };
     let bytes = Bytes::from(serde_json::to_vec(&lease).unwrap_or_default());
     match registry.storage.own_put(&OwnKey::Lease(LEASE), bytes, precondition).await {
         Ok(_) => Ok(true),

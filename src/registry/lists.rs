@@ -21,12 +21,12 @@ const ENTRY: usize = 700;
 
 /// One kind of list, by what it is of.
 pub(super) struct Lists<K, V> {
-    kept: Cache<K, Arc<Kept<V>>>,
-    reads: SharedReads<K, Result<Arc<Kept<V>>, Error>>,
+    kept: Cache<K, Arc<KeptList<V>>>,
+    reads: SharedReads<K, Result<Arc<KeptList<V>>, Error>>,
     readings: AtomicU64,
 }
 
-pub(super) struct Kept<V> {
+pub(super) struct KeptList<V> {
     pub value: Arc<V>,
     stamp: Stamp,
     /// The one before, if the list has grown: who found that a moment ago is served well by more.
@@ -41,7 +41,7 @@ pub(super) struct Kept<V> {
 impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lists<K, V> {
     /// Keeps `capacity` bytes by what `weigh` tells of a list beside [`ENTRY`].
     pub(super) fn new(capacity: u64, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
-        let weigh = move |_: &K, kept: &Arc<Kept<V>>| u32::try_from(ENTRY + weigh(&kept.value)).unwrap_or(u32::MAX);
+        let weigh = move |_: &K, kept: &Arc<KeptList<V>>| u32::try_from(ENTRY + weigh(&kept.value)).unwrap_or(u32::MAX);
         Lists {
             kept: Cache::builder().max_capacity(capacity).weigher(weigh).build(),
             reads: SharedReads::new(),
@@ -57,7 +57,7 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
         ttl: Duration,
         stamp: impl AsyncFnOnce() -> Result<Stamp, Error>,
         load: impl AsyncFnOnce() -> Result<V, Error>,
-    ) -> Result<Arc<Kept<V>>, Error> {
+    ) -> Result<Arc<KeptList<V>>, Error> {
         let read = async || {
             let stamp = stamp().await?;
             match self.kept(key, ttl, &stamp) {
@@ -74,14 +74,14 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
         key: &K,
         stamp: Stamp,
         load: impl AsyncFnOnce() -> Result<V, Error>,
-    ) -> Result<Arc<Kept<V>>, Error> {
+    ) -> Result<Arc<KeptList<V>>, Error> {
         let read = Instant::now();
         let value = load().await?;
         Ok(self.keep(key, stamp, read, value))
     }
 
     /// The list, if it is kept and its stamp is this one still.
-    pub(super) fn kept(&self, key: &K, ttl: Duration, stamp: &Stamp) -> Option<Arc<Kept<V>>> {
+    pub(super) fn kept(&self, key: &K, ttl: Duration, stamp: &Stamp) -> Option<Arc<KeptList<V>>> {
         self.kept.get(key).filter(|kept| kept.has(stamp) && kept.is_younger_than(ttl))
     }
 
@@ -91,10 +91,10 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
     }
 
     /// Keeps a list that was read since `read`, after its stamp.
-    pub(super) fn keep(&self, key: &K, stamp: Stamp, read: Instant, value: V) -> Arc<Kept<V>> {
+    pub(super) fn keep(&self, key: &K, stamp: Stamp, read: Instant, value: V) -> Arc<KeptList<V>> {
         let (lasts, reading) = (stamp.lasts(), self.readings.fetch_add(1, Ordering::Relaxed));
         let (value, refreshing) = (Arc::new(value), AtomicBool::new(false));
-        let kept = Arc::new(Kept { value, stamp, before: None, read, reading, refreshing });
+        let kept = Arc::new(KeptList { value, stamp, before: None, read, reading, refreshing });
         if lasts {
             self.kept.insert(key.clone(), kept.clone());
         }
@@ -122,7 +122,7 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> Lists<K, V>
     }
 }
 
-impl<V> Kept<V> {
+impl<V> KeptList<V> {
     fn has(&self, stamp: &Stamp) -> bool {
         self.stamp == *stamp || self.before.as_ref() == Some(stamp)
     }

@@ -13,16 +13,16 @@ pub(super) const MAX_MEDIA_TYPE: usize = 255;
 
 /// What the bytes of a manifest tell of their media type, the same for every repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ImpliedType {
     pub media_type: String,
     /// By a `mediaType`, which no push can contradict. Otherwise by their shape, which holds where nothing is recorded.
     pub surely: bool,
 }
 
-impl Told {
+impl ImpliedType {
     /// Of bytes that cannot be read as a manifest, nothing is sure: of `Manifest::default()`.
     pub(super) fn by(manifest: &Manifest) -> Self {
-        Told { media_type: manifest.implied_media_type().to_owned(), surely: manifest.media_type.is_some() }
+        ImpliedType { media_type: manifest.implied_media_type().to_owned(), surely: manifest.media_type.is_some() }
     }
 }
 
@@ -31,7 +31,7 @@ pub(super) async fn of(
     registry: &Registry,
     name: &RepositoryName,
     digest: &Digest,
-    told: &Told,
+    told: &ImpliedType,
 ) -> Result<String, Error> {
     if told.surely {
         return Ok(told.media_type.clone());
@@ -50,7 +50,7 @@ pub(super) async fn record(
     registry: &Registry,
     name: &RepositoryName,
     digest: &Digest,
-    told: &Told,
+    told: &ImpliedType,
     media_type: &str,
 ) -> Result<bool, Refusal> {
     if told.surely {
@@ -61,7 +61,7 @@ pub(super) async fn record(
         return Ok(false);
     }
     let key = OwnKey::MediaType(name.clone(), *digest);
-    let changing = registry.state.deleting(name).await?;
+    let changing = registry.fleet.deleting(name).await?;
     let written = match wanted {
         Some(media_type) => {
             let text = Bytes::from(media_type.to_owned());

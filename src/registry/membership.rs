@@ -5,8 +5,8 @@
 
 use super::Registry;
 use super::shared_read::SharedReads;
+use crate::fleet::{Holding, Lookup, Ticket};
 use crate::oci::{Digest, RepositoryName};
-use crate::shared_state::{Descriptor, Lookup, Ticket};
 use crate::storage::{Error, Link};
 
 /// Questions whether a repository links a blob.
@@ -22,14 +22,14 @@ pub(super) struct Layer {
 
 /// What the fleet remembers.
 pub(super) enum Known {
-    Held(Descriptor),
+    Held(Holding),
     /// Storage must say; it may be remembered with the ticket, if there is one.
     Ask(Option<Ticket>),
 }
 
-/// `Descriptor::media_type` tells manifests from blobs: a digest may be one and not the other.
+/// `Holding::media_type` tells manifests from blobs: a digest may be one and not the other.
 pub(super) async fn known(registry: &Registry, name: &RepositoryName, digest: &Digest, manifest: bool) -> Known {
-    match registry.state.lookup(name, digest).await {
+    match registry.fleet.lookup(name, digest).await {
         Lookup::Held(descriptor) if descriptor.media_type.is_some() == manifest => Known::Held(descriptor),
         Lookup::Held(_) => Known::Ask(None),
         Lookup::Unknown(ticket) => Known::Ask(Some(ticket)),
@@ -41,10 +41,10 @@ pub(super) async fn remember(
     ticket: Option<Ticket>,
     name: &RepositoryName,
     digest: &Digest,
-    descriptor: Descriptor,
+    descriptor: Holding,
 ) {
     if let Some(ticket) = ticket {
-        registry.state.remember(ticket, name, digest, &descriptor).await;
+        registry.fleet.remember(ticket, name, digest, &descriptor).await;
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn layer(
     proof: bool,
 ) -> Result<Option<Layer>, Error> {
     let ticket = match known(registry, name, digest, false).await {
-        Known::Held(Descriptor { size, .. }) if !proof => return Ok(Some(Layer { target: *digest, size })),
+        Known::Held(Holding { size, .. }) if !proof => return Ok(Some(Layer { target: *digest, size })),
         Known::Held(_) => None,
         Known::Ask(ticket) => ticket,
     };
@@ -77,7 +77,7 @@ pub(super) async fn layer(
     let Some(target) = target(registry, &link).await? else { return Ok(None) };
     let Some(size) = registry.storage.blob_size(&target).await? else { return Ok(None) };
     if target == *digest {
-        remember(registry, ticket, name, digest, Descriptor { size, media_type: None }).await;
+        remember(registry, ticket, name, digest, Holding { size, media_type: None }).await;
     }
     Ok(Some(Layer { target, size }))
 }
@@ -101,7 +101,7 @@ async fn linked(registry: &Registry, name: &RepositoryName, digest: &Digest, siz
     };
     let held = registry.storage.link_exists(&Link::Layer(name.clone(), *digest)).await?;
     if held {
-        remember(registry, ticket, name, digest, Descriptor { size, media_type: None }).await;
+        remember(registry, ticket, name, digest, Holding { size, media_type: None }).await;
     }
     Ok(held)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::oci::Route;
+use crate::oci::{Action, Resource};
 
 /// Registered once per process.
 pub struct Metrics {
@@ -73,14 +73,14 @@ impl Metrics {
     }
 
     /// Counts a request as under way until it is dropped.
-    pub(super) fn begin(&self, route: &Route) -> InFlight {
-        let gauge = self.in_flight.with_label_values(&[handler(route)]);
+    pub(super) fn begin(&self, resource: &Resource) -> UnderWay {
+        let gauge = self.in_flight.with_label_values(&[handler(resource)]);
         gauge.inc();
-        InFlight(gauge)
+        UnderWay(gauge)
     }
 
     pub(super) fn answered(&self, done: &Done<'_>) {
-        let (handler, method) = (handler(done.route), method(done.method));
+        let (handler, method) = (handler(&done.action.resource), method(&done.action.method));
         self.requests.with_label_values(&[handler, done.status.as_str(), method]).inc();
         self.duration.with_label_values(&[handler, method]).observe(done.time.as_secs_f64());
         self.request_size.with_label_values(&[handler]).observe(done.received as f64);
@@ -90,8 +90,7 @@ impl Metrics {
 
 /// One answered request.
 pub(super) struct Done<'a> {
-    pub route: &'a Route,
-    pub method: &'a Method,
+    pub action: &'a Action,
     pub status: StatusCode,
     pub time: Duration,
     /// Bytes of the request's body, as announced.
@@ -100,20 +99,26 @@ pub(super) struct Done<'a> {
     pub sent: u64,
 }
 
-pub(super) struct InFlight(IntGauge);
+pub(super) struct UnderWay(IntGauge);
 
-impl Drop for InFlight {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
 /// Distribution's names of its routes.
-fn handler(route: &Route) -> &'static str {
-    match route {
-        Route::UploadStart { .. } => "blob_upload",
-        Route::Upload { .. } => "blob_upload_chunk",
-        other => other.kind(),
+fn handler(resource: &Resource) -> &'static str {
+    match resource {
+        Resource::Base => "base",
+        Resource::Catalog { .. } => "catalog",
+        Resource::Tags { .. } => "tags",
+        Resource::Manifest { .. } => "manifest",
+        Resource::Blob { .. } => "blob",
+        Resource::UploadStart { .. } => "blob_upload",
+        Resource::Upload { .. } => "blob_upload_chunk",
+        Resource::Referrers { .. } => "referrers",
+        Resource::Outside => "forward",
     }
 }
 
@@ -138,10 +143,10 @@ mod tests {
     fn requests_are_counted_by_distributions_names() {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        let route = Route::Upload { name: "a".parse().unwrap(), id: "x".into() };
-        let in_flight = metrics.begin(&route);
-        let (method, status) = (&Method::PATCH, StatusCode::ACCEPTED);
-        metrics.answered(&Done { route: &route, method, status, time: Duration::from_millis(7), received: 9, sent: 0 });
+        let action = Action::parse(&Method::PATCH, "/v2/a/blobs/uploads/x", None).unwrap();
+        let in_flight = metrics.begin(&action.resource);
+        let status = StatusCode::ACCEPTED;
+        metrics.answered(&Done { action: &action, status, time: Duration::from_millis(7), received: 9, sent: 0 });
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
             r#"registry_http_requests_total{code="202",handler="blob_upload_chunk",method="patch"} 1"#,

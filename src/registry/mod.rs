@@ -45,15 +45,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::oci::{Digest, RepositoryName, Route};
-use crate::shared_state::SharedState;
+use crate::auth::Identity;
+use crate::fleet::Fleet;
+use crate::oci::{Action, Digest, RepositoryName};
 pub use crate::storage::{BlobStream, Body, BodyError};
-use crate::storage::{Error, LocalBlob, Storage, Uploads, uploads};
+use crate::storage::{Error, LocalBlob, Storage};
+use crate::uploads::{self, Uploads};
 pub use config::Config;
 pub use metrics::Metrics;
 
@@ -72,7 +74,7 @@ pub struct Registry {
     settings: ArcSwap<Settings>,
     storage: Arc<Storage>,
     uploads: Arc<Uploads>,
-    state: Arc<SharedState>,
+    fleet: Arc<Fleet>,
     metrics: Arc<Metrics>,
     content: content::ContentCache,
     gets: manifest::Gets,
@@ -104,10 +106,8 @@ struct Settings {
 
 /// A request that has been parsed and authorised.
 pub struct Request {
-    pub method: Method,
-    pub route: Route,
-    /// As received, without '?'.
-    pub query: Option<String>,
+    pub identity: Identity,
+    pub action: Action,
     /// The client's fields; looked at: Content-Type, Content-Range.
     pub headers: HeaderMap,
 }
@@ -150,7 +150,7 @@ impl Registry {
     pub async fn open(
         config: &Config,
         storage: Arc<Storage>,
-        state: Arc<SharedState>,
+        fleet: Arc<Fleet>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, Error> {
         let uploads = Uploads::open(&storage, limits(config)).await?;
@@ -159,7 +159,7 @@ impl Registry {
             settings: ArcSwap::from_pointee(settings(config)),
             storage,
             uploads,
-            state,
+            fleet,
             metrics,
             content: content::ContentCache::new(),
             gets: manifest::Gets::new(),

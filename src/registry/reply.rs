@@ -2,13 +2,15 @@
 //! operator's log.
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
 
 use super::{Content, Reply, ReplyBody};
-use crate::oci::{Digest, ErrorCode, error_body, media_type};
-use crate::shared_state::Unreachable;
-use crate::storage::{Error, UploadError};
+use crate::fleet::Unreachable;
+use crate::oci::action::QueryError;
+use crate::oci::{Digest, ErrorCode, PageError, error_body, media_type};
+use crate::storage::Error;
+use crate::uploads::UploadError;
 
 /// Seconds after which a client should try again when storage does not answer: the interval of our own probes.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -122,6 +124,23 @@ impl From<Error> for Refusal {
     }
 }
 
+impl From<PageError> for Refusal {
+    fn from(error: PageError) -> Self {
+        Refusal::new(ErrorCode::PaginationNumberInvalid, error.to_string())
+    }
+}
+
+impl From<QueryError> for Refusal {
+    fn from(error: QueryError) -> Self {
+        let (status, code) = match error {
+            QueryError::Tag(_) => (ErrorCode::TagInvalid.status(), ErrorCode::TagInvalid),
+            QueryError::TooManyTags => (StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid),
+            QueryError::Algorithm => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+        };
+        Refusal::status(status, code, error.to_string())
+    }
+}
+
 impl From<UploadError> for Refusal {
     fn from(error: UploadError) -> Self {
         match error {
@@ -157,8 +176,4 @@ pub(super) fn unsupported(what: &str) -> Refusal {
 /// The answer to OPTIONS: no credentials and no CORS are ours, so only the methods are told.
 pub(super) fn options(allow: &'static str) -> Reply {
     Reply::empty(StatusCode::NO_CONTENT).with(header::ALLOW, allow)
-}
-
-pub(super) fn is_write(method: &Method) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

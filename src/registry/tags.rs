@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use http::header::LINK;
 
-use super::lists::{GrowingLists, Grows, Kept, Lists};
+use super::lists::{GrowingLists, Grows, KeptList, Lists};
 use super::membership;
 use super::reply::{Answer, Refusal};
 use super::shared_read::SharedReads;
 use super::{Registry, Reply};
 use crate::oci::pagination::link_next;
-use crate::oci::{Digest, ErrorCode, Page, RepositoryName, Tag};
+use crate::oci::{Digest, ErrorCode, Page, PageError, RepositoryName, Tag};
 use crate::storage::{Error, Link};
 
 /// Bytes of all kept lists of tags together.
@@ -68,9 +68,8 @@ pub(super) async fn read(registry: &Registry, name: &RepositoryName, tag: &Tag) 
 }
 
 /// `GET /v2/<name>/tags/list`
-pub(super) async fn list(registry: &Registry, name: &RepositoryName, query: Option<&str>) -> Answer {
-    let page =
-        Page::parse(query).map_err(|error| Refusal::new(ErrorCode::PaginationNumberInvalid, error.to_string()))?;
+pub(super) async fn list(registry: &Registry, name: &RepositoryName, page: &Result<Page, PageError>) -> Answer {
+    let page = page.clone()?;
     let kept = all(registry, name).await?;
     let Some(tags) = kept.value.as_ref() else { return Err(Refusal::of(ErrorCode::NameUnknown)) };
     // Without `n`, distribution sends all; clients that page get no more than our own largest page.
@@ -91,7 +90,7 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, query: Opti
 }
 
 /// As it is kept: what other programs tagged within `list_ttl` may be missing.
-pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Arc<Kept<Option<Vec<Tag>>>>, Error> {
+pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Arc<KeptList<Option<Vec<Tag>>>>, Error> {
     let ttl = registry.settings.load().config.list_ttl.0;
     let storage = &registry.storage;
     let stamp = async || {

@@ -7,36 +7,28 @@ use super::chunk::Chunk;
 use super::reply::{Answer, DOCKER_UPLOAD_UUID, Refusal};
 use super::unfinished::Counted;
 use super::{Body, Registry, Reply, Request, blob, membership, mount, unfinished};
-use crate::oci::route::query_value;
-use crate::oci::{Algorithm, Digest, ErrorCode, RepositoryName};
-use crate::storage::{Link, Upload, UploadError, UploadId};
+use crate::oci::action::UploadStart;
+use crate::oci::{Digest, ErrorCode, RepositoryName};
+use crate::storage::Link;
+use crate::uploads::{Upload, UploadError, UploadId};
 
 /// POST: mounts, takes a whole blob, or begins an upload.
 pub(super) async fn start(
     registry: &Registry,
-    request: &Request,
     name: &RepositoryName,
+    start: &UploadStart,
     body: &mut dyn Body,
 ) -> Answer {
-    let query = request.query.as_deref().unwrap_or_default();
-    if let Some(mounted) = mount::try_mount(registry, name, query).await? {
+    if let Some(mount) = &start.mount
+        && let Some(mounted) = mount::try_mount(registry, name, mount).await?
+    {
         return Ok(mounted);
     }
-    if let Some(digest) = query_value(query, "digest") {
-        let digest = parse_digest(&digest)?;
-        registry.uploads.put(&digest, body).await?;
-        return finish(registry, name, &digest).await;
+    if let Some(digest) = &start.digest {
+        registry.uploads.put(digest, body).await?;
+        return finish(registry, name, digest).await;
     }
-    let algorithm = match query_value(query, "digest-algorithm") {
-        Some(text) => text.parse().map_err(|_| {
-            Refusal::status(
-                StatusCode::BAD_REQUEST,
-                ErrorCode::Unsupported,
-                "digest-algorithm: sha256 and sha512 are known",
-            )
-        })?,
-        None => Algorithm::Sha256,
-    };
+    let algorithm = start.algorithm.clone()?;
     let upload = registry.uploads.begin(name, algorithm).await?;
     Ok(progress(StatusCode::ACCEPTED, name, upload.id(), 0))
 }
@@ -46,16 +38,17 @@ pub(super) async fn go_on(
     registry: &Registry,
     request: &Request,
     name: &RepositoryName,
-    id: &str,
+    (id, digest): (&str, Option<&Digest>),
     body: &mut dyn Body,
 ) -> Answer {
     let id: UploadId = id.parse().map_err(|_| unknown())?;
+    let method = &request.action.method;
     let Some(upload) = registry.uploads.resume(name, &id).await? else {
-        return if request.method == Method::PUT { finished(registry, request, name).await } else { Err(unknown()) };
+        return if *method == Method::PUT { finished(registry, name, digest).await } else { Err(unknown()) };
     };
-    match request.method {
+    match *method {
         Method::PATCH => patch(registry, name, upload, &request.headers, body).await,
-        Method::PUT => put(registry, request, name, upload, body).await,
+        Method::PUT => put(registry, &request.headers, name, (upload, digest), body).await,
         Method::DELETE => {
             let held = upload.offset();
             upload.cancel().await?;
@@ -90,18 +83,18 @@ async fn patch(
 
 async fn put(
     registry: &Registry,
-    request: &Request,
+    headers: &HeaderMap,
     name: &RepositoryName,
-    upload: Upload,
+    (upload, digest): (Upload, Option<&Digest>),
     body: &mut dyn Body,
 ) -> Answer {
-    let digest = digest_of(request)?;
-    let mut chunk = Chunk::new(name, &upload, &request.headers, body)?;
+    let digest = digest.ok_or_else(digest_missing)?;
+    let mut chunk = Chunk::new(name, &upload, headers, body)?;
     let held = upload.offset();
-    match upload.commit(&digest, &mut chunk).await {
+    match upload.commit(digest, &mut chunk).await {
         Ok(committed) => {
             // Only then is the upload over: without the link, the client sends the same PUT again.
-            let created = finish(registry, name, &digest).await?;
+            let created = finish(registry, name, digest).await?;
             committed.done().await;
             registry.unfinished.ended(name, held);
             Ok(created)
@@ -110,24 +103,23 @@ async fn put(
             registry.unfinished.ended(name, held);
             Err(error.into())
         }
-        Err(UploadError::Gone) => finished(registry, request, name).await,
+        Err(UploadError::Gone) => finished(registry, name, Some(digest)).await,
         Err(error) => Err(chunk.fault().unwrap_or_else(|| error.into())),
     }
 }
 
 /// PUT to an upload that is not there. It may be one whose answer was lost on its way: then the repository has the blob, and
 /// the client is told so again. Otherwise the upload is unknown.
-async fn finished(registry: &Registry, request: &Request, name: &RepositoryName) -> Answer {
-    let digest = digest_of(request)?;
-    match membership::layer(registry, name, &digest, true).await? {
-        Some(_) => Ok(Reply::created(blob::location(name, &digest), &digest)),
+async fn finished(registry: &Registry, name: &RepositoryName, digest: Option<&Digest>) -> Answer {
+    let digest = digest.ok_or_else(digest_missing)?;
+    match membership::layer(registry, name, digest, true).await? {
+        Some(_) => Ok(Reply::created(blob::location(name, digest), digest)),
         None => Err(unknown()),
     }
 }
 
-fn digest_of(request: &Request) -> Result<Digest, Refusal> {
-    let digest = query_value(request.query.as_deref().unwrap_or_default(), "digest");
-    parse_digest(&digest.ok_or_else(|| Refusal::new(ErrorCode::DigestInvalid, "?digest= is missing"))?)
+fn digest_missing() -> Refusal {
+    Refusal::new(ErrorCode::DigestInvalid, "?digest= is missing")
 }
 
 /// The bytes are there: the repository holds them from now on.
@@ -151,10 +143,6 @@ pub(super) fn received(offset: u64) -> String {
 
 pub(super) fn location(name: &RepositoryName, id: &UploadId) -> String {
     format!("/v2/{name}/blobs/uploads/{id}")
-}
-
-fn parse_digest(text: &str) -> Result<Digest, Refusal> {
-    text.parse::<Digest>().map_err(|error| Refusal::new(ErrorCode::DigestInvalid, error.to_string()))
 }
 
 fn unknown() -> Refusal {

@@ -11,7 +11,7 @@ use futures::stream::{BoxStream, StreamExt as _};
 use tokio::time::timeout;
 
 use super::config::{Config, DriverKind};
-use super::disk::{self, Chunks, Disk, Place, Space};
+use super::disk::{self, Chunks, Disk, Occupant, Space};
 use super::metrics::{Action, DriverMetrics};
 use super::remote::Remote;
 use super::storage::{Precondition, Version};
@@ -37,7 +37,7 @@ pub struct Part(pub String);
 
 impl Driver {
     /// A filesystem's root is made if it is not there; an object store is not asked anything.
-    pub(super) async fn new(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
+    pub(crate) async fn new(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
         let store = match config.driver {
             DriverKind::Filesystem => {
                 let root = config.root.clone();
@@ -57,7 +57,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn disk(&self) -> Option<&Arc<Disk>> {
+    pub(crate) fn disk(&self) -> Option<&Arc<Disk>> {
         match &self.store {
             Store::Disk(disk) => Some(disk),
             Store::Remote(_) => None,
@@ -65,19 +65,19 @@ impl Driver {
     }
 
     /// Counts what a caller found out by itself.
-    pub(super) fn failed(&self, error: Error) -> Error {
+    pub(crate) fn failed(&self, error: Error) -> Error {
         self.metrics.failed(&error);
         error
     }
 
     /// Of the volume; `None` for object stores.
-    pub(super) async fn space(&self) -> Option<Space> {
+    pub(crate) async fn space(&self) -> Option<Space> {
         let disk = Arc::clone(self.disk()?);
         on_disk(move || disk.space()).await.ok()
     }
 
     /// Something cheap that fails when the store is not there.
-    pub(super) async fn check(&self, folder: &str) -> Result<(), Error> {
+    pub(crate) async fn check(&self, folder: &str) -> Result<(), Error> {
         match &self.store {
             Store::Disk(disk) => {
                 let disk = Arc::clone(disk);
@@ -88,7 +88,7 @@ impl Driver {
     }
 
     /// A call to the disk, counted.
-    pub(super) async fn with_disk<T: Send + 'static>(
+    pub(crate) async fn with_disk<T: Send + 'static>(
         &self,
         action: Action,
         disk: &Arc<Disk>,
@@ -99,7 +99,7 @@ impl Driver {
     }
 
     /// An open file of this machine and its size; `None` also for object stores.
-    pub(super) async fn file(&self, key: &str) -> Result<Option<(std::fs::File, u64)>, Error> {
+    pub(crate) async fn file(&self, key: &str) -> Result<Option<(std::fs::File, u64)>, Error> {
         let Store::Disk(disk) = &self.store else { return Ok(None) };
         if let Some(found) = self.at_once(Action::Reader, || disk.file_now(key)) {
             return Ok(found);
@@ -130,7 +130,7 @@ impl Driver {
     }
 
     /// The version of an object, without its bytes.
-    pub(super) async fn version(&self, key: &str) -> Result<Option<Version>, Error> {
+    pub(crate) async fn version(&self, key: &str) -> Result<Option<Version>, Error> {
         match &self.store {
             Store::Disk(_) => Ok(self.get(key, u64::MAX >> 1).await?.map(|(_, version)| version)),
             Store::Remote(remote) => self.metrics.observe(Action::Stat, remote.version(key)).await,
@@ -138,7 +138,7 @@ impl Driver {
     }
 
     /// One that no object has; `None` on a disk, where versions are not the store's.
-    pub(super) fn made_up_version(&self) -> Option<Version> {
+    pub(crate) fn made_up_version(&self) -> Option<Version> {
         self.remote().ok().map(Remote::made_up_version)
     }
 
@@ -153,7 +153,7 @@ impl Driver {
     }
 
     /// As [`Self::get`], where the version does not matter.
-    pub(super) async fn bytes(&self, key: &str, limit: u64) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn bytes(&self, key: &str, limit: u64) -> Result<Option<Bytes>, Error> {
         match &self.store {
             Store::Disk(disk) => {
                 let found = match self.at_once(Action::GetContent, || disk.read_now(key, limit)) {
@@ -199,8 +199,8 @@ impl Driver {
         let key = key.to_owned();
         let version = content_version(&bytes);
         let call = move |disk: &Disk| match precondition {
-            Precondition::None => disk.write(&key, &bytes, Place::Any).map(|()| true),
-            Precondition::Absent => match disk.write(&key, &bytes, Place::Empty) {
+            Precondition::None => disk.write(&key, &bytes, Occupant::Any).map(|()| true),
+            Precondition::Absent => match disk.write(&key, &bytes, Occupant::Empty) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
                 outcome => outcome.map(|()| true),
             },
@@ -269,7 +269,7 @@ impl Driver {
     }
 
     /// An address that anybody may use for so long; `None` where the store cannot sign any.
-    pub(super) async fn signed(&self, key: &str, head: bool, valid: Duration) -> Result<Option<url::Url>, Error> {
+    pub(crate) async fn signed(&self, key: &str, head: bool, valid: Duration) -> Result<Option<url::Url>, Error> {
         let Store::Remote(remote) = &self.store else { return Ok(None) };
         let method = if head { http::Method::HEAD } else { http::Method::GET };
         self.metrics.observe(Action::RedirectUrl, remote.signed(key, method, valid)).await
@@ -343,14 +343,14 @@ async fn blocking<T: Send + 'static>(call: impl FnOnce() -> io::Result<T> + Send
     }
 }
 
-pub(super) fn too_slow(limit: Duration) -> Error {
+pub(crate) fn too_slow(limit: Duration) -> Error {
     Error::Unavailable(format!("no answer within {limit:?}"))
 }
 
-pub(super) fn absent(key: &str) -> Error {
+pub(crate) fn absent(key: &str) -> Error {
     Error::Failed(format!("there is no {key}"))
 }
 
-pub(super) fn wrong_kind() -> Error {
+pub(crate) fn wrong_kind() -> Error {
     Error::Failed("this store cannot do that".to_owned())
 }

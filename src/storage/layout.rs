@@ -13,17 +13,17 @@
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
-pub(super) const TREE: &str = "docker/registry/v2";
-pub(super) const OWN: &str = "entrepot/v1";
+pub const TREE: &str = "docker/registry/v2";
+pub const OWN: &str = "entrepot/v1";
 
 /// Folder of all repositories.
-pub(super) const REPOSITORIES: &str = "docker/registry/v2/repositories";
+pub const REPOSITORIES: &str = "docker/registry/v2/repositories";
 /// Folder of our uploads, one folder each.
-pub(super) const UPLOADS: &str = "entrepot/v1/uploads";
+pub const UPLOADS: &str = "entrepot/v1/uploads";
 /// Small folder that may be listed to see whether the store answers.
-pub(super) const LEASES: &str = "entrepot/v1/leases";
+pub const LEASES: &str = "entrepot/v1/leases";
 /// Held while a file of ours is replaced conditionally on a filesystem.
-pub(super) const LOCK: &str = "entrepot/v1/lock";
+pub const LOCK: &str = "entrepot/v1/lock";
 
 /// A link of distribution's tree: a small file that holds the digest of its target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +57,7 @@ pub enum OwnKey {
 }
 
 impl Link {
-    pub(super) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         match self {
             Link::Layer(name, digest) => format!("{REPOSITORIES}/{name}/_layers/{}/link", digest_path(digest)),
             Link::Revision(name, digest) => {
@@ -72,7 +72,7 @@ impl Link {
 }
 
 impl OwnKey {
-    pub(super) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         match self {
             // A word after the name, since `a` and `a/b` can both be repositories, and a file cannot be a folder too.
             OwnKey::MediaType(name, digest) => format!("{OWN}/media-types/{name}/_types/{}", digest_path(digest)),
@@ -85,42 +85,42 @@ impl OwnKey {
     }
 }
 
-pub(super) fn blob(digest: &Digest) -> String {
+pub fn blob(digest: &Digest) -> String {
     let hex = digest.hex();
     let shard = hex.get(..2).unwrap_or_default();
     format!("{TREE}/blobs/{}/{shard}/{hex}/data", digest.algorithm().name())
 }
 
 /// A repository exists when this folder does.
-pub(super) fn manifests_folder(name: &RepositoryName) -> String {
+pub fn manifests_folder(name: &RepositoryName) -> String {
     format!("{REPOSITORIES}/{name}/_manifests")
 }
 
-pub(super) fn tags_folder(name: &RepositoryName) -> String {
+pub fn tags_folder(name: &RepositoryName) -> String {
     format!("{REPOSITORIES}/{name}/_manifests/tags")
 }
 
-pub(super) fn tag_folder(name: &RepositoryName, tag: &Tag) -> String {
+pub fn tag_folder(name: &RepositoryName, tag: &Tag) -> String {
     format!("{REPOSITORIES}/{name}/_manifests/tags/{tag}")
 }
 
 /// One folder for each digest.
-pub(super) fn revisions_folder(name: &RepositoryName, algorithm: Algorithm) -> String {
+pub fn revisions_folder(name: &RepositoryName, algorithm: Algorithm) -> String {
     format!("{REPOSITORIES}/{name}/_manifests/revisions/{}", algorithm.name())
 }
 
 /// One file for each digest, see [`OwnKey::MediaType`].
-pub(super) fn media_types_folder(name: &RepositoryName, algorithm: Algorithm) -> String {
+pub fn media_types_folder(name: &RepositoryName, algorithm: Algorithm) -> String {
     format!("{OWN}/media-types/{name}/_types/{}", algorithm.name())
 }
 
 /// Folder of one of our uploads.
-pub(super) fn upload_folder(id: &uuid::Uuid) -> String {
+pub fn upload_folder(id: &uuid::Uuid) -> String {
     format!("{UPLOADS}/{}", id.hyphenated())
 }
 
 /// A file of one of our uploads; `file` is a plain name.
-pub(super) fn upload_file(id: &uuid::Uuid, file: &str) -> String {
+pub fn upload_file(id: &uuid::Uuid, file: &str) -> String {
     format!("{UPLOADS}/{}/{file}", id.hyphenated())
 }
 
@@ -130,17 +130,17 @@ fn digest_path(digest: &Digest) -> String {
 }
 
 /// The digest whose folder this is; what cannot be one is not ours to judge, and passed over.
-pub(super) fn digest_of_folder(algorithm: Algorithm, hex: &str) -> Option<Digest> {
+pub fn digest_of_folder(algorithm: Algorithm, hex: &str) -> Option<Digest> {
     format!("{}:{hex}", algorithm.name()).parse().ok()
 }
 
 /// Whether a folder below `repositories` can be a part of a repository's name; `_manifests` and its like cannot.
-pub(super) fn is_name_part(folder: &str) -> bool {
+pub fn is_name_part(folder: &str) -> bool {
     !folder.starts_with('_')
 }
 
 /// Sorts the catalog as distribution does: '/' before everything else, so that `a/b` stands before `a-b`.
-pub(super) fn catalog_key(name: &str) -> Vec<u8> {
+pub fn catalog_key(name: &str) -> Vec<u8> {
     name.bytes().map(|byte| if byte == b'/' { 0 } else { byte }).collect()
 }
 

@@ -1,7 +1,6 @@
 //! Durable bytes: distribution's tree, to the byte, on a filesystem or an object store. Knows no HTTP.
 //!
 //! - [`Storage`] is the door: blobs, links, lists, our own files
-//! - [`Uploads`] are pushes under way, kept in storage so that any instance can go on with them
 //! - `layout`: every key of the tree and of our own files, as values
 //! - `driver`: one store, whatever its kind: `disk`, or `remote`, the only user of `object_store`
 
@@ -9,8 +8,8 @@ pub mod config;
 pub mod layout;
 
 mod body;
-mod disk;
-mod driver;
+pub mod disk;
+pub mod driver;
 mod error;
 mod lists;
 mod metrics;
@@ -18,8 +17,7 @@ mod remote;
 #[allow(clippy::module_inception)] // the door, as `cluster::cluster`
 mod storage;
 #[cfg(test)]
-mod tests;
-pub mod uploads;
+pub mod tests;
 mod walk;
 
 pub use body::{Body, BodyError};
@@ -27,5 +25,4 @@ pub use config::Config;
 pub use error::Error;
 pub use layout::{Link, OwnKey};
 pub use metrics::Metrics;
-pub use storage::{BlobStream, LocalBlob, Precondition, Stamp, Storage, Usage, Version};
-pub use uploads::{Upload, UploadError, UploadId, Uploads};
+pub use storage::{BlobStream, LocalBlob, Precondition, Stamp, Storage, Version};

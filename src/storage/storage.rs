@@ -80,11 +80,11 @@ impl Storage {
     }
 
     /// For [`Uploads`](super::Uploads).
-    pub(super) fn driver(&self) -> &Driver {
+    pub(crate) fn driver(&self) -> &Driver {
         &self.driver
     }
 
-    pub(super) fn conditions(&self) -> &tokio::sync::OnceCell<bool> {
+    pub(crate) fn conditions(&self) -> &tokio::sync::OnceCell<bool> {
         &self.conditions
     }
 
@@ -156,12 +156,12 @@ impl Storage {
     }
 
     /// It has been written with the right bytes.
-    pub(super) fn blob_healed(&self, digest: &Digest) {
+    pub(crate) fn blob_healed(&self, digest: &Digest) {
         self.damaged.invalidate(digest);
     }
 
     /// Whether a blob of so many bytes is there that nobody found to be damaged: then it need not be written again.
-    pub(super) async fn blob_serves(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
+    pub(crate) async fn blob_serves(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
         Ok(!self.damaged.contains_key(digest) && self.blob_size(digest).await? == Some(size))
     }
 
@@ -185,11 +185,12 @@ impl Storage {
         };
         let put = move |disk: &super::disk::Disk| match disk.read(&key, bytes.len() as u64)? {
             Some(Ok(present)) if present == bytes => disk.settle(&key),
-            _ => disk.write(&key, &bytes, super::disk::Place::Any),
+            _ => disk.write(&key, &bytes, super::disk::Occupant::Any),
         };
         self.driver.with_disk(Action::PutContent, disk, put).await
     }
 
+    #[cfg(test)]
     pub async fn blob_delete(&self, digest: &Digest) -> Result<bool, Error> {
         self.driver.delete(&layout::blob(digest)).await
     }

@@ -1,16 +1,8 @@
-//! `[admin]` and `[log]`.
+//! `[log]`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-
-/// `[admin]`: /metrics, /healthz, /readyz and the cache's purge. Left out: no admin endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdminConfig {
-    pub address: SocketAddr,
-}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::oci::Resource;
 use http::Method;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -54,7 +55,7 @@ pub struct Metrics {
 }
 
 /// A request under way; dropped = over.
-pub struct InFlight(IntGauge);
+pub struct UnderWay(IntGauge);
 
 impl Metrics {
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
@@ -89,9 +90,9 @@ impl Metrics {
     }
 
     /// Counts a request as under way until the guard is dropped.
-    pub fn begin(&self) -> InFlight {
+    pub fn begin(&self) -> UnderWay {
         self.in_flight.inc();
-        InFlight(self.in_flight.clone())
+        UnderWay(self.in_flight.clone())
     }
 
     /// Counts a request that is over. `status` 0: the client left before there was an answer.
@@ -126,6 +127,21 @@ impl Metrics {
     }
 }
 
+impl From<&Resource> for RouteKind {
+    fn from(resource: &Resource) -> Self {
+        match resource {
+            Resource::Base => RouteKind::Ping,
+            Resource::Catalog { .. } => RouteKind::Catalog,
+            Resource::Tags { .. } => RouteKind::Tags,
+            Resource::Manifest { .. } => RouteKind::Manifest,
+            Resource::Blob { .. } => RouteKind::Blob,
+            Resource::UploadStart { .. } | Resource::Upload { .. } => RouteKind::Upload,
+            Resource::Referrers { .. } => RouteKind::Referrers,
+            Resource::Outside => RouteKind::Forward,
+        }
+    }
+}
+
 impl RouteKind {
     /// The value of the label `route`.
     pub fn label(self) -> &'static str {
@@ -133,7 +149,7 @@ impl RouteKind {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -4,8 +4,6 @@ use std::fmt;
 
 use hex::encode_to_slice;
 
-/// The request header and answer header that carries the id.
-pub const HEADER: &str = "x-request-id";
 /// Longest id that we take over from outside.
 pub const MAX_ID: usize = 128;
 const MADE: usize = 32;

@@ -5,7 +5,6 @@ use std::fmt;
 use http::{HeaderMap, HeaderValue};
 
 pub const TRACEPARENT: &str = "traceparent";
-pub const TRACESTATE: &str = "tracestate";
 
 /// `version-traceid-parentid-flags` of version 00.
 const LENGTH: usize = 55;
@@ -65,6 +64,7 @@ impl TraceParent {
         HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static(""))
     }
 
+    #[cfg(test)]
     /// The trace's id in hex, for log lines.
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace)

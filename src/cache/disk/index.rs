@@ -22,8 +22,8 @@ const STALE_SLACK: usize = 1024;
 #[derive(Default)]
 pub(super) struct Index {
     entries: HashMap<Digest, Entry, DigestHash>,
-    small: VecDeque<Place>,
-    main: VecDeque<Place>,
+    small: VecDeque<Queued>,
+    main: VecDeque<Queued>,
     ghost: Ghost,
     bytes: u64,
     small_bytes: u64,
@@ -32,7 +32,7 @@ pub(super) struct Index {
 
 /// A place in a queue; stale when the entry is gone or was replaced (another `seq`).
 #[derive(Clone, Copy)]
-struct Place {
+struct Queued {
     digest: Digest,
     seq: u64,
 }
@@ -104,7 +104,7 @@ impl Index {
         self.last_seq += 1;
         let seq = self.last_seq;
         let queue = if in_main { &mut self.main } else { &mut self.small };
-        queue.push_back(Place { digest, seq });
+        queue.push_back(Queued { digest, seq });
         self.bytes += size;
         self.small_bytes += if in_main { 0 } else { size };
         self.entries.insert(digest, Entry { size, seq, hits, frequency: frequency.min(MAX_FREQUENCY), in_main });
@@ -117,7 +117,7 @@ impl Index {
         self.small_bytes -= if entry.in_main { 0 } else { entry.size };
         if self.small.len() + self.main.len() > 2 * self.entries.len() + STALE_SLACK {
             let entries = &self.entries;
-            let live = |place: &Place| entries.get(&place.digest).is_some_and(|entry| entry.seq == place.seq);
+            let live = |place: &Queued| entries.get(&place.digest).is_some_and(|entry| entry.seq == place.seq);
             self.small.retain(live);
             self.main.retain(live);
         }
@@ -160,7 +160,7 @@ impl Index {
 
     /// All entries, each queue in its order.
     pub(super) fn saved(&self) -> Vec<Saved> {
-        let live = |place: &Place| {
+        let live = |place: &Queued| {
             let entry = self.entries.get(&place.digest).filter(|entry| entry.seq == place.seq)?;
             Some(Saved { digest: place.digest, size: entry.size, frequency: entry.frequency, in_main: entry.in_main })
         };

@@ -43,7 +43,7 @@ pub(super) struct Disk {
     layout: Layout,
     /// Bytes that files and fills may take; 0 = the tier is off.
     cap: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<Books>,
     open: OpenFiles,
     buffers: Arc<Buffers>,
     paused: Mutex<Option<Instant>>,
@@ -55,14 +55,14 @@ pub(super) struct Disk {
 }
 
 /// What opening a file gives.
-pub(super) enum Kept {
+pub(super) enum OnDisk {
     File(Arc<BlobFile>),
     /// All of a small one, verified.
     Whole(Object),
 }
 
 #[derive(Default)]
-struct State {
+struct Books {
     index: Index,
     /// Bytes that fills have taken, see `room`.
     taken: u64,
@@ -120,26 +120,26 @@ impl Disk {
     }
 
     /// Opens the file and verifies its trailer. A damaged one is dropped.
-    pub(super) fn open(&self, digest: &Digest, found: Found) -> Option<Kept> {
+    pub(super) fn open(&self, digest: &Digest, found: Found) -> Option<OnDisk> {
         let opened = BlobFile::open(&self.layout.blob(digest), digest, found.seq, &self.buffers, How::Wait);
         let opened = opened.inspect_err(|error| self.cannot_open(digest, found.seq, error)).ok()?;
         Some(self.kept(digest, opened))
     }
 
     /// The same if the kernel has all of it in memory, else `None`, which says nothing. Does not block.
-    pub(super) fn open_now(&self, digest: &Digest, found: Found) -> Option<Kept> {
+    pub(super) fn open_now(&self, digest: &Digest, found: Found) -> Option<OnDisk> {
         let opened = BlobFile::open(&self.layout.blob(digest), digest, found.seq, &self.buffers, How::Now);
         Some(self.kept(digest, opened.ok()?))
     }
 
-    fn kept(&self, digest: &Digest, opened: Opened) -> Kept {
+    fn kept(&self, digest: &Digest, opened: Opened) -> OnDisk {
         match opened.whole {
             // Opening such a file again costs no more than finding it open.
-            Some(bytes) => Kept::Whole(Object::new(bytes, opened.file.media_type())),
+            Some(bytes) => OnDisk::Whole(Object::new(bytes, opened.file.media_type())),
             None => {
                 let file = Arc::new(opened.file);
                 self.keep_open(digest, &file);
-                Kept::File(file)
+                OnDisk::File(file)
             }
         }
     }
@@ -227,7 +227,7 @@ impl Disk {
         *paused = Some(Instant::now() + PAUSE);
     }
 
-    fn show(&self, state: &State) {
+    fn show(&self, state: &Books) {
         self.metrics.disk.bytes.set(i64::try_from(state.index.bytes() + state.taken).unwrap_or(i64::MAX));
         self.metrics.disk.entries.set(i64::try_from(state.index.len()).unwrap_or(i64::MAX));
     }

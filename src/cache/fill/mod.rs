@@ -48,7 +48,7 @@ pub(super) fn visible(received: u64, total: Option<u64>) -> u64 {
 pub(super) struct Fill {
     pub(super) digest: Digest,
     pub(super) origins: Arc<Origins>,
-    state: watch::Sender<State>,
+    state: watch::Sender<Progress>,
     head: OnceLock<Head>,
     growing: OnceLock<Arc<Growing>>,
     complete: OnceLock<Complete>,
@@ -58,7 +58,7 @@ pub(super) struct Fill {
 }
 
 /// What changes while a fill runs.
-pub(super) struct State {
+pub(super) struct Progress {
     /// Bytes that readers may take.
     pub(super) visible: u64,
     pub(super) window: Window,
@@ -100,7 +100,7 @@ impl Abandoned {
 
 impl Fill {
     fn new(digest: Digest) -> Self {
-        let state = State { visible: 0, window: Window::default(), phase: Phase::Running };
+        let state = Progress { visible: 0, window: Window::default(), phase: Phase::Running };
         Fill {
             digest,
             origins: Arc::default(),
@@ -130,7 +130,7 @@ impl Fill {
         self.growing.get()
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<State> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Progress> {
         self.state.subscribe()
     }
 

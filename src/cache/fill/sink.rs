@@ -21,10 +21,10 @@ const INLINE: usize = 64 << 10;
 pub(super) struct Sink {
     hasher: Hasher,
     written: u64,
-    place: Place,
+    place: Destination,
 }
 
-enum Place {
+enum Destination {
     File(Box<Writer>),
     /// In the fill's window, within a share of the memory for fills.
     Memory(Share),
@@ -42,7 +42,7 @@ impl Sink {
         let in_memory = || {
             let size = head.total.unwrap_or(0);
             let takes = shared.memory.takes(size);
-            takes.then(|| shared.memory.filling.take(size)).flatten().map(Place::Memory)
+            takes.then(|| shared.memory.filling.take(size)).flatten().map(Destination::Memory)
         };
         if head.total.is_some_and(|total| total <= SMALL)
             && let Some(place) = in_memory()
@@ -55,7 +55,7 @@ impl Sink {
             match created.unwrap_or_else(|error| Err(io::Error::other(error))) {
                 Ok(writer) => {
                     _ = fill.growing.set(writer.growing());
-                    return sink(Place::File(Box::new(writer)));
+                    return sink(Destination::File(Box::new(writer)));
                 }
                 Err(error) => tracing::debug!(digest = %fill.digest, %error, "no place on the cache disk"),
             }
@@ -65,11 +65,11 @@ impl Sink {
 
     /// Whether absorbing `len` bytes belongs on a thread that may block.
     pub(super) fn blocks(&self, len: usize) -> bool {
-        len > INLINE || matches!(self.place, Place::File(_))
+        len > INLINE || matches!(self.place, Destination::File(_))
     }
 
     pub(super) fn in_memory(&self) -> bool {
-        matches!(self.place, Place::Memory(_))
+        matches!(self.place, Destination::Memory(_))
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -85,8 +85,8 @@ impl Sink {
         let bytes = gather(parts);
         let end = self.written + bytes.len() as u64;
         let kept = match &mut self.place {
-            Place::File(writer) => writer.write(&bytes).is_ok(),
-            Place::Memory(share) => shared.memory.takes(end) && share.grow(end),
+            Destination::File(writer) => writer.write(&bytes).is_ok(),
+            Destination::Memory(share) => shared.memory.takes(end) && share.grow(end),
         };
         if !kept {
             return Err(NoPlace { bytes });
@@ -103,11 +103,11 @@ impl Sink {
         }
         let media_type = fill.head().and_then(|head| head.media_type.as_deref());
         Ok(match self.place {
-            Place::File(writer) => {
+            Destination::File(writer) => {
                 let asked = fill.joined.load(std::sync::atomic::Ordering::Relaxed) > 1;
                 Complete::File(writer.commit(&fill.digest, media_type, || fill.keeps(), asked))
             }
-            Place::Memory(_) => {
+            Destination::Memory(_) => {
                 let parts: Vec<Bytes> = fill.state.borrow().window.rest(0).into();
                 Complete::Memory(Arc::new(Object::new(compact(&parts), media_type)))
             }

@@ -80,7 +80,7 @@ enum End {
 }
 
 enum Absorbed {
-    Kept(Sink, Bytes),
+    OnDisk(Sink, Bytes),
     Refused(Sink, Bytes),
 }
 
@@ -125,7 +125,7 @@ impl Running {
                 absorbed = result_of(&mut job), if job.is_some() => {
                     job = None;
                     match absorbed {
-                        Ok(Absorbed::Kept(sink, bytes)) => {
+                        Ok(Absorbed::OnDisk(sink, bytes)) => {
                             self.fill.publish(bytes, sink.in_memory());
                             idle = Some(sink);
                         }
@@ -154,7 +154,7 @@ impl Running {
         let blocks = sink.blocks(len);
         let shared = self.shared.clone();
         let work = move || match sink.absorb(parts, &shared) {
-            Ok(bytes) => Absorbed::Kept(sink, bytes),
+            Ok(bytes) => Absorbed::OnDisk(sink, bytes),
             Err(NoPlace { bytes }) => Absorbed::Refused(sink, bytes),
         };
         match blocks {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::follow::Follower;
 use super::heal::Patched;
-use super::{Feed, MAX_HEALS, Place, Step};
+use super::{Feed, MAX_HEALS, Position, Step};
 use crate::cache::disk::{BlobFile, Damaged, Pieces};
 use crate::cache::error::ReadError;
 use crate::cache::fill::Complete;
@@ -20,7 +20,7 @@ impl FileReader {
         FileReader { file, pieces: Pieces::default() }
     }
 
-    pub(super) async fn step(&mut self, place: &mut Place) -> Result<Step, ReadError> {
+    pub(super) async fn step(&mut self, place: &mut Position) -> Result<Step, ReadError> {
         let end = place.end;
         match self.pieces.read(place.at, |at| self.file.piece(at, end)).await {
             None => Ok(Step::End),
@@ -30,7 +30,7 @@ impl FileReader {
     }
 
     /// Another reader may have met the damage long before us, and the content be whole again.
-    async fn healed(&self, place: &Place) -> Option<Feed> {
+    async fn healed(&self, place: &Position) -> Option<Feed> {
         if let Some(object) = place.shared.memory.get(&place.digest) {
             return Some(Feed::Memory(object));
         }
@@ -40,7 +40,7 @@ impl FileReader {
         }
     }
 
-    async fn heal(&self, place: &mut Place, damaged: Damaged) -> Result<Step, ReadError> {
+    async fn heal(&self, place: &mut Position, damaged: Damaged) -> Result<Step, ReadError> {
         let (shared, digest, file) = (place.shared.clone(), place.digest, self.file.clone());
         let dropped = tokio::task::spawn_blocking(move || shared.damaged(&digest, &file, &damaged));
         _ = dropped.await;

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::through::Through;
-use super::{Feed, Place, Step};
+use super::{Feed, Position, Step};
 use crate::cache::disk::Pieces;
 use crate::cache::error::ReadError;
-use crate::cache::fill::{Abandoned, Fill, Phase, State};
+use crate::cache::fill::{Abandoned, Fill, Phase, Progress};
 
 pub(super) struct Follower {
     fill: Arc<Fill>,
-    states: watch::Receiver<State>,
+    states: watch::Receiver<Progress>,
     pieces: Pieces,
 }
 
@@ -34,7 +34,7 @@ impl Follower {
         Follower { fill, states, pieces: Pieces::default() }
     }
 
-    pub(super) async fn step(&mut self, place: &mut Place) -> Result<Step, ReadError> {
+    pub(super) async fn step(&mut self, place: &mut Position) -> Result<Step, ReadError> {
         loop {
             if place.at >= place.end && !place.whole {
                 return Ok(Step::End);
@@ -63,7 +63,7 @@ impl Follower {
         self.fill.head().and_then(|head| head.total)
     }
 
-    async fn read_file(&mut self, place: &mut Place, limit: u64) -> Result<Step, ReadError> {
+    async fn read_file(&mut self, place: &mut Position, limit: u64) -> Result<Step, ReadError> {
         let growing = self.fill.growing().cloned().ok_or(ReadError::Corrupt)?;
         match self.pieces.read(place.at, |at| growing.piece(at, limit)).await {
             Some(Ok(bytes)) => Ok(Step::Bytes(bytes)),
@@ -80,7 +80,7 @@ impl Follower {
     }
 }
 
-fn look(state: &State, place: &Place) -> Sight {
+fn look(state: &Progress, place: &Position) -> Sight {
     let limit = state.visible.min(place.end);
     match &state.phase {
         Phase::Failed(error) => Sight::Failed(error.clone().into()),

@@ -26,13 +26,13 @@ const MAX_HEALS: u8 = 3;
 
 /// Bytes of a content in order. Errors are final and repeated; `None` is a clean end.
 pub struct Reader {
-    place: Place,
+    place: Position,
     from: Feed,
     failed: Option<ReadError>,
 }
 
 /// What all kinds of reading need to know.
-struct Place {
+struct Position {
     shared: Arc<Shared>,
     digest: Digest,
     origin: Option<Arc<dyn Origin>>,
@@ -65,7 +65,7 @@ impl Reader {
         let total = content.total();
         let whole = start == 0 && (end.is_none() || end == total);
         let Content { shared, digest, kind, origin } = content;
-        let place = Place { shared, digest, origin, at: start, end: end.unwrap_or(u64::MAX), whole, heals: 0 };
+        let place = Position { shared, digest, origin, at: start, end: end.unwrap_or(u64::MAX), whole, heals: 0 };
         let from = match kind {
             Kind::Complete(complete) => Feed::complete(complete),
             Kind::Filling(fill) => Feed::Fill(Follower::new(fill)),
@@ -122,7 +122,7 @@ impl Feed {
     }
 }
 
-fn read_memory(object: &Object, place: &Place) -> Step {
+fn read_memory(object: &Object, place: &Position) -> Step {
     let end = place.end.min(object.bytes.len() as u64);
     match place.at < end {
         true => Step::Bytes(object.bytes.slice(place.at as usize..end as usize)), // both within the bytes

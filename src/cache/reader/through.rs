@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use futures::StreamExt;
 
-use super::{Place, Step};
+use super::{Position, Step};
 use crate::cache::content::Opened;
 use crate::cache::error::{FillError, ReadError};
 use crate::cache::fill::supply::{ByteStream, Origins, Supply};
@@ -28,7 +28,7 @@ pub(super) struct Through {
 
 impl Through {
     /// Of a content that was opened to learn its size: its stream if it begins where we do, else our own.
-    pub(super) fn opened(place: &Place, opened: &Opened) -> Result<Self, ReadError> {
+    pub(super) fn opened(place: &Position, opened: &Opened) -> Result<Self, ReadError> {
         if place.at == 0
             && let Some(stream) = opened.stream.lock().take()
         {
@@ -40,7 +40,7 @@ impl Through {
 
     /// From our own origin alone: a whole content from its first byte, so that it can be proven (what the client has
     /// already is skipped), a range from where it stands.
-    pub(super) fn alone(place: &Place, total: Option<u64>) -> Result<Self, ReadError> {
+    pub(super) fn alone(place: &Position, total: Option<u64>) -> Result<Self, ReadError> {
         let hasher = place.whole.then(|| Hasher::new(place.digest.algorithm()));
         let from = if place.whole { 0 } else { place.at };
         Ok(Through::new(own(place, from, total)?, total, from, hasher))
@@ -48,7 +48,7 @@ impl Through {
 
     /// Where a fill stopped. `read` is what it had beyond `place.at`, held back until now.
     pub(super) fn after(
-        place: &Place,
+        place: &Position,
         abandoned: &Abandoned,
         read: VecDeque<Bytes>,
         total: Option<u64>,
@@ -76,7 +76,7 @@ impl Through {
         Through { stream, total, received, hasher, queue: VecDeque::new(), start: received, ended: false }
     }
 
-    pub(super) async fn step(&mut self, place: &Place) -> Result<Step, ReadError> {
+    pub(super) async fn step(&mut self, place: &Position) -> Result<Step, ReadError> {
         loop {
             self.skip_to(place.at);
             let limit = if self.hasher.is_some() { visible(self.received, self.total) } else { self.received };
@@ -105,7 +105,7 @@ impl Through {
         self.queue.push_back(bytes);
     }
 
-    fn prove(&mut self, place: &Place) -> Result<(), ReadError> {
+    fn prove(&mut self, place: &Position) -> Result<(), ReadError> {
         self.ended = true;
         match self.hasher.take().map(Hasher::finish) {
             Some(digest) if digest != place.digest => Err(FillError::Mismatched.into()),
@@ -135,7 +135,7 @@ impl Through {
     }
 }
 
-fn own(place: &Place, from: u64, total: Option<u64>) -> Result<ByteStream, ReadError> {
+fn own(place: &Position, from: u64, total: Option<u64>) -> Result<ByteStream, ReadError> {
     let origin = place.origin.clone().ok_or(ReadError::Corrupt)?;
     Ok(Supply::new(Origins::of(origin), from, total).into_stream())
 }

@@ -20,7 +20,8 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::{BlobCache, Config, Content, Metrics, Origin, OriginError, OriginStream, ReadError, Reader, Refusal};
+use super::error::ReadError;
+use super::{BlobCache, Config, Content, Metrics, Origin, OriginError, OriginStream, Reader, Refusal};
 use crate::oci::{Algorithm, Digest};
 use crate::units::Size;
 

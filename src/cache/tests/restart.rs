@@ -1,7 +1,7 @@
 //! What is kept over restarts, and that starting is quick.
 
 use super::*;
-use crate::cache::Error;
+use crate::cache::error::Error;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_and_media_types_survive_a_restart() {

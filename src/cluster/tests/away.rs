@@ -24,7 +24,7 @@ fn answers(lists: Vec<Vec<&'static str>>) -> (Lookup, Arc<AtomicUsize>) {
 }
 
 async fn cluster(peers: &[&str], own: &[SocketAddr], lookup: Lookup) -> Arc<Cluster> {
-    let table = PeerTable::new();
+    let table = PeerTable::default();
     table.own().replace(own.to_vec());
     let peers: Vec<_> = peers.iter().map(|address| peer(format!("{address}:5000"))).collect();
     Cluster::start_with("main", &config(&peers, ""), &table, metrics(), lookup).await.unwrap()

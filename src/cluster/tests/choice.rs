@@ -43,7 +43,7 @@ async fn long_downloads_on_one_peer_send_new_requests_to_the_others() {
     let slow = cluster.snapshot()[0].id;
     let mut downloads = Vec::new();
     for _ in 0..10 {
-        downloads.push(cluster.lease(slow).await.unwrap());
+        downloads.push(cluster.begin_on(slow).await.unwrap());
     }
     for _ in 0..100 {
         assert_ne!(cluster.pick(None, &[]).await.unwrap().peer().id(), slow);
@@ -59,13 +59,13 @@ async fn long_downloads_on_one_peer_send_new_requests_to_the_others() {
 #[tokio::test]
 async fn requests_under_way_are_in_proportion_to_the_weights() {
     let cluster = start(&config(&weighted(), "")).await;
-    let mut leases = Vec::new();
+    let mut in_flights = Vec::new();
     for _ in 0..60 {
-        leases.push(cluster.pick(None, &[]).await.unwrap());
+        in_flights.push(cluster.pick(None, &[]).await.unwrap());
     }
     let in_flight: Vec<_> = cluster.snapshot().iter().map(|peer| peer.in_flight).collect();
     assert_eq!(in_flight, [10, 20, 30]);
-    drop(leases);
+    drop(in_flights);
     assert!(cluster.snapshot().iter().all(|peer| peer.in_flight == 0));
 }
 
@@ -81,7 +81,7 @@ async fn a_backup_serves_only_when_no_primary_can() {
     assert_eq!(number(&cluster.pick(None, &ids[..2]).await.unwrap()), 3, "the primaries were tried");
     assert_eq!(cluster.pick(None, &ids).await.err(), Some(PickError::NoPeer));
     for id in &ids[..2] {
-        cluster.lease(*id).await.unwrap().failed();
+        cluster.begin_on(*id).await.unwrap().failed();
     }
     assert_eq!(number(&cluster.pick(None, &[]).await.unwrap()), 3, "the primaries are set aside");
 }
@@ -92,19 +92,19 @@ async fn a_failing_peer_is_set_aside_and_comes_back() {
     let bad = cluster.snapshot()[0].id;
     for _ in 0..3 {
         assert!(cluster.snapshot()[0].healthy);
-        cluster.lease(bad).await.unwrap().failed();
+        cluster.begin_on(bad).await.unwrap().failed();
     }
     assert!(!cluster.snapshot()[0].healthy);
     for _ in 0..10 {
         assert_ne!(cluster.pick(None, &[]).await.unwrap().peer().id(), bad);
     }
-    assert_eq!(cluster.lease(bad).await.unwrap().peer().id(), bad, "its uploads live only there");
+    assert_eq!(cluster.begin_on(bad).await.unwrap().peer().id(), bad, "its uploads live only there");
     tokio::time::sleep(Duration::from_millis(250)).await;
     let mut trials = Vec::new();
     for _ in 0..10 {
-        let lease = cluster.pick(None, &[]).await.unwrap();
-        if lease.peer().id() == bad {
-            trials.push(lease);
+        let in_flight = cluster.pick(None, &[]).await.unwrap();
+        if in_flight.peer().id() == bad {
+            trials.push(in_flight);
         }
     }
     assert_eq!(trials.len(), 1, "one request goes first");
@@ -122,14 +122,14 @@ async fn when_all_are_set_aside_each_is_tried_once_more() {
     let cluster = start(&config(&imaginary(2), "max_fails = 1")).await;
     let ids: Vec<_> = cluster.snapshot().iter().map(|peer| peer.id).collect();
     for id in &ids {
-        cluster.lease(*id).await.unwrap().failed();
+        cluster.begin_on(*id).await.unwrap().failed();
     }
     assert!(cluster.available());
     let mut tried: Vec<PeerId> = Vec::new();
     for _ in 0..2 {
-        let lease = cluster.pick(None, &tried).await.unwrap();
-        assert!(!tried.contains(&lease.peer().id()));
-        tried.push(lease.peer().id());
+        let in_flight = cluster.pick(None, &tried).await.unwrap();
+        assert!(!tried.contains(&in_flight.peer().id()));
+        tried.push(in_flight.peer().id());
     }
     assert_eq!(cluster.pick(None, &tried).await.err(), Some(PickError::NoPeer));
 }
@@ -139,8 +139,8 @@ async fn a_peer_that_comes_back_gets_its_share_little_by_little() {
     let keys = "max_fails = 1\nfail_timeout = \"1ms\"\nslow_start = \"60s\"";
     let cluster = start(&config(&imaginary(2), keys)).await;
     let weak = cluster.snapshot()[0].id;
-    cluster.lease(weak).await.unwrap().failed();
-    cluster.lease(weak).await.unwrap().succeeded();
+    cluster.begin_on(weak).await.unwrap().failed();
+    cluster.begin_on(weak).await.unwrap().succeeded();
     let mut hits = 0;
     for _ in 0..1_000 {
         hits += usize::from(cluster.pick(None, &[]).await.unwrap().peer().id() == weak);
@@ -151,8 +151,8 @@ async fn a_peer_that_comes_back_gets_its_share_little_by_little() {
 #[tokio::test]
 async fn the_share_grows_to_the_whole() {
     let cluster = start(&config(&imaginary(1), "slow_start = \"60s\"")).await;
-    let lease = cluster.pick(None, &[]).await.unwrap();
-    let peer = lease.peer();
+    let in_flight = cluster.pick(None, &[]).await.unwrap();
+    let peer = in_flight.peer();
     assert_eq!(peer.effective_weight(1), 1024, "who was there from the start has it all");
     peer.probe.set(true, 1_000);
     assert_eq!(peer.effective_weight(1_000), 1);
@@ -174,7 +174,7 @@ async fn a_key_stays_with_its_peer_and_falls_to_the_next_one() {
     }
     let before: Vec<_> = choices(&cluster).await;
     let gone = cluster.snapshot()[1].id;
-    cluster.lease(gone).await.unwrap().failed();
+    cluster.begin_on(gone).await.unwrap().failed();
     for (before, after) in before.iter().zip(choices(&cluster).await) {
         assert!(after != 2 && (*before == 2 || *before == after), "{before} to {after}");
     }
@@ -192,19 +192,19 @@ async fn choices(cluster: &Cluster) -> Vec<u16> {
 async fn an_unknown_peer_has_no_lease() {
     let cluster = start(&config(&imaginary(1), "")).await;
     let stranger = PeerId::of("127.0.0.9:9".parse().unwrap());
-    assert_eq!(cluster.lease(stranger).await.err(), Some(PickError::NoPeer));
+    assert_eq!(cluster.begin_on(stranger).await.err(), Some(PickError::NoPeer));
     let known = cluster.snapshot()[0].id;
     assert_eq!(cluster.address(known), Some("127.0.0.1:1".parse().unwrap()));
 }
 
 #[tokio::test]
 async fn requests_under_way_survive_a_reload_and_are_seen_by_other_clusters() {
-    let (table, metrics) = (PeerTable::new(), metrics());
+    let (table, metrics) = (PeerTable::default(), metrics());
     let config = config(&imaginary(2), "max_fails = 1");
     let old = Cluster::start("main", &config, &table, metrics.clone()).await.unwrap();
     let busy = old.snapshot()[0].id;
-    let lease = old.lease(busy).await.unwrap();
-    old.lease(old.snapshot()[1].id).await.unwrap().failed();
+    let in_flight = old.begin_on(busy).await.unwrap();
+    old.begin_on(old.snapshot()[1].id).await.unwrap().failed();
     let new = Cluster::start("main", &config, &table, metrics.clone()).await.unwrap();
     let other = Cluster::start("other", &config, &table, metrics).await.unwrap();
     drop(old);
@@ -212,7 +212,7 @@ async fn requests_under_way_survive_a_reload_and_are_seen_by_other_clusters() {
         assert_eq!(cluster.snapshot()[0].in_flight, 1);
         assert!(!cluster.snapshot()[1].healthy);
     }
-    drop(lease);
+    drop(in_flight);
     assert_eq!(new.snapshot()[0].in_flight, 0);
 }
 
@@ -221,11 +221,11 @@ async fn metrics_tell_of_peers_requests_and_retries() {
     let registry = Registry::new();
     let metrics = Arc::new(Metrics::new(&registry).unwrap());
     let config = config(&imaginary(2), "max_fails = 1");
-    let cluster = Cluster::start("main", &config, &PeerTable::new(), metrics).await.unwrap();
+    let cluster = Cluster::start("main", &config, &PeerTable::default(), metrics).await.unwrap();
     let ids: Vec<_> = cluster.snapshot().iter().map(|peer| peer.id).collect();
-    let held = cluster.lease(ids[0]).await.unwrap();
-    cluster.lease(ids[0]).await.unwrap().succeeded();
-    cluster.lease(ids[1]).await.unwrap().failed();
+    let held = cluster.begin_on(ids[0]).await.unwrap();
+    cluster.begin_on(ids[0]).await.unwrap().succeeded();
+    cluster.begin_on(ids[1]).await.unwrap().failed();
     cluster.retried();
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     for line in [

@@ -1,7 +1,8 @@
 use std::io;
 use std::time::Duration;
 
-use super::super::{Error, PickError};
+use super::super::PickError;
+use super::super::error::Error;
 use super::*;
 use crate::outbound::Lookup;
 
@@ -53,9 +54,9 @@ async fn a_name_is_really_reached_under_its_own_host() {
     let names = Names::default();
     names.say(&[&fixture.address.to_string()]);
     let peer = peer(format!("Registry.Internal:{}", fixture.address.port()));
-    let cluster = names.start(&[peer], &PeerTable::new()).await;
-    let lease = cluster.pick(None, &[]).await.unwrap();
-    lease.peer().send(http::Method::GET, "/v2/", http::HeaderMap::new(), bytes::Bytes::new()).await.unwrap();
+    let cluster = names.start(&[peer], &PeerTable::default()).await;
+    let in_flight = cluster.pick(None, &[]).await.unwrap();
+    in_flight.peer().send(http::Method::GET, "/v2/", http::HeaderMap::new(), bytes::Bytes::new()).await.unwrap();
     assert!(fixture.requests.lock()[0].contains("host: registry.internal:"));
 }
 
@@ -63,15 +64,15 @@ async fn a_name_is_really_reached_under_its_own_host() {
 async fn peers_come_and_go_with_the_name_and_requests_end_in_peace() {
     let names = Names::default();
     names.say(&["10.0.0.1:5000", "10.0.0.2:5000"]);
-    let cluster = names.start(&[peer("registry:5000"), peer("10.0.0.9:5000")], &PeerTable::new()).await;
+    let cluster = names.start(&[peer("registry:5000"), peer("10.0.0.9:5000")], &PeerTable::default()).await;
     assert_eq!(addresses(&cluster), ["10.0.0.1:5000", "10.0.0.2:5000", "10.0.0.9:5000"]);
-    let leaving = cluster.lease(cluster.snapshot()[0].id).await.unwrap();
-    let staying = cluster.lease(cluster.snapshot()[1].id).await.unwrap();
+    let leaving = cluster.begin_on(cluster.snapshot()[0].id).await.unwrap();
+    let staying = cluster.begin_on(cluster.snapshot()[1].id).await.unwrap();
     names.say(&["10.0.0.3:5000", "10.0.0.2:5000", "10.0.0.2:5000"]);
     eventually("the new address", || addresses(&cluster)[1] == "10.0.0.3:5000").await;
     assert_eq!(addresses(&cluster), ["10.0.0.2:5000", "10.0.0.3:5000", "10.0.0.9:5000"]);
-    assert_eq!(cluster.lease(leaving.peer().id()).await.err(), Some(PickError::NoPeer));
-    let again = cluster.lease(staying.peer().id()).await.unwrap();
+    assert_eq!(cluster.begin_on(leaving.peer().id()).await.err(), Some(PickError::NoPeer));
+    let again = cluster.begin_on(staying.peer().id()).await.unwrap();
     assert!(Arc::ptr_eq(staying.peer(), again.peer()), "who stays keeps its connections");
     assert_eq!(again.peer().state.in_flight(), 2);
     drop(leaving);
@@ -81,7 +82,7 @@ async fn peers_come_and_go_with_the_name_and_requests_end_in_peace() {
 async fn a_failing_lookup_keeps_the_old_addresses() {
     let names = Names::default();
     names.say(&["10.0.0.1:5000"]);
-    let cluster = names.start(&[peer("registry:5000")], &PeerTable::new()).await;
+    let cluster = names.start(&[peer("registry:5000")], &PeerTable::default()).await;
     for broken in [Names::fail, |names: &Names| names.say(&[])] {
         broken(&names);
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -94,7 +95,7 @@ async fn a_failing_lookup_keeps_the_old_addresses() {
 #[tokio::test]
 async fn a_name_unknown_at_the_start_joins_later() {
     let names = Names::default();
-    let cluster = names.start(&[peer("registry:5000")], &PeerTable::new()).await;
+    let cluster = names.start(&[peer("registry:5000")], &PeerTable::default()).await;
     assert!(!cluster.available());
     assert_eq!(cluster.pick(None, &[]).await.err(), Some(PickError::NoPeer));
     names.say(&["10.0.0.1:5000"]);
@@ -106,7 +107,7 @@ async fn a_name_unknown_at_the_start_joins_later() {
 async fn two_entries_for_one_address_are_one_peer() {
     let names = Names::default();
     names.say(&["10.0.0.1:5000"]);
-    let cluster = names.start(&[peer("10.0.0.1:5000"), peer("registry:5000")], &PeerTable::new()).await;
+    let cluster = names.start(&[peer("10.0.0.1:5000"), peer("registry:5000")], &PeerTable::default()).await;
     assert_eq!(addresses(&cluster), ["10.0.0.1:5000"]);
     assert_eq!(&*cluster.snapshot()[0].authority, "10.0.0.1:5000");
 }
@@ -114,6 +115,6 @@ async fn two_entries_for_one_address_are_one_peer() {
 #[tokio::test]
 async fn an_address_without_port_is_an_error() {
     let config = config(&[peer("registry")], "");
-    let started = Cluster::start("main", &config, &PeerTable::new(), metrics()).await;
+    let started = Cluster::start("main", &config, &PeerTable::default(), metrics()).await;
     assert!(matches!(started.err(), Some(Error::Address(address)) if address == "registry"));
 }

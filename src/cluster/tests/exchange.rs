@@ -8,18 +8,18 @@ use super::super::config::Timeouts;
 use super::*;
 use crate::units::Span;
 
-async fn lease(fixture: &Fixture, keys: &str) -> Lease {
+async fn in_flight(fixture: &Fixture, keys: &str) -> InFlight {
     start(&config(&[peer(fixture.address)], keys)).await.pick(None, &[]).await.unwrap()
 }
 
-async fn get(lease: &Lease, path: &str) -> Result<reqwest::Response, SendError> {
-    lease.peer().send(Method::GET, path, HeaderMap::new(), Bytes::new()).await
+async fn get(in_flight: &InFlight, path: &str) -> Result<reqwest::Response, SendError> {
+    in_flight.peer().send(Method::GET, path, HeaderMap::new(), Bytes::new()).await
 }
 
 #[tokio::test]
 async fn a_request_reaches_the_peer_as_it_is_over_a_kept_connection() {
     let fixture = Fixture::new(Answer::Status(200, "hello")).await;
-    let lease = lease(&fixture, "").await;
+    let in_flight = in_flight(&fixture, "").await;
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("host", "registry.example.com"),
@@ -33,7 +33,8 @@ async fn a_request_reaches_the_peer_as_it_is_over_a_kept_connection() {
     }
     for _ in 0..3 {
         let path = "/v2/a/manifests/latest?ns=x%2fy";
-        let answer = lease.peer().send(Method::PUT, path, headers.clone(), Bytes::from_static(b"{}")).await.unwrap();
+        let answer =
+            in_flight.peer().send(Method::PUT, path, headers.clone(), Bytes::from_static(b"{}")).await.unwrap();
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.content_length(), Some(5));
         assert_eq!(answer.bytes().await.unwrap(), "hello");
@@ -51,9 +52,9 @@ async fn a_request_reaches_the_peer_as_it_is_over_a_kept_connection() {
 #[tokio::test]
 async fn an_empty_post_says_that_it_is_empty_and_a_get_does_not() {
     let fixture = Fixture::new(Answer::Status(202, "")).await;
-    let lease = lease(&fixture, "").await;
-    lease.peer().send(Method::POST, "/v2/a/blobs/uploads/", HeaderMap::new(), Bytes::new()).await.unwrap();
-    get(&lease, "/v2/").await.unwrap();
+    let in_flight = in_flight(&fixture, "").await;
+    in_flight.peer().send(Method::POST, "/v2/a/blobs/uploads/", HeaderMap::new(), Bytes::new()).await.unwrap();
+    get(&in_flight, "/v2/").await.unwrap();
     let requests = fixture.requests.lock();
     assert_eq!(requests[0].matches("content-length: 0\r\n").count(), 1, "{}", requests[0]);
     assert!(!requests[1].contains("content-length"), "{}", requests[1]);
@@ -64,8 +65,8 @@ async fn an_empty_post_says_that_it_is_empty_and_a_get_does_not() {
 async fn a_head_keeps_the_length_in_its_headers() {
     let fixture = Fixture::new(Answer::Status(200, "")).await;
     fixture.answers(Answer::Headers(200, "docker-content-digest: x\r\nx: y"));
-    let lease = lease(&fixture, "").await;
-    let answer = lease.peer().send(Method::HEAD, "/v2/", HeaderMap::new(), Bytes::new()).await.unwrap();
+    let in_flight = in_flight(&fixture, "").await;
+    let answer = in_flight.peer().send(Method::HEAD, "/v2/", HeaderMap::new(), Bytes::new()).await.unwrap();
     assert_eq!(answer.headers()["docker-content-digest"], "x");
     assert_eq!(answer.headers()["content-length"], "0");
 }
@@ -73,7 +74,7 @@ async fn a_head_keeps_the_length_in_its_headers() {
 #[tokio::test]
 async fn a_redirect_is_an_answer() {
     let fixture = Fixture::new(Answer::Headers(307, "location: http://127.0.0.1:1/")).await;
-    let answer = get(&lease(&fixture, "").await, "/v2/").await.unwrap();
+    let answer = get(&in_flight(&fixture, "").await, "/v2/").await.unwrap();
     assert_eq!(answer.status(), 307);
     assert_eq!(fixture.hits(), 1);
 }
@@ -81,19 +82,19 @@ async fn a_redirect_is_an_answer() {
 #[tokio::test]
 async fn a_peer_that_does_not_listen_is_a_failed_connection() {
     let fixture = Fixture::new(Answer::Hang).await;
-    let lease = lease(&fixture, "").await;
+    let in_flight = in_flight(&fixture, "").await;
     drop(fixture);
     tokio::task::yield_now().await;
-    let error = get(&lease, "/v2/").await.unwrap_err();
+    let error = get(&in_flight, "/v2/").await.unwrap_err();
     assert!(matches!(error, SendError::Connect(_)) && error.unsent(), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_silent_peer_is_a_timeout_after_first_byte() {
     let fixture = Fixture::new(Answer::Hang).await;
-    let lease = lease(&fixture, "timeouts = { first_byte = \"100ms\" }").await;
+    let in_flight = in_flight(&fixture, "timeouts = { first_byte = \"100ms\" }").await;
     let start = Instant::now();
-    let error = get(&lease, "/v2/").await.unwrap_err();
+    let error = get(&in_flight, "/v2/").await.unwrap_err();
     assert!(error == SendError::Timeout && !error.unsent());
     assert!(start.elapsed() < Duration::from_secs(1));
 }
@@ -101,8 +102,8 @@ async fn a_silent_peer_is_a_timeout_after_first_byte() {
 #[tokio::test]
 async fn a_stalled_body_is_an_error_after_read_though_a_slow_head_is_not() {
     let fixture = Fixture::new(Answer::Stall).await;
-    let lease = lease(&fixture, "timeouts = { read = \"100ms\", first_byte = \"10s\" }").await;
-    let mut answer = get(&lease, "/v2/").await.unwrap();
+    let in_flight = in_flight(&fixture, "timeouts = { read = \"100ms\", first_byte = \"10s\" }").await;
+    let mut answer = get(&in_flight, "/v2/").await.unwrap();
     assert_eq!(answer.content_length(), Some(10));
     assert_eq!(answer.chunk().await.unwrap().unwrap(), "abc");
     tokio::time::sleep(Duration::from_millis(200)).await; // our own slowness is not the peer's
@@ -117,14 +118,14 @@ async fn a_connection_that_was_closed_while_idle_does_not_surface() {
     let fixture = Fixture::new(Answer::Status(200, "")).await;
     // The second request on a connection meets its end after it was read: the race that a keep-alive pool cannot avoid.
     fixture.follows(|number| if number == 0 { Answer::Status(200, "") } else { Answer::Close });
-    let lease = lease(&fixture, "").await;
+    let in_flight = in_flight(&fixture, "").await;
     for method in [Method::GET, Method::GET, Method::HEAD, Method::GET] {
-        let answer = lease.peer().send(method, "/v2/", HeaderMap::new(), Bytes::new()).await.unwrap();
+        let answer = in_flight.peer().send(method, "/v2/", HeaderMap::new(), Bytes::new()).await.unwrap();
         assert_eq!(answer.bytes().await.unwrap(), "");
     }
-    get(&lease, "/v2/").await.unwrap().bytes().await.unwrap();
+    get(&in_flight, "/v2/").await.unwrap().bytes().await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await; // the connection is back in the pool
-    let post = lease.peer().send(Method::POST, "/v2/", HeaderMap::new(), Bytes::new()).await;
+    let post = in_flight.peer().send(Method::POST, "/v2/", HeaderMap::new(), Bytes::new()).await;
     match post {
         Err(SendError::Broken(_)) => {} // not ours to repeat
         other => panic!("{other:?}"),
@@ -135,20 +136,20 @@ async fn a_connection_that_was_closed_while_idle_does_not_surface() {
 async fn a_restarted_peer_does_not_surface() {
     let mut fixture = Fixture::new(Answer::Status(200, "")).await;
     let address = fixture.address;
-    let lease = lease(&fixture, "").await;
+    let in_flight = in_flight(&fixture, "").await;
     for _ in 0..20 {
-        get(&lease, "/v2/").await.unwrap().bytes().await.unwrap();
+        get(&in_flight, "/v2/").await.unwrap().bytes().await.unwrap();
         drop(fixture);
         tokio::task::yield_now().await;
         fixture = Fixture::on(address, Answer::Status(200, ""), None).await;
     }
-    get(&lease, "/v2/").await.unwrap();
+    get(&in_flight, "/v2/").await.unwrap();
 }
 
 #[tokio::test]
 async fn a_peer_that_answers_nothing_is_asked_twice_at_most() {
     let fixture = Fixture::new(Answer::Close).await;
-    let error = get(&lease(&fixture, "").await, "/v2/").await.unwrap_err();
+    let error = get(&in_flight(&fixture, "").await, "/v2/").await.unwrap_err();
     assert!(matches!(error, SendError::Broken(_)) && error.is_peers_fault(), "{error:?}");
     assert_eq!(fixture.hits(), 2);
 }
@@ -156,9 +157,9 @@ async fn a_peer_that_answers_nothing_is_asked_twice_at_most() {
 #[tokio::test]
 async fn idle_connections_are_bounded() {
     let fixture = Fixture::new(Answer::Status(200, "")).await;
-    let lease = lease(&fixture, "keepalive = 2").await;
+    let in_flight = in_flight(&fixture, "keepalive = 2").await;
     for round in [6, 10] {
-        let answers = (0..6).map(|_| async { get(&lease, "/v2/").await.unwrap().bytes().await.unwrap() });
+        let answers = (0..6).map(|_| async { get(&in_flight, "/v2/").await.unwrap().bytes().await.unwrap() });
         futures::future::join_all(answers).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(fixture.connections() <= round, "{} of {round}", fixture.connections());
@@ -216,9 +217,9 @@ async fn times_beyond_every_clock_are_for_ever_and_no_panic() {
     config.peers[0].max_connections = 1;
     let cluster = start(&config).await;
     for _ in 0..3 {
-        let lease = cluster.pick(None, &[]).await.unwrap();
-        assert_eq!(get(&lease, "/v2/").await.unwrap().bytes().await.unwrap(), "hello");
-        lease.failed();
+        let in_flight = cluster.pick(None, &[]).await.unwrap();
+        assert_eq!(get(&in_flight, "/v2/").await.unwrap().bytes().await.unwrap(), "hello");
+        in_flight.failed();
     }
     let held = cluster.pick(None, &[]).await.unwrap();
     let waiting = tokio::spawn(async move { cluster.pick(None, &[]).await.is_ok() });
@@ -231,15 +232,15 @@ async fn times_beyond_every_clock_are_for_ever_and_no_panic() {
 async fn get_anywhere(cluster: &Cluster) -> bool {
     let mut tried = Vec::new();
     while tried.len() < 3 {
-        let Ok(lease) = cluster.pick(None, &tried).await else { return false };
-        if let Ok(answer) = get(&lease, "/v2/").await
+        let Ok(in_flight) = cluster.pick(None, &tried).await else { return false };
+        if let Ok(answer) = get(&in_flight, "/v2/").await
             && answer.bytes().await.is_ok()
         {
-            lease.succeeded();
+            in_flight.succeeded();
             return true;
         }
-        lease.failed();
-        tried.push(lease.peer().id());
+        in_flight.failed();
+        tried.push(in_flight.peer().id());
     }
     false
 }

@@ -30,7 +30,7 @@ async fn a_peer_starts_healthy_goes_down_and_comes_up() {
         eventually("down", || !healthy(&cluster, 0)).await;
         assert!(!cluster.available());
         assert_eq!(cluster.pick(None, &[]).await.err(), Some(PickError::NoPeer));
-        assert!(cluster.lease(cluster.snapshot()[0].id).await.is_ok(), "its uploads live only there");
+        assert!(cluster.begin_on(cluster.snapshot()[0].id).await.is_ok(), "its uploads live only there");
         fixture.answers(Answer::Status(200, ""));
         eventually("up", || healthy(&cluster, 0)).await;
         assert!(cluster.pick(None, &[]).await.is_ok());
@@ -67,10 +67,10 @@ async fn requests_go_round_a_peer_that_is_down() {
 #[tokio::test]
 async fn the_verdict_survives_a_reload_and_checks_end_with_the_cluster() {
     let fixture = Fixture::new(Answer::Status(500, "")).await;
-    let (table, metrics) = (PeerTable::new(), metrics());
+    let (table, metrics) = (PeerTable::default(), metrics());
     let config = checked(&[peer(fixture.address)], "");
     let old = Cluster::start("main", &config, &table, metrics.clone()).await.unwrap();
-    let lease = old.pick(None, &[]).await.unwrap();
+    let in_flight = old.pick(None, &[]).await.unwrap();
     eventually("down", || !healthy(&old, 0)).await;
     let mut slower = config.clone();
     slower.health.interval = crate::units::seconds(3600);
@@ -85,5 +85,5 @@ async fn the_verdict_survives_a_reload_and_checks_end_with_the_cluster() {
     off.health.interval = crate::units::seconds(0);
     let off = Cluster::start("main", &off, &table, metrics).await.unwrap();
     assert!(healthy(&off, 0), "without checks there is no verdict");
-    drop(lease);
+    drop(in_flight);
 }

@@ -16,7 +16,7 @@ async fn a_request_waits_for_a_place_and_gets_it() {
     let _second = cluster.pick(None, &[]).await.unwrap();
     let waiting = tokio::spawn({
         let cluster = cluster.clone();
-        async move { cluster.pick(None, &[]).await.map(|lease| number(&lease)) }
+        async move { cluster.pick(None, &[]).await.map(|in_flight| number(&in_flight)) }
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!waiting.is_finished());
@@ -32,7 +32,7 @@ async fn a_wait_that_is_too_long_is_busy() {
     let cluster = start(&config(&limited(1, 1), "queue_timeout = \"50ms\"")).await;
     let held = cluster.pick(None, &[]).await.unwrap();
     assert_eq!(cluster.pick(None, &[]).await.err(), Some(PickError::Busy));
-    assert_eq!(cluster.lease(held.peer().id()).await.err(), Some(PickError::Busy));
+    assert_eq!(cluster.begin_on(held.peer().id()).await.err(), Some(PickError::Busy));
     assert_eq!(cluster.pick(None, &[held.peer().id()]).await.err(), Some(PickError::NoPeer));
 }
 
@@ -44,7 +44,7 @@ async fn an_upload_waits_for_its_own_peer_without_holding_up_others() {
     let id = one.peer().id();
     let upload = tokio::spawn({
         let cluster = cluster.clone();
-        async move { cluster.lease(id).await }
+        async move { cluster.begin_on(id).await }
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
     drop(other);
@@ -62,8 +62,8 @@ async fn the_limit_holds_under_a_crowd_and_everybody_is_served() {
     for _ in 0..600 {
         let (cluster, most) = (cluster.clone(), most.clone());
         crowd.spawn(async move {
-            let lease = cluster.pick(None, &[]).await.unwrap();
-            let seen = lease.peer().state.in_flight();
+            let in_flight = cluster.pick(None, &[]).await.unwrap();
+            let seen = in_flight.peer().state.in_flight();
             most.fetch_max(seen as usize, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(1)).await;
         });
@@ -77,7 +77,7 @@ async fn the_limit_holds_under_a_crowd_and_everybody_is_served() {
 
 #[tokio::test]
 async fn a_place_freed_by_another_cluster_is_found() {
-    let (table, metrics) = (PeerTable::new(), metrics());
+    let (table, metrics) = (PeerTable::default(), metrics());
     let config = config(&limited(1, 1), "");
     let one = Cluster::start("one", &config, &table, metrics.clone()).await.unwrap();
     let other = Cluster::start("other", &config, &table, metrics).await.unwrap();

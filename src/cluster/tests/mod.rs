@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::{Config, PeerConfig};
-use super::{Cluster, Lease, Metrics, PeerTable};
+use super::{Cluster, InFlight, Metrics, PeerTable};
 
 /// A cluster's configuration without active checks, as TOML keys on top of `peers`.
 pub(super) fn config(peers: &[PeerConfig], keys: &str) -> Config {
@@ -39,7 +39,7 @@ pub(super) fn metrics() -> Arc<Metrics> {
 }
 
 pub(super) async fn start(config: &Config) -> Arc<Cluster> {
-    Cluster::start("main", config, &PeerTable::new(), metrics()).await.unwrap()
+    Cluster::start("main", config, &PeerTable::default(), metrics()).await.unwrap()
 }
 
 /// Peers that are never connected to: the choice does not need them to exist.
@@ -48,8 +48,8 @@ pub(super) fn imaginary(count: u16) -> Vec<PeerConfig> {
 }
 
 /// The port of the peer chosen, which `imaginary` numbers from 1.
-pub(super) fn number(lease: &Lease) -> u16 {
-    lease.peer().address().port()
+pub(super) fn number(in_flight: &InFlight) -> u16 {
+    in_flight.peer().address().port()
 }
 
 /// Asks again until it is so; fails the test after five seconds.

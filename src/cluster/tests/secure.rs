@@ -8,8 +8,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
+use super::super::SendError;
 use super::super::config::{Tls, TlsSettings};
-use super::super::{Error, SendError};
+use super::super::error::Error;
 use super::*;
 
 /// An authority with a folder for its files.
@@ -71,8 +72,8 @@ impl Authority {
 async fn ask(fixture: &Fixture, settings: TlsSettings) -> Result<u16, SendError> {
     let mut config = config(&[peer(fixture.address)], "");
     config.tls = Tls::Settings(settings);
-    let lease = start(&config).await.pick(None, &[]).await.unwrap();
-    let answer = lease.peer().send(Method::GET, "/v2/", HeaderMap::new(), Bytes::new()).await?;
+    let in_flight = start(&config).await.pick(None, &[]).await.unwrap();
+    let answer = in_flight.peer().send(Method::GET, "/v2/", HeaderMap::new(), Bytes::new()).await?;
     Ok(answer.status().as_u16())
 }
 
@@ -126,11 +127,11 @@ async fn a_client_certificate_is_shown_to_peers_and_to_nobody_else() {
     let cluster = start(&config).await;
     let url = format!("https://localhost:{}/", fixture.address.port());
     assert!(cluster.direct().send_url(&url, HeaderMap::new()).await.is_err());
-    let lease = cluster.pick(None, &[]).await.unwrap();
-    let tls = lease.peer().tls().unwrap();
+    let in_flight = cluster.pick(None, &[]).await.unwrap();
+    let tls = in_flight.peer().tls().unwrap();
     assert_eq!(tls.server_name(), "localhost");
     assert_eq!(tls.authorities().unwrap().len(), 1);
-    assert_eq!(tls.identity().unwrap().certificates.len(), 1);
+    assert_eq!(tls.identity().unwrap().chain.len(), 1);
 }
 
 #[tokio::test]
@@ -184,7 +185,7 @@ async fn bad_files_and_names_are_errors_at_the_start() {
     ] {
         let mut config = config(&imaginary(1), "");
         config.tls = Tls::Settings(settings);
-        let error: Error = Cluster::start("main", &config, &PeerTable::new(), metrics()).await.err().unwrap();
+        let error: Error = Cluster::start("main", &config, &PeerTable::default(), metrics()).await.err().unwrap();
         assert!(error.to_string().contains(expected), "{error} is not about {expected}");
     }
 }

@@ -7,7 +7,7 @@ use super::pem::{self, PairFault};
 use super::{DAY, MILLISECOND, Report};
 use crate::config::model::Config;
 use crate::config::tree::Path;
-use crate::frontend::listener::config::{Certificate, Config as Listener, H2, Timeouts};
+use crate::listener::config::{Certificate, Config as Listener, H2, Timeouts};
 use crate::units::{Size, mebibytes};
 
 pub fn check(config: &Config, report: &mut Report) {

@@ -6,7 +6,7 @@ use super::Report;
 use super::names::asked_name_fault;
 use crate::config::model::{Config, Route};
 use crate::config::tree::Path;
-use crate::frontend::routing::REGISTRY;
+use crate::routing::REGISTRY;
 
 pub fn check(config: &Config, report: &mut Report) {
     let routes = Path::default().key("route");

@@ -22,7 +22,7 @@ pub const MAX_DEPTH: usize = 64;
 pub fn check(bytes: &[u8], known_type: bool) -> Result<(), ManifestError> {
     let text = std::str::from_utf8(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
     let mut reader = serde_json::Deserializer::from_str(text);
-    let place = if known_type { Place::Manifest } else { Place::Elsewhere };
+    let place = if known_type { ObjectKind::Manifest } else { ObjectKind::Elsewhere };
     let over = Cell::new(None);
     let read = Value { place, depth: 0, over: &over }.deserialize(&mut reader).and_then(|()| reader.end());
     read.map_err(|error| over.take().unwrap_or_else(|| ManifestError::Json(error.to_string())))
@@ -33,7 +33,7 @@ const LONGEST_SPELLING: usize = 40;
 
 /// What an object is, which tells its known keys.
 #[derive(Clone, Copy)]
-enum Place {
+enum ObjectKind {
     Manifest,
     Descriptor,
     /// Lists of descriptors.
@@ -43,15 +43,15 @@ enum Place {
     Elsewhere,
 }
 
-impl Place {
+impl ObjectKind {
     fn keys(self) -> &'static [&'static str] {
         match self {
-            Place::Manifest => &super::KEYS,
-            Place::Descriptor => {
+            ObjectKind::Manifest => &super::KEYS,
+            ObjectKind::Descriptor => {
                 &["mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"]
             }
-            Place::Platform => &["architecture", "os", "os.version", "os.features", "variant", "features"],
-            Place::Blobs | Place::Manifests | Place::Elsewhere => &[],
+            ObjectKind::Platform => &["architecture", "os", "os.version", "os.features", "variant", "features"],
+            ObjectKind::Blobs | ObjectKind::Manifests | ObjectKind::Elsewhere => &[],
         }
     }
 
@@ -64,24 +64,24 @@ impl Place {
         self.keys().iter().find(|known| known.eq_ignore_ascii_case(&folded)).copied()
     }
 
-    fn below(self, key: &str) -> Place {
+    fn below(self, key: &str) -> ObjectKind {
         match (self, key) {
-            (Place::Manifest, "config" | "subject") => Place::Descriptor,
-            (Place::Manifest, "layers" | "blobs") => Place::Blobs,
-            (Place::Manifest, "manifests") => Place::Manifests,
-            (Place::Descriptor, "platform") => Place::Platform,
-            _ => Place::Elsewhere,
+            (ObjectKind::Manifest, "config" | "subject") => ObjectKind::Descriptor,
+            (ObjectKind::Manifest, "layers" | "blobs") => ObjectKind::Blobs,
+            (ObjectKind::Manifest, "manifests") => ObjectKind::Manifests,
+            (ObjectKind::Descriptor, "platform") => ObjectKind::Platform,
+            _ => ObjectKind::Elsewhere,
         }
     }
 }
 
-impl Place {
+impl ObjectKind {
     /// What stands in a list here, and how many of it there may be.
-    fn each(self) -> (Place, Option<(&'static str, usize)>) {
+    fn each(self) -> (ObjectKind, Option<(&'static str, usize)>) {
         match self {
-            Place::Blobs => (Place::Descriptor, Some(("blobs", MAX_BLOBS))),
-            Place::Manifests => (Place::Descriptor, Some(("manifests", MAX_LISTED))),
-            _ => (Place::Elsewhere, None),
+            ObjectKind::Blobs => (ObjectKind::Descriptor, Some(("blobs", MAX_BLOBS))),
+            ObjectKind::Manifests => (ObjectKind::Descriptor, Some(("manifests", MAX_LISTED))),
+            _ => (ObjectKind::Elsewhere, None),
         }
     }
 }
@@ -95,14 +95,14 @@ fn folded(key: &str) -> String {
 /// Any value, looked at and dropped.
 #[derive(Clone, Copy)]
 struct Value<'a> {
-    place: Place,
+    place: ObjectKind,
     depth: usize,
     /// Set when there is too much of something.
     over: &'a Cell<Option<ManifestError>>,
 }
 
 impl Value<'_> {
-    fn inside<E: serde::de::Error>(self, place: Place) -> Result<Self, E> {
+    fn inside<E: serde::de::Error>(self, place: ObjectKind) -> Result<Self, E> {
         match self.depth < MAX_DEPTH {
             true => Ok(Value { place, depth: self.depth + 1, ..self }),
             false => Err(E::custom(format!("nested more than {MAX_DEPTH} levels"))),

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{Names, after, order};
 use crate::oci::RepositoryName;
-use crate::registry::lists::{Grows, Kept};
+use crate::registry::lists::{Grows, KeptList};
 use crate::registry::reply::Answer;
 use crate::registry::shared_read::SharedReads;
 use crate::registry::{Registry, Reply};
@@ -36,7 +36,7 @@ struct Found {
 /// Where the names are.
 #[derive(Clone)]
 pub(super) enum Catalog {
-    Kept(Arc<Names>),
+    KeptList(Arc<Names>),
     /// And those that were pushed here since the walk began: it may have been past them.
     Walk(Arc<Walk>, Arc<Names>),
 }
@@ -93,7 +93,7 @@ fn present(registry: &Registry, stamp: &Stamp) -> Option<Catalog> {
     if walk.is_none() && kept.should_be_refreshed(ttl) {
         begin(registry, kept.clone());
     }
-    Some(Catalog::Kept(kept.value.clone()))
+    Some(Catalog::KeptList(kept.value.clone()))
 }
 
 fn running(registry: &Registry) -> Option<Arc<Walk>> {
@@ -102,7 +102,7 @@ fn running(registry: &Registry) -> Option<Arc<Walk>> {
 }
 
 /// Finds the names for a list. Goes on when nobody waits for it any more. `None` if the registry is ending.
-fn begin(registry: &Registry, list: Arc<Kept<Names>>) -> Option<Arc<Walk>> {
+fn begin(registry: &Registry, list: Arc<KeptList<Names>>) -> Option<Arc<Walk>> {
     let registry = registry.me.upgrade()?;
     let (told, found) = watch::channel(Found::default());
     let walk = Arc::new(Walk { reading: list.reading(), found });
@@ -165,7 +165,7 @@ impl Catalog {
         reply: impl FnOnce(&[RepositoryName], Option<&str>, usize) -> Reply,
     ) -> Answer {
         match self {
-            Catalog::Kept(kept) => Ok(reply(&kept.names, last, n)),
+            Catalog::KeptList(kept) => Ok(reply(&kept.names, last, n)),
             Catalog::Walk(walk, added) => {
                 let enough = |names: &[RepositoryName]| after(names, last).len() > n;
                 Ok(walk.until(enough, |found| reply(&found.with(added).names, last, n)).await?)

@@ -13,7 +13,7 @@ use std::time::Instant;
 use moka::ops::compute::Op;
 use parking_lot::Mutex;
 
-use super::{Kept, Lists};
+use super::{KeptList, Lists};
 use crate::registry::shared_read::SharedReads;
 use crate::storage::{Error, Stamp};
 
@@ -33,7 +33,7 @@ pub(in crate::registry) struct GrowingLists<K, V: Grows> {
     /// Who tells of one list at the same time shares one write.
     telling: SharedReads<K, Result<(), Error>>,
     /// What the next write tells. Bounded by the pushes under way: an entry goes with the last whom it concerns.
-    news: Mutex<HashMap<K, Vec<News<V::Item>>>>,
+    news: Mutex<HashMap<K, Vec<Addition<V::Item>>>>,
 }
 
 /// The list that was kept when a caller had not begun to write: only that one may grow by what was written. One that was
@@ -41,7 +41,7 @@ pub(in crate::registry) struct GrowingLists<K, V: Grows> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) struct Base(Option<u64>);
 
-struct News<T> {
+struct Addition<T> {
     base: Base,
     items: Vec<T>,
     /// Dead when whom it concerns has gone away.
@@ -73,7 +73,7 @@ where
     ) -> Result<(), Error> {
         let teller = Teller { all: self, key, alive: Some(Arc::new(())) };
         let alive = teller.alive.as_ref().map(Arc::downgrade).unwrap_or_default();
-        self.news.lock().entry(key.clone()).or_default().push(News { base, items, teller: alive });
+        self.news.lock().entry(key.clone()).or_default().push(Addition { base, items, teller: alive });
         self.telling.get(key, || self.tell_all(key, write)).await
     }
 
@@ -86,7 +86,7 @@ where
         // None: whoever told them for us went away.
         let news = self.news.lock().remove(key).unwrap_or_default();
         let grows =
-            |kept: &Arc<Kept<V>>| !news.is_empty() && news.iter().all(|news| news.base == Base(Some(kept.reading)));
+            |kept: &Arc<KeptList<V>>| !news.is_empty() && news.iter().all(|news| news.base == Base(Some(kept.reading)));
         let kept = self.lists.kept.get(key).filter(grows);
         let stamp = write(kept.as_ref().map(|kept| &kept.stamp)).await?;
         std::mem::forget(unfinished);
@@ -97,14 +97,14 @@ where
     }
 
     /// Unless it was read anew in the meantime, which is then read once more.
-    fn grow(&self, key: &K, kept: &Kept<V>, stamp: Stamp, items: Vec<V::Item>) {
+    fn grow(&self, key: &K, kept: &KeptList<V>, stamp: Stamp, items: Vec<V::Item>) {
         self.lists.kept.entry_by_ref(key).and_compute_with(|present| match present {
             Some(present) if present.value().reading == kept.reading && present.value().stamp == kept.stamp => {
                 let present = present.value();
                 let refreshing = AtomicBool::new(present.refreshing.load(Ordering::Relaxed));
                 let value = Arc::new(present.value.grown(items));
                 let (before, read, reading) = (Some(present.stamp.clone()), present.read, present.reading);
-                Op::Put(Arc::new(Kept { value, stamp, before, read, reading, refreshing }))
+                Op::Put(Arc::new(KeptList { value, stamp, before, read, reading, refreshing }))
             }
             _ => Op::Nop,
         });
@@ -119,7 +119,7 @@ where
 
     /// Puts what was read since `read` in the place of `old`, whose stamp held then; and what that has grown by meanwhile.
     /// Not if it was read anew by another one.
-    pub(in crate::registry) fn refresh(&self, key: &K, old: &Kept<V>, read: Instant, value: V) {
+    pub(in crate::registry) fn refresh(&self, key: &K, old: &KeptList<V>, read: Instant, value: V) {
         self.lists.kept.entry_by_ref(key).and_compute_with(|present| match present {
             Some(present) if present.value().reading == old.reading => {
                 let present = present.value();
@@ -127,7 +127,7 @@ where
                 let value = Arc::new(if items.is_empty() { value } else { value.grown(items) });
                 let (stamp, before, reading) = (present.stamp.clone(), present.before.clone(), present.reading);
                 let refreshing = AtomicBool::new(false);
-                Op::Put(Arc::new(Kept { value, stamp, before, read, reading, refreshing }))
+                Op::Put(Arc::new(KeptList { value, stamp, before, read, reading, refreshing }))
             }
             _ => Op::Nop,
         });

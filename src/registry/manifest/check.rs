@@ -10,7 +10,7 @@ use crate::oci::{Digest, ErrorCode, Manifest, ManifestError, RepositoryName, med
 use crate::registry::Registry;
 use crate::registry::config::MissingReferences;
 use crate::registry::fan::PER_REQUEST;
-use crate::registry::media_types::{MAX_MEDIA_TYPE, Told};
+use crate::registry::media_types::{ImpliedType, MAX_MEDIA_TYPE};
 use crate::registry::membership;
 use crate::registry::reply::Refusal;
 use crate::storage::Error;
@@ -26,7 +26,7 @@ pub(super) struct Checked {
     pub manifest: Manifest,
     pub media_type: String,
     /// What the bytes tell without the client.
-    pub told: Told,
+    pub told: ImpliedType,
 }
 
 /// Judges the bytes themselves.
@@ -52,7 +52,7 @@ pub(super) fn check(bytes: &Bytes, headers: &HeaderMap) -> Result<Checked, Refus
     if !is_for_manifests(&media_type) {
         return Err(Refusal::new(ErrorCode::ManifestInvalid, "mediaType of a manifest is application/…"));
     }
-    let told = Told::by(&manifest);
+    let told = ImpliedType::by(&manifest);
     Ok(Checked { manifest, media_type, told })
 }
 

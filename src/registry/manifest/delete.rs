@@ -12,7 +12,7 @@ use crate::storage::{Error, Link};
 
 /// Tags that are read or deleted at once. Fewer than others ask for: a deletion that has thousands to read takes its time, not
 /// the others'.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 pub(crate) async fn delete(registry: &Registry, name: &RepositoryName, reference: &Reference) -> Answer {
     if !registry.settings.load().config.delete {
@@ -59,7 +59,7 @@ async fn revision(registry: &Registry, name: &RepositoryName, digest: &Digest) -
     }
     let leading = tags_to(registry, name, digest).await?;
     leading.iter().try_for_each(|tag| keep_immutable(registry, name, tag))?;
-    let deleting = registry.state.deleting(name).await?;
+    let deleting = registry.fleet.deleting(name).await?;
     let deleted = delete_links(registry, name, &leading, &link).await;
     deleting.done().await;
     if deleted.is_err() && !leading.is_empty() {

@@ -10,20 +10,20 @@ use http::Method;
 use http::header::X_CONTENT_TYPE_OPTIONS;
 
 use super::unknown;
+use crate::fleet::Holding;
 use crate::oci::{Digest, Reference, RepositoryName};
-use crate::registry::content::Kept;
+use crate::registry::content::KeptContent;
 use crate::registry::membership::{self, Known};
 use crate::registry::reply::Answer;
 use crate::registry::shared_read::SharedReads;
 use crate::registry::{Content, ContentBytes, Registry, Reply, media_types, tags};
-use crate::shared_state::Descriptor;
 use crate::storage::{Error, Link};
 
 /// What a GET found.
 #[derive(Clone)]
 pub(crate) struct Found {
     digest: Digest,
-    kept: Arc<Kept>,
+    kept: Arc<KeptContent>,
     /// In this repository.
     media_type: String,
 }
@@ -70,7 +70,7 @@ async fn revision(
 ) -> Result<Option<Found>, Error> {
     let known = membership::known(registry, name, &digest, true).await;
     let ticket = match known {
-        Known::Held(Descriptor { media_type: Some(media_type), .. }) if !proof => {
+        Known::Held(Holding { media_type: Some(media_type), .. }) if !proof => {
             let kept = registry.content.manifest(&registry.storage, &digest).await?;
             return Ok(kept.map(|kept| Found { digest, kept, media_type }));
         }
@@ -86,7 +86,7 @@ async fn revision(
     let Some(kept) = registry.content.manifest(&registry.storage, &digest).await? else { return Ok(None) };
     let Some(told) = &kept.told else { return Ok(None) };
     let media_type = media_types::of(registry, name, &digest, told).await?;
-    let descriptor = Descriptor { size: kept.bytes.len() as u64, media_type: Some(media_type.clone()) };
+    let descriptor = Holding { size: kept.bytes.len() as u64, media_type: Some(media_type.clone()) };
     membership::remember(registry, ticket, name, &digest, descriptor).await;
     Ok(Some(Found { digest, kept, media_type }))
 }

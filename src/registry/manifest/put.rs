@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::check::{self, Checked};
 use super::location;
 use super::receive::receive;
-use crate::oci::route::query_values;
+use crate::oci::action::QueryError;
 use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
 use crate::registry::apart::apart;
 use crate::registry::arriving::Arrival;
@@ -18,16 +18,14 @@ use crate::registry::reply::{Answer, OCI_SUBJECT, OCI_TAG, Refusal};
 use crate::registry::{Body, Registry, Reply, Request, media_types, referrers, tags};
 use crate::storage::{Error, Link, Stamp};
 
-/// Tags that one PUT may set (distribution-spec: at least 10).
-const MAX_TAGS: usize = 50;
 pub(crate) async fn put(
     registry: &Registry,
     request: &Request,
     name: &RepositoryName,
-    reference: &Reference,
+    (reference, tags): (&Reference, &Result<Vec<Tag>, QueryError>),
     body: &mut dyn Body,
 ) -> Answer {
-    let more = tags_of_query(request.query.as_deref())?;
+    let more = tags.clone()?;
     let (bytes, _memory) = receive(&registry.manifest_memory, body).await?;
     let (checked, digest) = judged(&bytes, &request.headers, reference).await?;
     let tags: Vec<&Tag> = match reference {
@@ -40,27 +38,6 @@ pub(crate) async fn put(
         reply = reply.with(OCI_SUBJECT, subject.digest.as_str());
     }
     Ok(more.iter().fold(reply, |reply, tag| reply.with(OCI_TAG, tag.as_str())))
-}
-
-/// Tags named by `?tag=`, each once.
-fn tags_of_query(query: Option<&str>) -> Result<Vec<Tag>, Refusal> {
-    let mut tags: Vec<Tag> = Vec::new();
-    for text in query_values(query.unwrap_or_default(), "tag") {
-        let tag: Tag = text
-            .as_deref()
-            .unwrap_or_default()
-            .parse()
-            .map_err(|error: crate::oci::ReferenceError| Refusal::new(ErrorCode::TagInvalid, error.to_string()))?;
-        if tags.contains(&tag) {
-            continue;
-        }
-        if tags.len() == MAX_TAGS {
-            let message = format!("one request sets at most {MAX_TAGS} tags");
-            return Err(Refusal::status(StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid, message));
-        }
-        tags.push(tag);
-    }
-    Ok(tags)
 }
 
 /// What it is, and its digest.

@@ -14,7 +14,7 @@ use crate::oci::{Digest, Manifest, RepositoryName};
 use crate::registry::apart::apart;
 use crate::registry::fan::PER_REQUEST;
 use crate::registry::lists::Lists;
-use crate::registry::media_types::{self, Told};
+use crate::registry::media_types::{self, ImpliedType};
 use crate::registry::{Registry, content};
 use crate::storage::Error;
 
@@ -152,7 +152,7 @@ async fn read_one(registry: &Registry, name: &RepositoryName, digest: Digest, me
     let referrer = match manifest.subject {
         None => None,
         Some(_) => {
-            let media_type = media_types::of(registry, name, &digest, &Told::by(&manifest)).await?;
+            let media_type = media_types::of(registry, name, &digest, &ImpliedType::by(&manifest)).await?;
             memo::referrer(&digest, manifest, &media_type, bytes.len() as u64)
         }
     };

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::line::Line;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, media_type};
-use crate::registry::media_types::Told;
+use crate::registry::media_types::ImpliedType;
 
 /// Bytes of all memos together; that of the repository asked for longest ago goes first.
 const MAX_KEPT: u64 = 64 << 20;
@@ -36,7 +36,7 @@ pub(super) struct Referrer {
     pub(super) subject: Digest,
     /// With the media type that the repository held it as.
     pub(super) line: Arc<Line>,
-    pub(super) told: Told,
+    pub(super) told: ImpliedType,
 }
 
 impl Memo {
@@ -104,7 +104,7 @@ impl Memos {
 /// What a manifest is about; `None` for most.
 pub(super) fn referrer(digest: &Digest, manifest: Manifest, media_type: &str, size: u64) -> Option<Referrer> {
     let subject = manifest.subject.as_ref()?.digest.parse().ok()?;
-    let told = Told::by(&manifest);
+    let told = ImpliedType::by(&manifest);
     let artifact_type = match media_type::is_index(media_type) {
         true => manifest.artifact_type.clone().filter(|own| !own.is_empty()),
         false => manifest.referrer_type().map(str::to_owned),

@@ -18,8 +18,7 @@ use http::header::{CONTENT_TYPE, LINK};
 use super::reply::{Answer, OCI_FILTERS_APPLIED, Refusal};
 use super::{Registry, Reply};
 use crate::oci::pagination::link_next;
-use crate::oci::route::query_values;
-use crate::oci::{Descriptor, Digest, ErrorCode, Manifest, Page, RepositoryName, manifest, media_type};
+use crate::oci::{Descriptor, Digest, ErrorCode, Manifest, Page, PageError, RepositoryName, manifest, media_type};
 use crate::storage::Error;
 use line::Line;
 
@@ -59,10 +58,13 @@ pub(super) fn deleted(registry: &Registry, name: &RepositoryName) {
 }
 
 /// Never 404: nothing is about a manifest that is not there.
-pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &Digest, query: Option<&str>) -> Answer {
-    let page =
-        Page::parse(query).map_err(|error| Refusal::new(ErrorCode::PaginationNumberInvalid, error.to_string()))?;
-    let wanted = artifact_types(query.unwrap_or_default());
+pub(super) async fn list(
+    registry: &Registry,
+    name: &RepositoryName,
+    subject: &Digest,
+    (wanted, page): (&[String], &Result<Page, PageError>),
+) -> Answer {
+    let page = page.clone()?;
     let mut found = all(registry, name, subject).await?;
     if !wanted.is_empty() {
         let fits = |own: &String| wanted.binary_search(own).is_ok();
@@ -93,17 +95,6 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, subject: &D
         }
         _ => Ok(reply),
     }
-}
-
-/// What the list is filtered by, sorted: a referrer is of one of these types. No type has a blank: whoever wrote '+' as it is
-/// (`application/spdx+json`) meant it, although a query has it for a blank.
-fn artifact_types(query: &str) -> Vec<String> {
-    let mut wanted: Vec<String> =
-        query_values(query, "artifactType").flatten().map(|own| own.replace(' ', "+")).collect();
-    wanted.retain(|own| !own.is_empty());
-    wanted.sort_unstable();
-    wanted.dedup();
-    wanted
 }
 
 /// Sorted by digest, each once.

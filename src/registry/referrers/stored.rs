@@ -9,7 +9,7 @@ use super::line::Line;
 use super::memo::{Memo, Referrer};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::registry::Registry;
-use crate::registry::media_types::Told;
+use crate::registry::media_types::ImpliedType;
 use crate::storage::{OwnKey, Precondition};
 
 /// Largest memo that is written to or read from storage, in bytes.
@@ -89,7 +89,7 @@ fn entry(stored: Stored) -> Option<(Digest, Option<Referrer>)> {
         return None;
     }
     let surely = stored.shape.is_none();
-    let told = Told { media_type: stored.shape.unwrap_or_else(|| line.descriptor.media_type.clone()), surely };
+    let told = ImpliedType { media_type: stored.shape.unwrap_or_else(|| line.descriptor.media_type.clone()), surely };
     Some((digest, Some(Referrer { subject: stored.subject?.parse().ok()?, line: Arc::new(line), told })))
 }
 
@@ -143,7 +143,7 @@ mod tests {
             assert!(read.get(&digest("plain")).unwrap().is_none());
             let referrer = read.get(&digest("r")).flatten().unwrap();
             assert_eq!((referrer.subject, referrer.line.descriptor.size), (digest("s"), 9));
-            assert_eq!(referrer.told, Told { media_type: media_type::OCI_MANIFEST.into(), surely: false });
+            assert_eq!(referrer.told, ImpliedType { media_type: media_type::OCI_MANIFEST.into(), surely: false });
             assert_eq!(referrer.line, memo.get(&digest("r")).flatten().unwrap().line);
             assert_eq!(referrer.line.left > 9000, left);
         }

@@ -8,9 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use prometheus::Registry as Prometheus;
 use serde_json::{Value, json};
 
-use crate::oci::{Algorithm, Digest, Route, media_type};
+use crate::auth::Identity;
+use crate::fleet::{self, Fleet};
+use crate::oci::{Action, Algorithm, Digest, media_type};
 use crate::registry::{Body, BodyError, Config, ContentBytes, Metrics, Registry, Reply, ReplyBody, Request};
-use crate::shared_state::{self, SharedState};
 use crate::storage::config::DriverKind;
 use crate::storage::{self, Storage};
 
@@ -104,11 +105,11 @@ impl Harness {
         [one, Harness::sharing(Config::default(), storage, state).await]
     }
 
-    async fn sharing(mut config: Config, storage: Arc<Storage>, state: Arc<SharedState>) -> Self {
+    async fn sharing(mut config: Config, storage: Arc<Storage>, fleet: Arc<Fleet>) -> Self {
         let spool = tempfile::tempdir().unwrap();
         config.spool = spool.path().to_owned();
         let metrics = Arc::new(Metrics::new(&Prometheus::new()).unwrap());
-        let registry = Registry::open(&config, storage.clone(), state, metrics).await.unwrap();
+        let registry = Registry::open(&config, storage.clone(), fleet, metrics).await.unwrap();
         Harness { registry, storage, _spool: spool }
     }
 
@@ -119,8 +120,8 @@ impl Harness {
     pub async fn send_body(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &mut dyn Body) -> Seen {
         let method: Method = method.parse().unwrap();
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let route = match Route::parse(&method, path, query) {
-            Ok(route) => route,
+        let action = match Action::parse(&method, path, query) {
+            Ok(action) => action,
             Err(error) => {
                 let body = crate::oci::error_body(error.code(), &error.to_string(), None).into();
                 return Seen { status: error.status(), headers: HeaderMap::new(), body, content: None };
@@ -129,8 +130,7 @@ impl Harness {
         let field =
             |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         let headers = headers.iter().map(field).collect();
-        let query = query.map(str::to_owned);
-        let request = Request { method, route, query, headers };
+        let request = Request { identity: Identity::Anonymous, action, headers };
         let reply = is_send(self.registry.answer(request, body)).await;
         self.read(reply).await
     }
@@ -190,9 +190,9 @@ impl Harness {
     }
 }
 
-async fn state(remembers: bool) -> Arc<SharedState> {
-    let metrics = Arc::new(shared_state::Metrics::new(&Prometheus::new()).unwrap());
-    SharedState::open(None, remembers, metrics).await
+async fn state(remembers: bool) -> Arc<Fleet> {
+    let metrics = Arc::new(fleet::Metrics::new(&Prometheus::new()).unwrap());
+    Fleet::open(None, remembers, metrics).await
 }
 
 async fn in_memory() -> Arc<Storage> {

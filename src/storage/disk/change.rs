@@ -16,25 +16,25 @@ const DEPTH: usize = 32;
 
 /// What may be at the place that is written to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::storage) enum Place {
+pub(crate) enum Occupant {
     Any,
     /// Nothing: otherwise the error is AlreadyExists.
     Empty,
 }
 
 impl Disk {
-    pub(in crate::storage) fn write(&self, key: &str, bytes: &[u8], place: Place) -> io::Result<()> {
+    pub(crate) fn write(&self, key: &str, bytes: &[u8], place: Occupant) -> io::Result<()> {
         self.publish(key, place, |file| file.write_all(bytes))
     }
 
     /// Copies a file by the kernel's own means.
-    pub(in crate::storage) fn copy(&self, from: &str, to: &str) -> io::Result<()> {
+    pub(crate) fn copy(&self, from: &str, to: &str) -> io::Result<()> {
         let Some((source, _)) = self.file(from)? else { return Err(io::ErrorKind::NotFound.into()) };
-        self.publish(to, Place::Any, |file| io::copy(&mut &source, file).map(drop))
+        self.publish(to, Occupant::Any, |file| io::copy(&mut &source, file).map(drop))
     }
 
     /// Makes sure that a file that is there stays there, whoever wrote it.
-    pub(in crate::storage) fn settle(&self, key: &str) -> io::Result<()> {
+    pub(crate) fn settle(&self, key: &str) -> io::Result<()> {
         let (path, name) = split(key);
         let folder = self.folder(path)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -43,7 +43,7 @@ impl Disk {
     }
 
     /// Removes a file, and its folder if that is empty then. False if it was not there.
-    pub(in crate::storage) fn remove(&self, key: &str) -> io::Result<bool> {
+    pub(crate) fn remove(&self, key: &str) -> io::Result<bool> {
         let (path, name) = split(key);
         let folder = match self.open_folder(path) {
             Ok(folder) => folder,
@@ -62,7 +62,7 @@ impl Disk {
     }
 
     /// Removes a folder with all that is in it.
-    pub(in crate::storage) fn remove_all(&self, path: &str) -> io::Result<bool> {
+    pub(crate) fn remove_all(&self, path: &str) -> io::Result<bool> {
         let (parent_path, name) = split(path);
         if name.is_empty() {
             return Err(io::ErrorKind::InvalidInput.into()); // not the root itself
@@ -97,7 +97,7 @@ impl Disk {
     }
 
     /// Writes a temporary file beside its place, fsyncs it, puts it there, fsyncs the folder.
-    fn publish(&self, key: &str, place: Place, mut fill: impl FnMut(&mut File) -> io::Result<()>) -> io::Result<()> {
+    fn publish(&self, key: &str, place: Occupant, mut fill: impl FnMut(&mut File) -> io::Result<()>) -> io::Result<()> {
         let (path, name) = split(key);
         let (folder, mut draft) = again(|| {
             let folder = self.folder(path)?;
@@ -113,30 +113,30 @@ impl Disk {
 
 /// A temporary file, removed unless it is put to its place. While it is there its folder is not empty, so that nobody
 /// removes that.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     folder: OwnedFd,
-    pub(super) file: File,
+    pub(crate) file: File,
     /// `None` when it is no longer there.
     name: Option<String>,
 }
 
 impl Draft {
-    pub(super) fn new(folder: OwnedFd, name: &str) -> io::Result<Self> {
+    pub(crate) fn new(folder: OwnedFd, name: &str) -> io::Result<Self> {
         let name = format!("{name}.{}{TEMPORARY}", uuid::Uuid::new_v4());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
         Ok(Draft { folder, file: file.into(), name: Some(name) })
     }
 
-    pub(super) fn put(mut self, name: &str, place: Place) -> io::Result<()> {
+    pub(crate) fn put(mut self, name: &str, place: Occupant) -> io::Result<()> {
         let Some(own) = &self.name else { return Ok(()) };
         match place {
-            Place::Any => {
+            Occupant::Any => {
                 rustix::fs::renameat(&self.folder, own.as_str(), &self.folder, name)?;
                 self.name = None;
             }
             // Fails if the place is taken; the temporary name goes when we are dropped.
-            Place::Empty => rustix::fs::linkat(&self.folder, own.as_str(), &self.folder, name, AtFlags::empty())?,
+            Occupant::Empty => rustix::fs::linkat(&self.folder, own.as_str(), &self.folder, name, AtFlags::empty())?,
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 /// By handles, so that a symlink is removed and not followed.
-pub(super) fn remove_tree(parent: impl AsFd, name: &str, depth: usize) -> io::Result<bool> {
+pub(crate) fn remove_tree(parent: impl AsFd, name: &str, depth: usize) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
         Ok(folder) => folder,

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::change::{Draft, Place, remove_tree};
+use super::change::{Draft, Occupant, remove_tree};
 use super::{Disk, is_absent, split};
 
 /// A garbage collector may remove a folder that was just made; so often it is made again.
@@ -14,19 +14,19 @@ const TRIES: usize = 3;
 
 impl Disk {
     /// Makes a folder where it is missing; `durable`: with the way to it.
-    pub(in crate::storage) fn make_folder(&self, path: &str, durable: bool) -> io::Result<()> {
+    pub(crate) fn make_folder(&self, path: &str, durable: bool) -> io::Result<()> {
         let folder = self.folder(path)?;
         if durable { self.settle_folder(&folder) } else { Ok(()) }
     }
 
     /// Opens a file for writing, made if it is missing; its folder must be there.
-    pub(in crate::storage) fn grow(&self, key: &str) -> io::Result<File> {
+    pub(crate) fn grow(&self, key: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
         Ok(self.resolver.open(key, flags, Mode::from_raw_mode(0o666))?.into())
     }
 
     /// Whether the file is still the one of this name.
-    pub(in crate::storage) fn is_at(&self, file: &File, key: &str) -> io::Result<bool> {
+    pub(crate) fn is_at(&self, file: &File, key: &str) -> io::Result<bool> {
         let own = rustix::fs::fstat(file)?;
         let there = self.stat(key, OFlags::PATH | OFlags::NOFOLLOW)?;
         Ok(there.is_some_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)))
@@ -34,7 +34,7 @@ impl Disk {
 
     /// Replaces a small file as a whole, in a folder that must be there: NotFound if somebody removed it meanwhile.
     /// `durable`: with the folder's own name.
-    pub(in crate::storage) fn write_beside(&self, key: &str, bytes: &[u8], durable: bool) -> io::Result<()> {
+    pub(crate) fn write_beside(&self, key: &str, bytes: &[u8], durable: bool) -> io::Result<()> {
         let (path, name) = split(key);
         let folder = self.open_folder(path)?;
         let mut draft = Draft::new(folder.try_clone()?, name)?;
@@ -42,12 +42,12 @@ impl Disk {
         if durable {
             draft.file.sync_data()?;
         }
-        draft.put(name, Place::Any)?;
+        draft.put(name, Occupant::Any)?;
         if durable { self.settle_open(path, &folder) } else { Ok(()) }
     }
 
     /// Gives a file the name `to`, whatever is there, durably: also its bytes. NotFound if it is not there (any more).
-    pub(in crate::storage) fn install(&self, file: &File, from: &str, to: &str) -> io::Result<()> {
+    pub(crate) fn install(&self, file: &File, from: &str, to: &str) -> io::Result<()> {
         file.sync_data()?;
         let ((from_path, from_name), (to_path, to_name)) = (split(from), split(to));
         let source = self.open_folder(from_path)?;
@@ -65,7 +65,7 @@ impl Disk {
 
     /// Removes a folder with all that is in it, `first` before the rest. Not durable: after a power failure it may be there
     /// again. False if it was not there.
-    pub(in crate::storage) fn discard(&self, path: &str, first: &str) -> io::Result<bool> {
+    pub(crate) fn discard(&self, path: &str, first: &str) -> io::Result<bool> {
         let (parent_path, name) = split(path);
         let (parent, folder) = match self.open_folder(parent_path).and_then(|p| Ok((p, self.open_folder(path)?))) {
             Ok(both) => both,

@@ -9,14 +9,14 @@ use super::{Disk, TEMPORARY, is_absent};
 
 /// Names directly under a folder, in no order.
 #[derive(Default)]
-pub(in crate::storage) struct Names {
+pub(crate) struct Names {
     pub folders: Vec<String>,
     pub files: Vec<String>,
 }
 
 impl Disk {
     /// Empty if there is no such folder. Symlinks, temporary files and names that are no text are passed over.
-    pub(in crate::storage) fn list(&self, folder: &str) -> io::Result<Names> {
+    pub(crate) fn list(&self, folder: &str) -> io::Result<Names> {
         match self.open_folder(folder) {
             Ok(folder) => names(folder),
             Err(error) if is_absent(&error) => Ok(Names::default()),
@@ -25,7 +25,7 @@ impl Disk {
     }
 
     /// The sub-folders that hold a file of this name or path.
-    pub(in crate::storage) fn list_holding(&self, folder: &str, file: &str) -> io::Result<Vec<String>> {
+    pub(crate) fn list_holding(&self, folder: &str, file: &str) -> io::Result<Vec<String>> {
         let handle = match self.open_folder(folder) {
             Ok(handle) => handle,
             Err(error) if is_absent(&error) => return Ok(Vec::new()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::change::Place;
+use super::change::Occupant;
 use super::{Disk, split};
 use crate::storage::layout;
 
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 impl Disk {
     /// Writes if `unchanged` says so of the present content. False: it did not.
-    pub(in crate::storage) fn replace(
+    pub(crate) fn replace(
         &self,
         key: &str,
         bytes: &[u8],
@@ -38,7 +38,7 @@ impl Disk {
             }
         }
         match self.read(key, limit)? {
-            Some(Ok(present)) if unchanged(&present) => self.write(key, bytes, Place::Any).map(|()| true),
+            Some(Ok(present)) if unchanged(&present) => self.write(key, bytes, Occupant::Any).map(|()| true),
             _ => Ok(false),
         }
     }

@@ -31,9 +31,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use folders::Durable;
 use resolve::Resolver;
 
-pub(super) use change::Place;
-pub(super) use output::{Output, write_through};
-pub(super) use read::Chunks;
+pub(crate) use change::Occupant;
+pub(crate) use output::{Output, write_through};
+pub(crate) use read::Chunks;
 
 use super::{Error, layout};
 
@@ -43,7 +43,7 @@ const TREES: [&str; 2] = [layout::TREE, layout::OWN];
 const TEMPORARY: &str = ".tmp";
 
 /// The store.
-pub(super) struct Disk {
+pub(crate) struct Disk {
     #[cfg(test)]
     root: PathBuf,
     resolver: Resolver,
@@ -55,14 +55,14 @@ pub(super) struct Disk {
 }
 
 /// Of the volume, in bytes.
-pub(super) struct Space {
+pub(crate) struct Space {
     pub used: u64,
     pub total: u64,
 }
 
 impl Disk {
     /// Makes the folder, with its parents, if it is not there.
-    pub(super) fn open(root: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let named = |error: io::Error| match io_error(&error) {
             Error::Failed(text) => Error::Failed(format!("{}: {text}", root.display())),
             Error::Refused(text) => Error::Refused(format!("{}: {text}", root.display())),
@@ -86,18 +86,18 @@ impl Disk {
 
     /// For tests that change files behind our back.
     #[cfg(test)]
-    pub(super) fn path(&self, key: &str) -> PathBuf {
+    pub(crate) fn path(&self, key: &str) -> PathBuf {
         self.root.join(key)
     }
 
     /// Whether the root can be read.
-    pub(super) fn check(&self) -> io::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         rustix::fs::accessat(self.resolver.root(), ".", rustix::fs::Access::READ_OK, AtFlags::empty())?;
         Ok(())
     }
 
     /// Whether files can be made in it: fails on a read-only mount, whoever we are.
-    pub(super) fn check_writes(&self) -> io::Result<()> {
+    pub(crate) fn check_writes(&self) -> io::Result<()> {
         let may =
             |folder| rustix::fs::accessat(self.resolver.root(), folder, rustix::fs::Access::WRITE_OK, AtFlags::empty());
         // The root itself is needed only until both trees are there.
@@ -105,7 +105,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn space(&self) -> io::Result<Space> {
+    pub(crate) fn space(&self) -> io::Result<Space> {
         let volume = rustix::fs::fstatvfs(self.resolver.root())?;
         let unit = volume.f_frsize.max(1);
         let total = volume.f_blocks.saturating_mul(unit);
@@ -114,19 +114,19 @@ impl Disk {
     }
 
     /// A file's size; `None` if there is none, or if it is no regular file.
-    pub(super) fn size(&self, key: &str) -> io::Result<Option<u64>> {
+    pub(crate) fn size(&self, key: &str) -> io::Result<Option<u64>> {
         Ok(self.stat(key, OFlags::PATH)?.filter(is_file).and_then(|stat| u64::try_from(stat.st_size).ok()))
     }
 
     /// When something was put into this folder or taken out; `None` if there is none.
-    pub(super) fn folder_changed(&self, folder: &str) -> io::Result<Option<(i64, i64)>> {
+    pub(crate) fn folder_changed(&self, folder: &str) -> io::Result<Option<(i64, i64)>> {
         let stat = self.stat(folder, OFlags::PATH | OFlags::DIRECTORY)?;
         #[allow(clippy::useless_conversion)] // the width differs between architectures
         Ok(stat.map(|stat| (i64::from(stat.st_mtime), i64::try_from(stat.st_mtime_nsec).unwrap_or(0))))
     }
 
     /// Marks a folder as changed now. Not durable: it matters to programs that run, not to those that start.
-    pub(super) fn touch_folder(&self, folder: &str) -> io::Result<()> {
+    pub(crate) fn touch_folder(&self, folder: &str) -> io::Result<()> {
         let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
         let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
         match self.resolver.open(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
@@ -160,7 +160,7 @@ fn split(key: &str) -> (&str, &str) {
 }
 
 /// Who can act on it.
-pub(super) fn io_error(error: &io::Error) -> Error {
+pub(crate) fn io_error(error: &io::Error) -> Error {
     use rustix::io::Errno;
     let text = error.to_string();
     match Errno::from_io_error(error) {

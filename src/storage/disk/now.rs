@@ -18,17 +18,17 @@ type Now<T> = Option<io::Result<T>>;
 
 impl Disk {
     /// See [`Disk::file`].
-    pub(in crate::storage) fn file_now(&self, key: &str) -> Now<Option<(File, u64)>> {
+    pub(crate) fn file_now(&self, key: &str) -> Now<Option<(File, u64)>> {
         self.found_now(key, OFlags::RDONLY).map(|found| Ok(found.map(|(file, size)| (File::from(file), size))))
     }
 
     /// See [`Disk::size`].
-    pub(in crate::storage) fn size_now(&self, key: &str) -> Now<Option<u64>> {
+    pub(crate) fn size_now(&self, key: &str) -> Now<Option<u64>> {
         self.found_now(key, OFlags::PATH).map(|found| Ok(found.map(|(_, size)| size)))
     }
 
     /// See [`Disk::read`].
-    pub(in crate::storage) fn read_now(&self, key: &str, limit: u64) -> Now<Option<Result<Bytes, u64>>> {
+    pub(crate) fn read_now(&self, key: &str, limit: u64) -> Now<Option<Result<Bytes, u64>>> {
         let Some((file, size)) = self.found_now(key, OFlags::RDONLY)? else { return Some(Ok(None)) };
         if size > limit {
             return Some(Ok(Some(Err(size))));

@@ -26,7 +26,7 @@ const BUFFERS: usize = 16;
 const DISTANT: [u64; 6] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x00c3_6400, 0x0102_1997];
 
 /// A file that grows.
-pub(in crate::storage) struct Output {
+pub(crate) struct Output {
     file: File,
     disk: Arc<Disk>,
     key: String,
@@ -36,7 +36,7 @@ pub(in crate::storage) struct Output {
 
 /// Buffers that begin where a block does.
 #[derive(Default)]
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     kept: Mutex<Vec<Vec<u8>>>,
     lent: AtomicUsize,
     /// The file system refused, or is distant.
@@ -57,21 +57,16 @@ struct Pieces<'a, I: Iterator<Item = &'a [u8]>> {
 
 impl Output {
     /// `key` must be the file's own name now.
-    pub(in crate::storage) fn new(file: File, disk: &Arc<Disk>, key: String) -> Self {
+    pub(crate) fn new(file: File, disk: &Arc<Disk>, key: String) -> Self {
         Output { file, disk: disk.clone(), key, direct: OnceLock::new() }
     }
 
-    pub(in crate::storage) fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Writes `count` bytes at `at`; returns how many of them the page cache holds now. Blocks.
-    pub(in crate::storage) fn write<'a>(
-        &self,
-        pieces: impl Iterator<Item = &'a [u8]>,
-        count: usize,
-        at: u64,
-    ) -> io::Result<u64> {
+    pub(crate) fn write<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>, count: usize, at: u64) -> io::Result<u64> {
         if count >= PIECE
             && let Some(direct) = self.direct()
             && let Some(buffer) = self.disk.buffers.lend()
@@ -159,11 +154,7 @@ fn is_distant(_: &File) -> bool {
 }
 
 /// Through the page cache; returns the number of bytes.
-pub(in crate::storage) fn write_through<'a>(
-    file: &File,
-    pieces: impl Iterator<Item = &'a [u8]>,
-    at: u64,
-) -> io::Result<u64> {
+pub(crate) fn write_through<'a>(file: &File, pieces: impl Iterator<Item = &'a [u8]>, at: u64) -> io::Result<u64> {
     let mut end = at;
     for piece in pieces {
         file.write_all_at(piece, end)?;

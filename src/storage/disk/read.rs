@@ -13,7 +13,7 @@ use super::{Disk, is_absent, is_file};
 const PIECE: u64 = 256 << 10;
 
 /// What of an open file is still to be read.
-pub(in crate::storage) struct Chunks {
+pub(crate) struct Chunks {
     file: File,
     offset: u64,
     end: u64,
@@ -21,7 +21,7 @@ pub(in crate::storage) struct Chunks {
 
 impl Disk {
     /// An open regular file and its size in bytes.
-    pub(in crate::storage) fn file(&self, key: &str) -> io::Result<Option<(File, u64)>> {
+    pub(crate) fn file(&self, key: &str) -> io::Result<Option<(File, u64)>> {
         let file = match self.resolver.open(key, OFlags::RDONLY, Mode::empty()) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Ok(None),
@@ -33,7 +33,7 @@ impl Disk {
     }
 
     /// All of a file; the inner error is its size if that is more than `limit` bytes.
-    pub(in crate::storage) fn read(&self, key: &str, limit: u64) -> io::Result<Option<Result<Bytes, u64>>> {
+    pub(crate) fn read(&self, key: &str, limit: u64) -> io::Result<Option<Result<Bytes, u64>>> {
         let Some((file, size)) = self.file(key)? else { return Ok(None) };
         if size > limit {
             return Ok(Some(Err(size)));
@@ -46,12 +46,7 @@ impl Disk {
     }
 
     /// A file's size, and its bytes from `offset` to `end` or to its own end.
-    pub(in crate::storage) fn chunks(
-        &self,
-        key: &str,
-        offset: u64,
-        end: Option<u64>,
-    ) -> io::Result<Option<(u64, Chunks)>> {
+    pub(crate) fn chunks(&self, key: &str, offset: u64, end: Option<u64>) -> io::Result<Option<(u64, Chunks)>> {
         let Some((file, size)) = self.file(key)? else { return Ok(None) };
         let end = end.map_or(size, |end| end.min(size));
         Ok(Some((size, Chunks { file, offset, end })))
@@ -60,7 +55,7 @@ impl Disk {
 
 impl Chunks {
     /// The next bytes; `None` at the end. A file that is shorter than it said is an error.
-    pub(in crate::storage) fn next(&mut self) -> io::Result<Option<Bytes>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Bytes>> {
         let want = self.end.saturating_sub(self.offset).min(PIECE);
         if want == 0 {
             return Ok(None);

@@ -19,12 +19,11 @@ use object_store::client::{
     HttpService,
 };
 use parking_lot::Mutex;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::outbound::tls;
 use crate::storage::{Config, Error};
 
 /// Bytes handed to the connection at once, so that sending shows its progress.
@@ -53,7 +52,7 @@ impl Client {
             builder = builder.resolve(&name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))); // 0: the address' own port
         }
         let client = builder
-            .tls_backend_preconfigured(tls(config)?)
+            .tls_backend_preconfigured(client_config(config)?)
             .http1_only()
             .no_proxy() // a proxy in the environment is meant for other programs
             .redirect(reqwest::redirect::Policy::none())
@@ -210,26 +209,13 @@ fn local_name(config: &Config) -> Option<String> {
     (config.path_style == Some(false)).then(|| format!("{}.{host}", config.bucket))
 }
 
-/// ring, with the system's authorities and the configured ones.
-fn tls(config: &Config) -> Result<ClientConfig, Error> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "an authority of the system cannot be read");
-    }
-    roots.add_parsable_certificates(found.certs);
+/// With the system's authorities and the configured ones.
+fn client_config(config: &Config) -> Result<ClientConfig, Error> {
+    let mut roots = tls::system_roots();
     if let Some(file) = &config.ca {
-        let fault = |error: String| Error::Refused(format!("storage.ca {}: {error}", file.display()));
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fault(error.to_string()))? {
-            let certificate = certificate.map_err(|error| fault(error.to_string()))?;
-            roots.add(certificate).map_err(|error| fault(error.to_string()))?;
-        }
+        let own = tls::certificates(file).and_then(|authorities| tls::roots(&authorities));
+        let own = own.map_err(|reason| Error::Refused(format!("storage.ca {}: {reason}", file.display())))?;
+        roots.extend(own.roots);
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Failed(error.to_string()))?;
-    let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(tls)
+    tls::http_client(roots, None).map_err(|error| Error::Failed(error.to_string()))
 }

@@ -19,11 +19,11 @@ const AT_ONCE: usize = 4;
 impl Remote {
     /// Azure answers Copy Blob before it has copied, and tells in a header that the library does not hand on: whoever
     /// acknowledged a push by that answer would lose it if the copy fails.
-    pub(in crate::storage) fn copies(&self) -> bool {
+    pub(crate) fn copies(&self) -> bool {
         self.kind != DriverKind::Azure
     }
 
-    pub(in crate::storage) async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {
+    pub(crate) async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {
         if !self.copies() {
             return Err(wrong_kind());
         }
@@ -53,29 +53,23 @@ impl Remote {
 
     /// After an answer that was lost, the store may keep an upload that nobody knows: its own rule for unfinished uploads
     /// removes it.
-    pub(in crate::storage) async fn multipart_begin(&self, key: &str) -> Result<String, Error> {
+    pub(crate) async fn multipart_begin(&self, key: &str) -> Result<String, Error> {
         let path = self.path(key)?;
         self.tried(self.limit, |_| self.asked(self.parts.create_multipart(&path))).await
     }
 
-    pub(in crate::storage) async fn multipart_put(
-        &self,
-        key: &str,
-        id: &str,
-        index: usize,
-        bytes: Bytes,
-    ) -> Result<Part, Error> {
+    pub(crate) async fn multipart_put(&self, key: &str, id: &str, index: usize, bytes: Bytes) -> Result<Part, Error> {
         let path = self.path(key)?;
         let (limit, id) = (self.limit_for(bytes.len()), id.to_owned());
         let put = |_| self.asked(self.parts.put_part(&path, &id, index, bytes.clone().into()));
         Ok(Part(self.tried(limit, put).await?.content_id))
     }
 
-    pub(in crate::storage) fn copies_parts(&self) -> bool {
+    pub(crate) fn copies_parts(&self) -> bool {
         self.copier.is_some()
     }
 
-    pub(in crate::storage) async fn multipart_copy(
+    pub(crate) async fn multipart_copy(
         &self,
         key: &str,
         id: &str,
@@ -90,7 +84,7 @@ impl Remote {
         self.tried(LONGEST, |_| copier.part(&path, id, index, &from, &range)).await
     }
 
-    pub(in crate::storage) async fn multipart_complete(
+    pub(crate) async fn multipart_complete(
         &self,
         key: &str,
         id: &str,
@@ -116,7 +110,7 @@ impl Remote {
         }
     }
 
-    pub(in crate::storage) async fn multipart_abort(&self, key: &str, id: &str) -> Result<(), Error> {
+    pub(crate) async fn multipart_abort(&self, key: &str, id: &str) -> Result<(), Error> {
         let path = self.path(key)?;
         let id = id.to_owned();
         let abort = async || present(self.parts.abort_multipart(&path, &id).await).map_err(store_error);

@@ -19,14 +19,14 @@ const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 const CONTAINER: &str = "registry";
 
-pub(in crate::storage) struct Azurite {
+pub(crate) struct Azurite {
     pub port: u16,
     folder: PathBuf,
     _keeper: Child,
 }
 
 impl Azurite {
-    pub(in crate::storage) fn shared() -> &'static Azurite {
+    pub(crate) fn shared() -> &'static Azurite {
         static SHARED: OnceLock<Option<Azurite>> = OnceLock::new();
         // Tried once: after a failure every test says so at once.
         let shared = SHARED.get_or_init(|| std::panic::catch_unwind(Azurite::start).ok());
@@ -79,7 +79,7 @@ impl Azurite {
     }
 
     /// With a fresh prefix.
-    pub(in crate::storage) fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config {
             driver: DriverKind::Azure,
             bucket: CONTAINER.into(),

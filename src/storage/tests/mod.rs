@@ -1,6 +1,6 @@
 //! One contract for every kind of store, and what only some can do.
 
-pub(super) mod azurite;
+pub mod azurite;
 mod contract;
 mod contract_objects;
 mod fault_proxy;

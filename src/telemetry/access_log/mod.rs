@@ -145,6 +145,7 @@ impl AccessLog {
         Ok(())
     }
 
+    #[cfg(test)]
     /// Waits until all lines taken so far have left the process.
     pub fn flush(&self) -> Result<(), Error> {
         self.order(Command::Flush)

@@ -20,6 +20,7 @@ const KEEP_CAPACITY: usize = 4 * WAKE_AT;
 /// What the writer is told; each is answered when done.
 pub enum Command {
     Use(Option<File>, Sender<()>),
+    #[cfg(test)]
     Flush(Sender<()>),
     Stop(Sender<()>),
 }
@@ -60,6 +61,7 @@ impl Writer {
             match command {
                 None => {}
                 Some(Command::Use(file, done)) => self.change(file, &done),
+                #[cfg(test)]
                 Some(Command::Flush(done)) => {
                     let _ = done.send(());
                 }

@@ -1,0 +1,194 @@
+//! What is known of one request, from its head to its line in the access log.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderName, USER_AGENT, VIA};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Response, Version};
+use pingora::prelude::Result;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+
+use super::cache_use::CacheUse;
+use super::forwarded::{self, Client};
+use super::realm::Outside;
+use super::respond::said;
+use super::via;
+use crate::auth::Identity;
+use crate::cluster::Cluster;
+use crate::listener::Connection;
+use crate::oci::{Action, Host, Resource};
+use crate::routing::Site;
+use crate::telemetry::{RequestId, TraceParent};
+
+/// One request.
+pub struct RequestContext {
+    pub connection: Option<Arc<Connection>>,
+    shutdown: Option<ShutdownWatch>,
+    /// The routes and clusters of the configuration that was in force when the request came.
+    pub site: Arc<Site>,
+    pub started: Instant,
+    pub id: RequestId,
+    /// `Host` or `:authority`, as the client wrote it.
+    pub authority: String,
+    /// The same, lower case and without port.
+    pub host: String,
+    pub client: Option<Client>,
+    /// In which the request came.
+    pub version: Version,
+    /// Path and query as received, but for an authority: what a peer is asked for.
+    pub target: PathAndQuery,
+    /// Who asks.
+    pub identity: Identity,
+    /// What for, once it is read.
+    pub action: Option<Action>,
+    /// Who answers, once it is known.
+    pub cluster: Option<Arc<Cluster>>,
+    pub cache: CacheUse,
+    /// The peer that answered, if one was asked.
+    pub peer: Option<Arc<str>>,
+    pub peer_time: Option<Duration>,
+    /// What a peer said beside the content when it was asked for this very request: see [`said`].
+    pub said: Option<HeaderMap>,
+    pub first_byte: Option<Duration>,
+    /// A few words on what went wrong, for the access log.
+    pub problem: Option<String>,
+}
+
+impl RequestContext {
+    /// What is asked about.
+    pub fn resource(&self) -> Option<&Resource> {
+        self.action.as_ref().map(|action| &action.resource)
+    }
+
+    pub fn new(from: Option<(Arc<Connection>, ShutdownWatch)>, site: Arc<Site>) -> Self {
+        let (connection, shutdown) = from.unzip();
+        RequestContext {
+            connection,
+            shutdown,
+            site,
+            started: Instant::now(),
+            id: RequestId::new(),
+            authority: String::new(),
+            host: String::new(),
+            client: None,
+            version: Version::HTTP_11,
+            target: PathAndQuery::from_static("/"),
+            identity: Identity::Anonymous,
+            action: None,
+            cluster: None,
+            cache: CacheUse::None,
+            peer: None,
+            peer_time: None,
+            said: None,
+            first_byte: None,
+            problem: None,
+        }
+    }
+
+    /// A peer's part in the answer, for the access log and for the client.
+    pub fn answered_by(&mut self, peer: &Arc<str>, took: Duration, answer: &Response<Bytes>) {
+        self.peer = Some(peer.clone());
+        self.peer_time = Some(took);
+        let status = answer.status();
+        self.said = (status.is_success() || status.is_redirection()).then(|| said(answer.headers()));
+    }
+
+    /// The addresses that the peers are told of: the client's, and that of the proxy of ours that it came through.
+    pub fn told_addresses(&self) -> Vec<IpAddr> {
+        let client = self.client.as_ref().map(|client| client.address);
+        let nearest = self.connection.as_ref().map(|connection| connection.client().ip().to_canonical());
+        client.into_iter().chain(nearest).collect()
+    }
+
+    /// How the client reaches us, as the peers are told it. `from`: the request's own fields.
+    pub fn outside(&self, from: &HeaderMap) -> Option<Outside> {
+        let mut told = HeaderMap::new();
+        for name in forwarded::CHAIN {
+            for value in from.get_all(&name) {
+                told.append(name.clone(), value.clone());
+            }
+        }
+        self.tell(&mut told);
+        let scheme = if self.client.as_ref()?.https { "https" } else { "http" };
+        let authority = told.get(forwarded::X_FORWARDED_HOST)?.to_str().ok()?;
+        authority.parse::<Host>().ok()?;
+        Some(Outside { scheme, authority: authority.to_owned() })
+    }
+
+    /// To be called before the answer's head is sent: stamps the moment, and says `Connection: close` when we stop.
+    pub fn answer_begins(&mut self, session: &mut ServerSession) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.started.elapsed());
+        }
+        if self.shutdown.as_ref().is_some_and(|shutdown| *shutdown.borrow()) {
+            session.set_keepalive(None);
+        }
+    }
+
+    /// The answer comes from the cache, and the peers that it speaks for are known not to answer.
+    pub fn speaks_for_silent_peers(&self) -> bool {
+        let hit = matches!(self.cache, CacheUse::Memory | CacheUse::Disk);
+        self.cache == CacheUse::Stale || (hit && self.cluster.as_ref().is_some_and(|cluster| cluster.is_silent()))
+    }
+
+    /// Writes a piece of the answer's body to the client, at the listener's least pace.
+    pub async fn write(&self, session: &mut ServerSession, bytes: Bytes, end: bool) -> Result<()> {
+        match &self.connection {
+            Some(connection) => connection.pace().write(session, bytes, end).await,
+            None => session.write_response_body(bytes, end).await,
+        }
+    }
+
+    /// The fields that a peer is asked with: who asks, on whose behalf; no conditions, no ranges.
+    pub fn asking(&self, session: &ServerSession, accept: Option<HeaderValue>) -> HeaderMap {
+        let from = &session.req_header().headers;
+        let mut headers = HeaderMap::with_capacity(12);
+        let own = from.get(AUTHORIZATION);
+        let told = self.cluster.as_ref().map_or(own, |cluster| cluster.authorization(own));
+        for (name, value) in [(AUTHORIZATION, told), (USER_AGENT, from.get(USER_AGENT))] {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
+        }
+        if let Some(accept) = accept {
+            headers.insert(ACCEPT, accept);
+        }
+        // A digest is that of the plain bytes, so no other form of them is of use.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        for name in forwarded::CHAIN.into_iter().chain([TRACEPARENT, TRACESTATE, VIA]) {
+            for value in from.get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        if let Ok(host) = HeaderValue::from_str(&self.authority) {
+            headers.insert(HOST, host);
+        }
+        self.tell(&mut headers);
+        headers
+    }
+
+    /// Sets the fields about the client and the request's identity, on a copy of the client's own fields.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        if let (Some(connection), Some(client)) = (&self.connection, &self.client) {
+            let trusted = &connection.settings().trusted_proxies;
+            forwarded::tell(headers, connection.client(), client, &self.authority, trusted);
+        }
+        if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        via::add(headers, self.version);
+        let (trace, keep_state) = TraceParent::next_hop(headers);
+        headers.insert(TRACEPARENT, trace.header());
+        if !keep_state {
+            headers.remove(TRACESTATE);
+        }
+    }
+}
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");

@@ -1,0 +1,177 @@
+//! Small answers, and the one place where what went wrong on the client's side of us becomes HTTP.
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, WARNING,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::prelude::Result;
+use pingora::proxy::Session;
+
+use super::context::{REQUEST_ID, RequestContext};
+use super::realm;
+use crate::oci::{ErrorCode, error_body};
+
+pub const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Seconds after which a client may try again when no peer was left.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// What clients are told when the cache speaks for peers that do not answer (distribution-spec, "Warnings").
+pub const STALE_WARNING: &str = "299 - \"no registry answers: served from Entrepot's cache as last known\"";
+
+/// An error in OCI's JSON.
+pub fn problem(code: ErrorCode, message: &str) -> Response<Bytes> {
+    problem_with_status(code.status(), code, message)
+}
+
+/// An error in OCI's JSON, with another status than the code's own.
+pub fn problem_with_status(status: StatusCode, code: ErrorCode, message: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(error_body(code, message, None)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    response
+}
+
+/// 405 with what is allowed (RFC 9110 §15.5.6).
+pub fn not_allowed(allow: &str, message: &str) -> Response<Bytes> {
+    let mut response = problem(ErrorCode::Unsupported, message);
+    if let Ok(allow) = HeaderValue::from_str(allow) {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    response
+}
+
+/// A peer's answer as it may be handed on: its end-to-end fields.
+pub fn relayed(answer: &Response<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(answer.body().clone());
+    *response.status_mut() = answer.status();
+    let named = named_by_connection(answer.headers());
+    for (name, value) in answer.headers() {
+        if !is_hop_by_hop(name)
+            && !named.contains(name)
+            && !ONE_ASKER_S.contains(&name.as_str())
+            && *name != CONTENT_LENGTH
+        {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    response
+}
+
+/// What is meant for the one who asked, or names the peer's own address: simultaneous askers share an answer.
+const ONE_ASKER_S: [&str; 3] = ["set-cookie", "alt-svc", "proxy-authenticate"];
+
+/// Fields that we write ourselves beside content or an error of ours, or that speak of another body than the client's:
+/// a HEAD's, a whole one's. All others are the peer's to say and the client's to read: `Access-Control-*`, `RateLimit-*`,
+/// `Retry-After`, `Warning`, `Link`, `OCI-*`, `X-*` and what nobody knows yet.
+const OURS_BESIDE_CONTENT: [&str; 22] = [
+    "accept-ranges",
+    "age",
+    "cache-control",
+    "cache-status",
+    "content-disposition",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "docker-content-digest",
+    "docker-distribution-api-version",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "pragma",
+    "server",
+    "traceparent",
+    "tracestate",
+    "via",
+    "www-authenticate",
+    "x-request-id",
+];
+
+/// What a peer said beside the content or the refusal that it was asked for, to be handed on with ours. Only of an answer
+/// to this very request: a cache does not repeat what was said to somebody else.
+pub fn said(headers: &HeaderMap) -> HeaderMap {
+    let named = named_by_connection(headers);
+    let kept = headers.iter().filter(|(name, _)| {
+        let text = name.as_str();
+        let other = ONE_ASKER_S.contains(&text) || OURS_BESIDE_CONTENT.contains(&text);
+        !other && !is_hop_by_hop(name) && !named.contains(name)
+    });
+    let mut said = HeaderMap::new();
+    for (name, value) in kept {
+        said.append(name.clone(), value.clone());
+    }
+    said
+}
+
+/// Fields that a sender has said concern one connection only, by naming them in `Connection` (RFC 9110 §7.6.1).
+pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = named.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+    // A peer cannot take its answer's framing or meaning away by naming it.
+    names.filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != CONTENT_TYPE).collect()
+}
+
+/// Fields that concern one connection only (RFC 9110 §7.6.1).
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == TRANSFER_ENCODING
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "te" | "trailer" | "upgrade" | "date")
+}
+
+/// Marks an answer that speaks for peers which do not.
+pub fn warn_stale(response: &mut Response<Bytes>) {
+    response.headers_mut().insert(WARNING, HeaderValue::from_static(STALE_WARNING));
+}
+
+/// Sends a small answer. A HEAD gets the fields without the body; a `Content-Length` already set (a HEAD's) is kept.
+pub async fn send(session: &mut Session, ctx: &mut RequestContext, mut response: Response<Bytes>) -> Result<()> {
+    realm::mend(session, ctx, response.headers_mut());
+    let head = session.req_header().method == Method::HEAD;
+    let (parts, body) = response.into_parts();
+    let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len() + 6))?;
+    for (name, value) in &parts.headers {
+        header.append_header(name, value)?;
+    }
+    if !parts.headers.contains_key(API_VERSION) {
+        header.insert_header(API_VERSION, "registry/2.0")?;
+    }
+    let bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    // What is not known of a HEAD's content is not invented.
+    let unknown = head && body.is_empty() && parts.status == StatusCode::OK;
+    let told = head && parts.headers.contains_key(CONTENT_LENGTH);
+    if !bodiless && !told && !unknown {
+        header.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    header.insert_header(REQUEST_ID, ctx.id.as_str())?;
+    ctx.answer_begins(session);
+    let end = head || bodiless || body.is_empty();
+    session.write_response_header(Box::new(header), end).await?;
+    if !end {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// A refusal of the peer's that concerns who asks: handed on with its challenge.
+pub fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// `308` to the same address over https.
+pub fn redirect_to_https(host: &str, target: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    if let Ok(location) = HeaderValue::from_str(&format!("https://{host}{target}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}

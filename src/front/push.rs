@@ -1,0 +1,167 @@
+//! Pushing a manifest, and deleting: taken whole (they are small), so that they can be sent again, to another peer when one
+//! dies under them.
+//!
+//! Uploads of blobs are streamed instead: see `pass`.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
+use http::{HeaderValue, Method, Response};
+use pingora::prelude::Result;
+use pingora::proxy::Session;
+use serde::Deserialize;
+
+use super::ask::{Answer, Question, Unanswered, any_answer, ask};
+use super::changes::{self, Changed};
+use super::unanswered::unanswered;
+use super::upload::relative;
+use super::{Front, Next};
+use crate::cluster::Cluster;
+use crate::exchange::RequestContext;
+use crate::exchange::respond::{self, send};
+use crate::oci::{ErrorCode, RepositoryName};
+
+/// Largest manifest that is taken into memory; distribution's own limit. A larger one is streamed to one peer, which
+/// then says what it thinks of it.
+const MAX_MANIFEST: usize = 4 << 20;
+
+/// Answers a PUT of a manifest, or leaves it to the streaming proxy.
+pub async fn manifest(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    cluster: &Arc<Cluster>,
+    name: &RepositoryName,
+) -> Result<Next> {
+    if !fits(session) {
+        return Ok(Next::Pass);
+    }
+    // Anybody may send a body before a peer has said who may: all of them together are bounded.
+    let Ok(_room) = front.push_memory.clone().try_acquire_many_owned(expected_kib(session)) else {
+        return Ok(Next::Pass);
+    };
+    let Some(body) = whole(session, ctx).await? else {
+        let message = format!("a manifest has at most {MAX_MANIFEST} bytes");
+        let response =
+            respond::problem_with_status(http::StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, &message);
+        send(session, ctx, response).await?;
+        return Ok(Next::Answered);
+    };
+    let mut headers = ctx.asking(session, None);
+    if let Some(kind) = session.req_header().headers.get(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, kind.clone());
+    }
+    let question = Question {
+        method: Method::PUT,
+        target: ctx.target.as_str().to_owned(),
+        headers,
+        body,
+        hash: name.as_str().as_bytes().to_vec(),
+        check: any_answer(),
+    };
+    let answer = ask(cluster, &question).await;
+    if let Ok(answer) = &answer
+        && lacks_content(&answer.response)
+    {
+        // What we said was there is not: it must be asked anew, or the client would leave it out again.
+        front.forget(&ctx.site, name, &Changed::Repository);
+    }
+    answered(front, session, ctx, answer).await
+}
+
+/// Answers a DELETE of a manifest, tag or blob: small, and sent again when its peer's connection breaks.
+pub async fn delete(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    cluster: &Arc<Cluster>,
+    name: &RepositoryName,
+) -> Result<Next> {
+    let question = Question {
+        method: Method::DELETE,
+        target: ctx.target.as_str().to_owned(),
+        headers: ctx.asking(session, None),
+        body: Bytes::new(),
+        hash: name.as_str().as_bytes().to_vec(),
+        check: any_answer(),
+    };
+    let answer = ask(cluster, &question).await;
+    answered(front, session, ctx, answer).await
+}
+
+async fn answered(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    answer: std::result::Result<Answer, Unanswered>,
+) -> Result<Next> {
+    let may_have_changed = match &answer {
+        Ok(answer) => changes::may_have_changed(answer.response.status()),
+        Err(Unanswered::NoPeer | Unanswered::Busy) => false,
+        Err(_) => true,
+    };
+    if may_have_changed {
+        changes::changed(front, ctx);
+    }
+    let response = match answer {
+        Ok(answer) => {
+            answer.note_in(ctx);
+            let mut response = respond::relayed(&answer.response);
+            if let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
+                && let Ok(location) = HeaderValue::from_str(relative(location))
+            {
+                response.headers_mut().insert(LOCATION, location);
+            }
+            response
+        }
+        Err(why) => unanswered(why),
+    };
+    send(session, ctx, response).await?;
+    Ok(Next::Answered)
+}
+
+/// Whether a manifest was refused because the repository lacks what it names (distribution-spec, "Error Codes").
+fn lacks_content(answer: &Response<Bytes>) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        errors: Vec<Reason>,
+    }
+    #[derive(Deserialize)]
+    struct Reason {
+        code: String,
+    }
+    let lacking = [ErrorCode::ManifestBlobUnknown, ErrorCode::BlobUnknown, ErrorCode::ManifestUnknown];
+    answer.status().is_client_error()
+        && serde_json::from_slice::<Refusal>(answer.body())
+            .is_ok_and(|refusal| refusal.errors.iter().any(|e| lacking.iter().any(|code| code.as_str() == e.code)))
+}
+
+/// Whether the body may be taken whole. With `Expect` the peer has to say yes before the body is sent.
+fn fits(session: &Session) -> bool {
+    let headers = &session.req_header().headers;
+    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    !headers.contains_key(EXPECT) && length.is_none_or(|length| length <= MAX_MANIFEST)
+}
+
+/// What the body will take, in KiB; the most that it may when the client does not say.
+fn expected_kib(session: &Session) -> u32 {
+    let length = session.req_header().headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    let length = length.and_then(|v| v.parse::<usize>().ok()).unwrap_or(MAX_MANIFEST).min(MAX_MANIFEST);
+    u32::try_from(length.div_ceil(1 << 10)).unwrap_or(u32::MAX)
+}
+
+/// The body, or `None` when it is too long.
+async fn whole(session: &mut Session, ctx: &RequestContext) -> Result<Option<Bytes>> {
+    let mut body = BytesMut::new();
+    let Some(mut pace) = ctx.connection.as_ref().map(|connection| connection.pace()) else {
+        return Ok(Some(Bytes::new()));
+    };
+    while let Some(chunk) = pace.read(session).await? {
+        if body.len() + chunk.len() > MAX_MANIFEST {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
+}

@@ -1,0 +1,136 @@
+//! A request's line in the access log, and its part in the metrics.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use http::header::USER_AGENT;
+use http::{Method, Version};
+use pingora::Error;
+use pingora::proxy::Session;
+
+use super::Shared;
+use super::proxy::Passing;
+use crate::exchange::{CacheUse, RequestContext};
+use crate::listener::{Connection, Refusal};
+use crate::oci::Resource;
+use crate::telemetry::{Entry, RequestId, RouteKind};
+
+/// A request that is over, however it ended.
+pub fn answered(shared: &Shared, session: &Session, error: Option<&Error>, passing: &mut Passing) {
+    let passed = passing.pass.is_some();
+    let ctx = &mut passing.request;
+    if let Some((Some(peer), took)) = passing.pass.as_ref().map(|pass| pass.peer()) {
+        (ctx.peer, ctx.peer_time) = (Some(peer), Some(took));
+    }
+    let duration = ctx.started.elapsed();
+    let request = session.req_header();
+    // A `100 Continue` is no answer.
+    let written = session.response_written().filter(|written| !written.status.is_informational());
+    let status = written.map_or(0, |written| written.status.as_u16());
+    let kind = kind(ctx, passed);
+    let bytes_out = session.body_bytes_sent() as u64;
+    let bytes_in = session.body_bytes_read() as u64;
+    shared.metrics.end(kind, &request.method, status, duration);
+    if ctx.cache == CacheUse::Bypass {
+        shared.front.cache().bypassed();
+    }
+    shared.metrics.request_bytes(bytes_in);
+    shared.metrics.response_bytes(bytes_out);
+    if let Some(error) = error.filter(|_| status != 0 && ctx.problem.is_none()) {
+        // The answer had begun when it broke off: the line below says how far it came, this says why.
+        tracing::debug!(id = ctx.id.as_str(), %error, "an answer broke off");
+    }
+    if !shared.access_log.enabled() {
+        return;
+    }
+    let reference = ctx.resource().and_then(|resource| reference(resource, ctx.target.path()));
+    let client = ctx.client.as_ref().map(|client| client.address);
+    shared.access_log.write(&Entry {
+        time: SystemTime::now(),
+        id: ctx.id.as_str(),
+        client: client.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+        method: request.method.as_str(),
+        host: (!ctx.authority.is_empty()).then_some(ctx.authority.as_bytes()),
+        path: ctx.target.path().as_bytes(),
+        repository: ctx.resource().and_then(Resource::repository).map(|name| name.as_str()),
+        reference: reference.as_deref(),
+        status,
+        bytes_in,
+        bytes_out,
+        cache: (ctx.cache != CacheUse::None).then(|| ctx.cache.as_str()),
+        peer: ctx.peer.as_deref(),
+        duration,
+        first_byte: ctx.first_byte,
+        peer_time: ctx.peer_time,
+        protocol: protocol(request.version),
+        tls: ctx.connection.as_ref().and_then(|connection| connection.tls()).map(|tls| tls.version),
+        user_agent: request.headers.get(USER_AGENT).map(|agent| agent.as_bytes()),
+        problem: ctx.problem.as_deref(),
+    });
+}
+
+/// A request whose head was refused before it could be parsed.
+pub fn refused(shared: &Shared, connection: &Connection, refusal: Refusal, line: &[u8]) {
+    let status = refusal.status;
+    let mut words = line.split(|byte| *byte == b' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let method = std::str::from_utf8(method).unwrap_or_default();
+    shared.metrics.end(RouteKind::Other, &method.parse().unwrap_or(Method::TRACE), status, std::time::Duration::ZERO);
+    if !shared.access_log.enabled() {
+        return;
+    }
+    let id = RequestId::new();
+    shared.access_log.write(&Entry {
+        time: SystemTime::now(),
+        id: id.as_str(),
+        client: connection.client().ip().to_canonical(),
+        method,
+        host: None,
+        path,
+        repository: None,
+        reference: None,
+        status,
+        bytes_in: 0,
+        bytes_out: 0,
+        cache: None,
+        peer: None,
+        duration: std::time::Duration::ZERO,
+        first_byte: None,
+        peer_time: None,
+        protocol: "HTTP/1.1",
+        tls: connection.tls().map(|tls| tls.version),
+        user_agent: None,
+        problem: Some(refusal.reason),
+    });
+}
+
+/// The label of metrics: what is outside `/v2/` counts as forwarded only if it was.
+fn kind(ctx: &RequestContext, passed: bool) -> RouteKind {
+    match ctx.resource() {
+        Some(Resource::Outside) if !passed => RouteKind::Other,
+        Some(resource) => resource.into(),
+        None if ctx.target.path() == "/healthz" => RouteKind::Health,
+        None => RouteKind::Other,
+    }
+}
+
+/// Tag or digest: as the path has it, unless its colon came encoded.
+fn reference<'a>(resource: &Resource, path: &'a str) -> Option<Cow<'a, str>> {
+    let written = path.rsplit('/').next().filter(|last| !last.contains('%'));
+    match (resource, written) {
+        (Resource::Manifest { .. } | Resource::Blob { .. } | Resource::Referrers { .. }, Some(last)) => {
+            Some(last.into())
+        }
+        (Resource::Manifest { reference, .. }, None) => Some(reference.to_string().into()),
+        (Resource::Blob { digest, .. } | Resource::Referrers { digest, .. }, None) => Some(digest.text().into()),
+        _ => None,
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}

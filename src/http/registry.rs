@@ -1,0 +1,166 @@
+//! What the integrated registry answers, as HTTP.
+//!
+//! The registry says what the answer is; conditions, ranges, the cache and the connection are ours. Content of an object
+//! store is read through the blob cache, one download for everybody; content on this machine's disk is read from there.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode};
+use pingora::prelude::Result;
+use pingora::proxy::Session;
+
+use super::door::Next;
+use crate::cache::{FillError, Origin, OriginError, OriginStream, Refusal};
+use crate::exchange::LocalFile;
+use crate::exchange::RequestContext;
+use crate::exchange::content::{Served, Stored, needs_bytes, serve};
+use crate::exchange::request_body::RequestBody;
+use crate::exchange::respond::{problem, problem_with_status, send};
+use crate::front::{Front, changes};
+use crate::oci::{Action, Digest, ErrorCode};
+use crate::registry::{Content, ContentBytes, Registry, Reply, ReplyBody, Request};
+use crate::storage;
+
+/// Most bytes of an error's message that the access log repeats.
+const MAX_PROBLEM: usize = 512;
+
+/// Answers a request of a route that goes to the integrated registry.
+pub async fn answer(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    registry: &Arc<Registry>,
+    action: Action,
+) -> Result<Next> {
+    let head = session.req_header();
+    let mut headers = HeaderMap::new();
+    for name in [CONTENT_TYPE, CONTENT_RANGE] {
+        if let Some(value) = head.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let request = Request { identity: ctx.identity.clone(), action, headers };
+    let mut body = RequestBody::new(session, ctx);
+    // Boxed, so that the connection's own task stays small, and the compiler need not look into it.
+    let answering: BoxFuture<'_, Reply> = Box::pin(registry.answer(request, &mut body));
+    let reply = answering.await;
+    let settled = body.settle().await;
+    if changes::may_have_changed(reply.status) {
+        // Where reads go to a cluster, what was remembered of its answers is old now.
+        changes::changed(front, ctx);
+    }
+    settled?;
+    let Reply { status, headers, body } = reply;
+    match body {
+        ReplyBody::Bytes(body) => small(session, ctx, status, headers, body).await?,
+        ReplyBody::Content(Content { digest, media_type, by_tag, bytes }) => {
+            match stored(front, session, ctx, registry, &digest, bytes).await {
+                Ok(content) => {
+                    let (media_type, extra) = (media_type.as_str(), Some(&headers));
+                    serve(session, ctx, Served { digest: &digest, content, media_type, by_tag, extra }).await?;
+                }
+                Err(response) => send(session, ctx, response).await?,
+            }
+        }
+    }
+    Ok(Next::Answered)
+}
+
+async fn small(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<()> {
+    if status.is_server_error() {
+        ctx.problem = message(&body);
+    }
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    send(session, ctx, response).await
+}
+
+/// The message of an OCI error, for the access log.
+fn message(body: &[u8]) -> Option<String> {
+    let error: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let text = error.pointer("/errors/0/message")?.as_str()?;
+    Some(text.chars().take(MAX_PROBLEM).collect())
+}
+
+/// Finds the bytes of a content that the registry has granted.
+async fn stored(
+    front: &Front,
+    session: &Session,
+    ctx: &mut RequestContext,
+    registry: &Arc<Registry>,
+    digest: &Digest,
+    bytes: ContentBytes,
+) -> std::result::Result<Stored, Response<Bytes>> {
+    match bytes {
+        ContentBytes::Whole(bytes) => Ok(Stored::Whole(bytes)),
+        ContentBytes::Local(blob) => Ok(Stored::File(LocalFile::new(blob.file, blob.size, front.cache().buffers()))),
+        ContentBytes::Remote(size) if !needs_bytes(session, digest, size) => Ok(Stored::Absent(size)),
+        ContentBytes::Remote(_) => remote(front, ctx, registry, digest).await,
+    }
+}
+
+async fn remote(
+    front: &Front,
+    ctx: &mut RequestContext,
+    registry: &Arc<Registry>,
+    digest: &Digest,
+) -> std::result::Result<Stored, Response<Bytes>> {
+    let origin = Arc::new(RegistryOrigin { registry: registry.clone(), digest: *digest });
+    match front.cache().get_or_fill(digest, origin).await {
+        Ok((content, source)) => {
+            ctx.cache = source.into();
+            Ok(Stored::Cached(content))
+        }
+        Err(FillError::Refused(refusal)) => Err(refusal.response().clone()),
+        Err(error) => {
+            ctx.problem = Some(error.to_string());
+            Err(match error {
+                FillError::Unavailable(_) => problem(ErrorCode::Unavailable, "the registry's storage does not answer"),
+                _ => problem_with_status(
+                    StatusCode::BAD_GATEWAY,
+                    ErrorCode::Unknown,
+                    "the registry's storage gave no usable content",
+                ),
+            })
+        }
+    }
+}
+
+/// A blob of the registry's object store, for the cache's fills. Holds no client's credentials: the registry was asked
+/// before.
+struct RegistryOrigin {
+    registry: Arc<Registry>,
+    digest: Digest,
+}
+
+#[async_trait]
+impl Origin for RegistryOrigin {
+    async fn open(&self, offset: u64) -> std::result::Result<OriginStream, OriginError> {
+        let broken = |error: storage::Error| OriginError::Broken(error.to_string());
+        match self.registry.open_blob(&self.digest, offset).await {
+            Ok(Some(blob)) => Ok(OriginStream {
+                total: Some(blob.total),
+                media_type: None,
+                body: blob.body.map(move |bytes| bytes.map_err(broken)).boxed(),
+            }),
+            Ok(None) => Err(OriginError::Refused(Refusal::new(problem(ErrorCode::BlobUnknown, "the blob is gone")))),
+            Err(error) => Err(OriginError::Unavailable(error.to_string())),
+        }
+    }
+
+    fn mismatched(&self) {
+        self.registry.blob_damaged(&self.digest);
+    }
+}

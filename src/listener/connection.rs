@@ -1,0 +1,72 @@
+//! What is known of a client's connection, for those who answer its requests.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::config::Config;
+use super::pace::Pace;
+use super::state::ConnectionState;
+
+/// One connection, from its handshake to its end; its requests share it.
+#[derive(Debug)]
+pub struct Connection {
+    client: SocketAddr,
+    tls: Option<TlsInfo>,
+    settings: Arc<Config>,
+    state: Arc<ConnectionState>,
+}
+
+/// What the TLS handshake agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The name that the client asked for, in lower case.
+    pub sni: Option<Box<str>>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        client: SocketAddr,
+        tls: Option<TlsInfo>,
+        settings: Arc<Config>,
+        state: Arc<ConnectionState>,
+    ) -> Connection {
+        Connection { client, tls, settings, state }
+    }
+
+    /// The client: the socket's other end, or who the PROXY protocol says it is.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
+    }
+
+    /// The listener's configuration when this connection came.
+    pub fn settings(&self) -> &Config {
+        &self.settings
+    }
+
+    #[cfg(test)]
+    /// The client is one of `trusted_proxies`: its `X-Forwarded-*` and the like may be believed.
+    pub fn client_is_trusted(&self) -> bool {
+        is_trusted(&self.settings, self.client.ip())
+    }
+
+    /// For reading and writing the bodies of one request under the listener's deadlines.
+    pub fn pace(&self) -> Pace {
+        Pace::new(&self.settings)
+    }
+
+    pub(super) fn state(&self) -> &Arc<ConnectionState> {
+        &self.state
+    }
+}
+
+/// `address`, as IPv4 if it is an IPv4 address in IPv6 clothes, is one of `trusted_proxies`.
+pub(super) fn is_trusted(settings: &Config, address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    settings.trusted_proxies.iter().any(|network| network.contains(&address))
+}

@@ -1,0 +1,175 @@
+//! A client's TCP socket: counts its bytes and tells when it waits. Below TLS.
+//!
+//! The tokio stream is shared, so that the sweeper can shut it down and a lingering close can
+//! outlive this socket; only the socket reads and writes it.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use rustix::net::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::linger;
+use super::state::ConnectionState;
+
+pub(super) struct Socket {
+    tcp: Arc<TcpStream>,
+    state: Arc<ConnectionState>,
+    /// Bytes after a PROXY header that were read with it.
+    replay: BytesMut,
+    /// Nothing more will come: the client closed its side, or the socket failed.
+    ended: bool,
+    linger: bool,
+}
+
+impl Socket {
+    pub(super) fn new(tcp: Arc<TcpStream>, state: Arc<ConnectionState>) -> Socket {
+        Socket { tcp, state, replay: BytesMut::new(), ended: false, linger: false }
+    }
+
+    pub(super) fn replay(&mut self, bytes: BytesMut) {
+        self.replay = bytes;
+    }
+
+    /// When dropped, reads on for a while: the client may still be sending, and a reset would
+    /// take our answer from it.
+    pub(super) fn linger(&mut self, linger: bool) {
+        self.linger = linger;
+    }
+
+    pub(super) fn raw_fd(&self) -> RawFd {
+        self.tcp.as_raw_fd()
+    }
+
+    /// Waits for something to read, without a buffer.
+    pub(super) fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.replay.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let readable = self.tcp.poll_read_ready(context);
+        self.state.set_reading(readable.is_pending());
+        readable
+    }
+
+    /// One read if the socket is ready. A short read clears the readiness in the same step, which
+    /// saves the system call that would only say "nothing more" (as tokio does for owned streams).
+    fn try_read(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let room = buffer.remaining();
+        let mut read = None;
+        let tried = self.tcp.try_io(Interest::READABLE, || {
+            let count = self.tcp.try_read_buf(buffer)?;
+            read = Some(count);
+            if count > 0 && count < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (read, tried) {
+            (Some(count), _) => Ok(count),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let offered = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        let mut written = None;
+        let tried = self.tcp.try_io(Interest::WRITABLE, || {
+            let count = match slices {
+                [one] => self.tcp.try_write(one)?,
+                _ => self.tcp.try_write_vectored(slices)?,
+            };
+            written = Some(count);
+            if count > 0 && count < offered { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (written, tried) {
+            (Some(count), _) => Ok(count),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        if !socket.replay.is_empty() {
+            let count = socket.replay.len().min(buffer.remaining());
+            buffer.put_slice(&socket.replay[..count]);
+            socket.replay.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let readiness = socket.tcp.poll_read_ready(context);
+            socket.state.set_reading(readiness.is_pending());
+            ready!(readiness)?;
+            match socket.try_read(buffer) {
+                Ok(count) => {
+                    socket.ended |= count == 0 && buffer.remaining() > 0;
+                    socket.state.add_received(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => {
+                    socket.ended = true;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.get_mut();
+        loop {
+            let readiness = socket.tcp.poll_write_ready(context);
+            socket.state.set_writing(readiness.is_pending());
+            ready!(readiness)?;
+            match socket.try_write(slices) {
+                Ok(count) => {
+                    socket.state.add_sent(count);
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => {
+                    socket.ended = true;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match rustix::net::shutdown(&*self.tcp, Shutdown::Write) {
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.linger && !self.ended {
+            linger::start(Arc::clone(&self.tcp));
+        }
+    }
+}

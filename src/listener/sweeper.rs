@@ -1,0 +1,227 @@
+//! Deadlines and least rates of all connections of a listener: one look at each, every [`TICK`].
+//!
+//! A connection costs no timer. Only time in which we wait for the client counts: a read that is
+//! pending with nothing in the kernel's buffer, a write that is pending while the client takes
+//! nothing. A slow peer of ours leaves neither.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora_core::protocols::SocketDigest;
+use rustix::net::Shutdown;
+use tokio::net::TcpStream;
+
+use super::config::Config;
+use super::metrics::ListenerMetrics;
+use super::state::{ConnectionState, Deadline, Moment, Phase, TICK, advance_clock};
+use super::window::Window;
+
+/// After our last word (an error, GOAWAY, close_notify) a client has this long to take it.
+const CLOSING: Duration = Duration::from_secs(10);
+
+pub(super) struct Table {
+    inner: Mutex<Inner>,
+    metrics: Arc<ListenerMetrics>,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<u64, Entry>,
+    next: u64,
+    swept: u64,
+}
+
+struct Entry {
+    state: Arc<ConnectionState>,
+    tcp: Weak<TcpStream>,
+    settings: Arc<Config>,
+    seen: Option<Moment>,
+    request: Window,
+    response: Window,
+}
+
+/// A connection's place in the table, given back when dropped.
+pub(super) struct Registration {
+    table: Arc<Table>,
+    id: u64,
+}
+
+/// What the sweeper does with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Bear,
+    /// Let its task say a last word.
+    Finish(Deadline),
+    /// Close it now.
+    Shut(Deadline),
+}
+
+impl Table {
+    pub(super) fn new(metrics: Arc<ListenerMetrics>) -> Table {
+        let inner = Inner { swept: advance_clock(), ..Inner::default() };
+        Table { inner: Mutex::new(inner), metrics }
+    }
+
+    pub(super) fn register(
+        self: &Arc<Self>,
+        state: &Arc<ConnectionState>,
+        tcp: &Arc<TcpStream>,
+        settings: &Arc<Config>,
+    ) -> Registration {
+        let mut inner = self.inner.lock();
+        let id = inner.next;
+        inner.next += 1;
+        let entry = Entry {
+            state: Arc::clone(state),
+            tcp: Arc::downgrade(tcp),
+            settings: Arc::clone(settings),
+            seen: None,
+            request: Window::default(),
+            response: Window::default(),
+        };
+        inner.entries.insert(id, entry);
+        Registration { table: Arc::clone(self), id }
+    }
+
+    /// Judges every connection.
+    pub(super) fn sweep(&self) {
+        let now = advance_clock();
+        let mut inner = self.inner.lock();
+        // When we were late, or stopped for a while, clients are not to blame for all of it.
+        let passed = now.saturating_sub(inner.swept).min(4 * millis(TICK));
+        inner.swept = now;
+        for entry in inner.entries.values_mut() {
+            let first = entry.state.expired().is_none();
+            let deadline = match entry.judge(now, passed) {
+                Verdict::Bear => continue,
+                Verdict::Finish(deadline) => {
+                    entry.state.expire(deadline);
+                    entry.finish();
+                    deadline
+                }
+                Verdict::Shut(deadline) => {
+                    entry.state.expire(deadline);
+                    entry.shut(Shutdown::Both);
+                    deadline
+                }
+            };
+            if first {
+                self.metrics.expired(deadline);
+            }
+        }
+    }
+
+    /// For a drain: ends what is idle now, and h2 connections with their last stream.
+    pub(super) fn finish_idle(&self) {
+        for entry in self.inner.lock().entries.values() {
+            let seen = entry.state.moment();
+            let idle = matches!(seen.phase(), Phase::Idle | Phase::FirstByte);
+            if entry.state.is_multiplexed() || idle {
+                entry.finish();
+            }
+        }
+    }
+
+    /// Closes every connection now.
+    pub(super) fn kill(&self) {
+        for entry in self.inner.lock().entries.values() {
+            entry.state.expire(Deadline::Closing);
+            entry.shut(Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.table.inner.lock().entries.remove(&self.id);
+    }
+}
+
+impl Entry {
+    fn judge(&mut self, now: u64, passed: u64) -> Verdict {
+        let seen = self.state.moment();
+        if self.seen.replace(seen) != Some(seen) {
+            (self.request, self.response) = (Window::default(), Window::default());
+        }
+        // Stamps may be early by one tick.
+        let overdue = |limit: Duration| now.saturating_sub(seen.since()) > millis(limit.saturating_add(TICK));
+        let finish = |entry: &Entry, deadline| match entry.state.close_from(seen) {
+            true => Verdict::Finish(deadline),
+            false => Verdict::Bear,
+        };
+        let timeouts = &self.settings.timeouts;
+        match seen.phase() {
+            _ if self.state.streams() > 0 => self.judge_bodies(passed),
+            Phase::Exchange => self.judge_bodies(passed),
+            Phase::Handshake if overdue(timeouts.handshake.0) => Verdict::Shut(Deadline::Handshake),
+            Phase::FirstByte if overdue(timeouts.first_byte.0) => finish(self, Deadline::FirstByte),
+            Phase::Head if overdue(timeouts.header.0) => finish(self, Deadline::Header),
+            Phase::Idle if overdue(timeouts.keepalive.0) => finish(self, Deadline::KeepAlive),
+            Phase::Closing if overdue(CLOSING) => Verdict::Shut(Deadline::Closing),
+            _ => Verdict::Bear,
+        }
+    }
+
+    fn judge_bodies(&mut self, passed: u64) -> Verdict {
+        let window = millis(self.settings.timeouts.body.0);
+        let rate = self.settings.min_body_rate.0;
+        let waits_for_client = self.state.waits_for_body() && self.unread() == 0;
+        if !self.request.judge(waits_for_client, self.state.received(), passed, window, rate) {
+            return Verdict::Shut(Deadline::RequestBody);
+        }
+        let taken = if self.state.waits_to_write() { self.taken() } else { None };
+        if !self.response.judge(taken.is_some(), taken.unwrap_or_default(), passed, window, rate) {
+            return Verdict::Shut(Deadline::ResponseBody);
+        }
+        Verdict::Bear
+    }
+
+    /// Bytes that the client has sent and we have not read.
+    fn unread(&self) -> u64 {
+        self.tcp.upgrade().and_then(|tcp| rustix::io::ioctl_fionread(&*tcp).ok()).unwrap_or(0)
+    }
+
+    /// Bytes that the client has taken; `None` when nothing is left for it to take. What the
+    /// socket took would say little: its buffer may hold megabytes, and asks for more only when a
+    /// third of it is free.
+    fn taken(&self) -> Option<u64> {
+        let tcp = self.tcp.upgrade()?;
+        match SocketDigest::from_raw_fd(tcp.as_raw_fd()).tcp_info() {
+            Some(info) if info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0 => None,
+            Some(info) => Some(info.tcpi_bytes_acked),
+            None => Some(self.state.sent()),
+        }
+    }
+
+    /// Lets the connection's task end it: h2 says GOAWAY, HTTP/1 sees the end of its input.
+    fn finish(&self) {
+        if self.state.is_multiplexed() {
+            self.state.ask_to_finish();
+        } else {
+            self.shut(Shutdown::Read);
+        }
+    }
+
+    fn shut(&self, how: Shutdown) {
+        if let Some(tcp) = self.tcp.upgrade() {
+            let _ = rustix::net::shutdown(&*tcp, how);
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The addresses of a socket, so that pingora need not ask the kernel.
+pub(super) fn digest(tcp: &TcpStream, client: SocketAddr, local: SocketAddr) -> Arc<SocketDigest> {
+    use pingora_core::protocols::l4::socket::SocketAddr as Address;
+    let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
+    let _ = digest.peer_addr.set(Some(Address::Inet(client)));
+    let _ = digest.local_addr.set(Some(Address::Inet(local)));
+    Arc::new(digest)
+}
