@@ -1,4 +1,4 @@
-//! What can go wrong in the cache, typed by who can act on it. Nothing here is HTTP; the frontend translates.
+//! What can go wrong in the cache, typed by who can act on it. Nothing here is HTTP; `front` and `http` translate.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What can go wrong in this room, typed by who can act on it. They become HTTP only in the frontend.
+//! What can go wrong in this room, typed by who can act on it. They become HTTP only in `front` and `http`.
 
 use std::error::Error as _;
 use std::fmt::Write as _;

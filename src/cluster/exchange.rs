@@ -15,19 +15,10 @@ use super::budget::ResendBudget;
 use super::config::Config;
 use super::error::SendError;
 use super::read_timeout::limit_reads;
+use crate::outbound::hop::is_hop_by_hop;
 
-/// What belongs to one connection and not to the request, and what the client library writes by itself.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-];
+/// What the client library writes by itself, beside the fields of one connection.
+const WRITTEN_BY_THE_LIBRARY: [HeaderName; 2] = [header::CONTENT_LENGTH, header::EXPECT];
 
 /// What "for ever" in a configuration comes to: more would overflow the clock.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -100,7 +91,8 @@ impl Exchange {
         repeat: bool,
     ) -> Result<Response, SendError> {
         let url = target(&self.origin, path_and_query)?;
-        HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
+        let own: Vec<_> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+        own.iter().chain(&WRITTEN_BY_THE_LIBRARY).for_each(|name| drop(headers.remove(name)));
         let deadline = deadline(self.first_byte);
         let first = request(method.clone(), url.clone(), headers.clone(), body.clone());
         let response = match within(deadline, &self.pooled, first).await {

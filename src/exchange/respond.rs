@@ -1,9 +1,7 @@
 //! Small answers, and the one place where what went wrong on the client's side of us becomes HTTP.
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, TRANSFER_ENCODING, WARNING,
-};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, LOCATION, RETRY_AFTER, WARNING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::prelude::Result;
@@ -12,6 +10,7 @@ use pingora::proxy::Session;
 use super::context::{REQUEST_ID, RequestContext};
 use super::realm;
 use crate::oci::{ErrorCode, error_body};
+use crate::outbound::hop::{is_hop_by_hop, named_by_connection};
 
 pub const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -55,6 +54,7 @@ pub fn relayed(answer: &Response<Bytes>) -> Response<Bytes> {
     let named = named_by_connection(answer.headers());
     for (name, value) in answer.headers() {
         if !is_hop_by_hop(name)
+            && *name != DATE
             && !named.contains(name)
             && !ONE_ASKER_S.contains(&name.as_str())
             && *name != CONTENT_LENGTH
@@ -103,28 +103,13 @@ pub fn said(headers: &HeaderMap) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| {
         let text = name.as_str();
         let other = ONE_ASKER_S.contains(&text) || OURS_BESIDE_CONTENT.contains(&text);
-        !other && !is_hop_by_hop(name) && !named.contains(name)
+        !other && *name != DATE && !is_hop_by_hop(name) && !named.contains(name)
     });
     let mut said = HeaderMap::new();
     for (name, value) in kept {
         said.append(name.clone(), value.clone());
     }
     said
-}
-
-/// Fields that a sender has said concern one connection only, by naming them in `Connection` (RFC 9110 §7.6.1).
-pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let names = named.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
-    // A peer cannot take its answer's framing or meaning away by naming it.
-    names.filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != CONTENT_TYPE).collect()
-}
-
-/// Fields that concern one connection only (RFC 9110 §7.6.1).
-pub fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == CONNECTION
-        || *name == TRANSFER_ENCODING
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "te" | "trailer" | "upgrade" | "date")
 }
 
 /// Marks an answer that speaks for peers which do not.

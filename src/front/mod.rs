@@ -16,6 +16,7 @@ mod login;
 mod odd;
 mod once;
 mod origin;
+mod pull;
 mod standing;
 mod unanswered;
 
@@ -37,6 +38,7 @@ use ask::{Answer, Unanswered};
 use changes::Changed;
 use once::Once;
 
+pub use pull::Pull;
 pub use standing::Standing;
 
 /// What requests to clusters share.

@@ -54,10 +54,6 @@ impl Standing {
         Standing { verdicts, cluster, jurisdiction, holding, credential, repository }
     }
 
-    pub fn verdicts(&self) -> &Verdicts {
-        &self.verdicts
-    }
-
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
     }
@@ -94,6 +90,11 @@ impl Standing {
     /// What a tag was known to name within `stale`.
     pub fn known_tag(&self, tag: &Tag, accept: AcceptClass) -> Option<TagAnswer> {
         self.verdicts.tag(&self.jurisdiction, &self.repository, tag, &accept, self.cluster.config().stale.0)
+    }
+
+    /// A peer said what a tag names.
+    pub fn named(&self, tag: &Tag, accept: AcceptClass, known: TagAnswer, generation: Generation) {
+        self.verdicts.record_tag(&self.jurisdiction, &self.repository, (tag, &accept), known, generation);
     }
 
     /// To be taken before a peer is asked: its answer is not recorded when a DELETE came in between.

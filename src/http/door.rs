@@ -16,7 +16,7 @@ use crate::exchange::respond::{self, not_allowed, problem, problem_with_status, 
 use crate::exchange::{forwarded, via};
 use crate::front::pass::Pass;
 use crate::front::upload::take_peer;
-use crate::front::{self, Front, Standing, blob, manifest, ping, push};
+use crate::front::{self, Front, Pull, Standing, blob, manifest, ping, push};
 use crate::oci::{Action, ActionError, ErrorCode, Host, HostError, Resource};
 use crate::routing::Target;
 use crate::telemetry::RequestId;
@@ -36,10 +36,9 @@ pub async fn enter(front: &Front, session: &mut Session, ctx: &mut RequestContex
         return answer(session, ctx, response).await;
     }
     match read(session, ctx) {
-        Ok(action) => ctx.action = Some(action.clone()),
-        Err(response) => return answer(session, ctx, response).await,
+        Ok(action) => dispatch(front, session, ctx, action).await,
+        Err(response) => answer(session, ctx, *response).await,
     }
-    dispatch(front, session, ctx).await
 }
 
 /// What concerns the process, the connection or the host, and nothing that a registry holds.
@@ -69,7 +68,7 @@ fn before_routing(session: &Session, ctx: &mut RequestContext) -> Option<Respons
 }
 
 /// What is asked, or what is wrong with it.
-fn read(session: &Session, ctx: &mut RequestContext) -> std::result::Result<Action, Response<Bytes>> {
+fn read(session: &Session, ctx: &RequestContext) -> std::result::Result<Action, Box<Response<Bytes>>> {
     let request = session.req_header();
     let (path, query) = (ctx.target.path(), ctx.target.query());
     let action = Action::parse(&request.method, path, query).or_else(|error| {
@@ -77,11 +76,11 @@ fn read(session: &Session, ctx: &mut RequestContext) -> std::result::Result<Acti
         let marked = take_peer(query).1.is_some();
         Action::of_peers_upload(&request.method, path, query).filter(|_| marked).ok_or(error)
     });
-    let action = action.map_err(refused)?;
+    let action = action.map_err(|error| Box::new(refused(error)))?;
     if request.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
         // Which of them a peer would believe is anybody's guess.
         let message = "more than one Authorization";
-        return Err(problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unauthorized, message));
+        return Err(Box::new(problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unauthorized, message)));
     }
     Ok(action)
 }
@@ -95,8 +94,13 @@ fn refused(error: ActionError) -> Response<Bytes> {
 }
 
 /// Finds who answers.
-async fn dispatch(front: &Front, session: &mut Session, ctx: &mut RequestContext) -> Result<Next> {
-    let Some(action) = ctx.action.clone() else { return Ok(Next::Answered) };
+async fn dispatch(
+    front: &Front,
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    action: Action,
+) -> Result<Next> {
+    ctx.action = Some(action.clone());
     let table = &ctx.site.table;
     let target = match action.resource.repository() {
         None if matches!(action.resource, Resource::Outside) => {
@@ -143,11 +147,11 @@ async fn to_cluster(
         Resource::Base => ping::ping(front, session, ctx, &cluster).await?,
         Resource::Blob { name, digest } if reads => {
             let standing = Standing::of(front, session, ctx, &cluster, &name);
-            blob::pull(front, session, ctx, standing, digest).await?
+            blob::pull(Pull { front, session, ctx, standing }, digest).await?
         }
         Resource::Manifest { name, reference, .. } if reads => {
             let standing = Standing::of(front, session, ctx, &cluster, &name);
-            manifest::pull(front, session, ctx, standing, reference).await?
+            manifest::pull(Pull { front, session, ctx, standing }, reference).await?
         }
         Resource::Manifest { name, .. } if action.method == Method::PUT => {
             push::manifest(front, session, ctx, &cluster, &name).await?

@@ -19,11 +19,12 @@ use super::door::{self, Next};
 use super::{Shared, journal};
 use crate::exchange::RequestContext;
 use crate::exchange::request_body::is_malformed;
-use crate::exchange::respond::{named_by_connection, problem, problem_with_status, send};
+use crate::exchange::respond::{problem, problem_with_status, send};
 use crate::front::changes;
 use crate::front::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass, UNANSWERABLE};
 use crate::listener::{Connection, Handler, Refusal};
 use crate::oci::ErrorCode;
+use crate::outbound::hop::named_by_connection;
 use crate::telemetry::UnderWay;
 
 /// Idle connections to peers that uploads and lists share, over all clusters.

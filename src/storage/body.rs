@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// A request's body. The frontend implements it over its session; tests over vectors.
+/// A request's body. `exchange` implements it over its session; tests over vectors.
 #[async_trait]
 pub trait Body: Send {
     /// Length in bytes, if the client announced it.

@@ -1,4 +1,4 @@
-//! What the peers said, asked by the frontend for every request. Owns the rules of what counts for how long; the facts
+//! What the peers said, asked by `front` for every request. Owns the rules of what counts for how long; the facts
 //! are in `facts`, their file in `journal`.
 
 use std::net::IpAddr;
@@ -197,8 +197,7 @@ impl Verdicts {
         &self,
         jurisdiction: &Jurisdiction,
         repository: &RepositoryName,
-        tag: &Tag,
-        accept: &AcceptClass,
+        (tag, accept): (&Tag, &AcceptClass),
         answer: TagAnswer,
         asked: Generation,
     ) {

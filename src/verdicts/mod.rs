@@ -1,5 +1,5 @@
 //! Who may read what, as the peers said: in front of registries that hold the permissions, their own answers are the
-//! only truth, and this room remembers them for a while, bounded, and over restarts. It asks nobody (the frontend
+//! only truth, and this room remembers them for a while, bounded, and over restarts. It asks nobody (`front`
 //! does) and knows no peers.
 //!
 //! Two facts are kept apart: a credential *may read* a repository, and a repository *holds* a digest. Beside them, for

@@ -228,7 +228,7 @@ async fn times_beyond_every_clock_are_for_ever_and_no_panic() {
     assert!(waiting.await.unwrap());
 }
 
-/// What the frontend does with a GET: the next peer until one answers, three at most.
+/// What `front` does with a GET: the next peer until one answers, three at most.
 async fn get_anywhere(cluster: &Cluster) -> bool {
     let mut tried = Vec::new();
     while tried.len() < 3 {

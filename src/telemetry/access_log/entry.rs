@@ -20,6 +20,8 @@ pub struct Entry<'a> {
     pub time: SystemTime,
     pub id: &'a str,
     pub client: IpAddr,
+    /// Who asked; None: nobody in particular.
+    pub identity: Option<&'a str>,
     pub method: &'a str,
     pub host: Option<&'a [u8]>,
     /// The target; anything from the first `?` on is left out.
@@ -62,7 +64,9 @@ impl Entry<'_> {
         push_json(out, self.id.as_bytes());
         out.extend_from_slice(b",\"client\":\"");
         push_ip(out, self.client);
-        out.extend_from_slice(b"\",\"method\":");
+        out.push(b'"');
+        push_text(out, b",\"identity\":", self.identity.map(str::as_bytes));
+        out.extend_from_slice(b",\"method\":");
         push_json(out, self.method.as_bytes());
         push_text(out, b",\"host\":", self.host);
         out.extend_from_slice(b",\"path\":");

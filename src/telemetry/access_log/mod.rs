@@ -2,7 +2,7 @@
 //!
 //! A request formats its line into one of a few buffers, which the writer thread swaps out and writes. So a slow disk or
 //! a stuck reader of stdout costs lines (counted), never a request's time. Lines of one worker thread keep their order;
-//! between threads the order is as near as [`writer::TICK`]. Does not own what the fields mean: the frontend says.
+//! between threads the order is as near as [`writer::TICK`]. Does not own what the fields mean: `http::journal` says.
 
 mod entry;
 mod sink;

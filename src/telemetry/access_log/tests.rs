@@ -14,6 +14,7 @@ fn entry() -> Entry<'static> {
         time: UNIX_EPOCH + Duration::from_millis(1_772_323_199_045),
         id: "0123456789abcdef0123456789abcdef",
         client: [192, 0, 2, 7].into(),
+        identity: None,
         method: "GET",
         host: Some(b"registry.example.com"),
         path: b"/v2/library/busybox/blobs/sha256:0a",

@@ -154,8 +154,8 @@ fn a_tag_is_remembered_by_what_was_accepted_until_it_moves() {
     let (jurisdiction, name, latest) = (memory.jurisdiction("main", None), repository("r"), tag("latest"));
     let (docker, any) = (accept_class(&["application/docker"]), accept_class(&[]));
     let recall = |class| memory.tag(&jurisdiction, &name, &latest, class, HOUR);
-    memory.record_tag(&jurisdiction, &name, &latest, &docker, answer("1"), memory.generation());
-    memory.record_tag(&jurisdiction, &name, &latest, &any, answer("2"), memory.generation());
+    memory.record_tag(&jurisdiction, &name, (&latest, &docker), answer("1"), memory.generation());
+    memory.record_tag(&jurisdiction, &name, (&latest, &any), answer("2"), memory.generation());
     assert_eq!((recall(&docker), recall(&any)), (Some(answer("1")), Some(answer("2"))));
     assert_eq!(memory.tag(&jurisdiction, &name, &tag("v1"), &any, HOUR), None);
 
@@ -164,17 +164,17 @@ fn a_tag_is_remembered_by_what_was_accepted_until_it_moves() {
 
     let on_its_way = memory.generation();
     memory.tag_changed(&jurisdiction, &name, &latest);
-    memory.record_tag(&jurisdiction, &name, &latest, &any, answer("2"), on_its_way);
+    memory.record_tag(&jurisdiction, &name, (&latest, &any), answer("2"), on_its_way);
     assert_eq!((recall(&docker), recall(&any)), (None, None));
 
     let (early, late) = (memory.generation(), memory.generation());
-    memory.record_tag(&jurisdiction, &name, &latest, &any, answer("late"), late);
-    memory.record_tag(&jurisdiction, &name, &latest, &any, answer("early"), early);
+    memory.record_tag(&jurisdiction, &name, (&latest, &any), answer("late"), late);
+    memory.record_tag(&jurisdiction, &name, (&latest, &any), answer("early"), early);
     assert_eq!(recall(&any), Some(answer("late")));
     memory.repository_changed(&jurisdiction, &name);
     assert_eq!(recall(&any), None);
 
-    memory.record_tag(&jurisdiction, &name, &latest, &any, answer("3"), memory.generation());
+    memory.record_tag(&jurisdiction, &name, (&latest, &any), answer("3"), memory.generation());
     memory.clock.advance(HOUR);
     assert_eq!(recall(&any), None);
 }
@@ -204,7 +204,7 @@ fn record_all(memory: &Verdicts, name: &str) {
     let who = memory.credential(Some(b"Basic ann"));
     memory.record_read(&jurisdiction, &who, &name, memory.generation());
     memory.record_holds(&jurisdiction, &name, &digest("1"), memory.generation());
-    memory.record_tag(&jurisdiction, &name, &tag("t"), &accept_class(&[]), answer("1"), memory.generation());
+    memory.record_tag(&jurisdiction, &name, (&tag("t"), &accept_class(&[])), answer("1"), memory.generation());
     memory.record_ping(&jurisdiction, &who, PingAnswer { status: 200, www_authenticate: vec![] }, memory.generation());
 }
 
@@ -423,7 +423,7 @@ fn the_file_is_written_anew_when_it_has_grown() {
     let (jurisdiction, name, latest) = (memory.jurisdiction("main", None), repository("r"), tag("t"));
     for number in 0..30_000 {
         let answer = TagAnswer { size: number, ..answer("1") };
-        memory.record_tag(&jurisdiction, &name, &latest, &accept_class(&[]), answer, memory.generation());
+        memory.record_tag(&jurisdiction, &name, (&latest, &accept_class(&[])), answer, memory.generation());
         if number % 5000 == 0 {
             assert!(memory.flush());
         }
