@@ -37,6 +37,8 @@ mod config;
 mod exchange;
 mod fleet;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod listener;
 mod outbound;

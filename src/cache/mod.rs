@@ -16,6 +16,8 @@ mod buffers;
 mod content;
 mod digest_hash;
 mod disk;
+#[cfg(any(test, fuzzing))]
+pub use disk::fuzz;
 mod error;
 mod fill;
 mod memory;

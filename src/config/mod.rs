@@ -11,6 +11,8 @@ mod environment;
 mod errors;
 mod fault;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod known;
 pub mod model;
 mod read;

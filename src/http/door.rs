@@ -94,12 +94,7 @@ fn refused(error: ActionError) -> Response<Bytes> {
 }
 
 /// Finds who answers.
-async fn dispatch(
-    front: &Front,
-    session: &mut Session,
-    ctx: &mut RequestContext,
-    action: Action,
-) -> Result<Next> {
+async fn dispatch(front: &Front, session: &mut Session, ctx: &mut RequestContext, action: Action) -> Result<Next> {
     ctx.action = Some(action.clone());
     let table = &ctx.site.table;
     let target = match action.resource.repository() {

@@ -14,6 +14,8 @@ mod certificates;
 pub mod config;
 mod connection;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod h1;
 mod h2;
 mod handle;

@@ -24,6 +24,8 @@ mod clock;
 mod disk;
 mod error;
 mod finish;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gather;
 mod inner;
 mod keys;

@@ -4,6 +4,8 @@
 //! What is lost on the way (a slow disk, a crash) may only ever be something good about somebody: a withdrawal that
 //! cannot be written empties the file.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod line;
 mod load;
 mod writer;

@@ -13,6 +13,8 @@ mod clock;
 mod credential;
 mod facts;
 mod journal;
+#[cfg(any(test, fuzzing))]
+pub use journal::fuzz;
 mod jwt;
 mod key;
 mod memory;

@@ -2,6 +2,8 @@
 //! origins nor fills' waiters. Its calls may block unless they say otherwise.
 
 mod blob_file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod index;
 mod layout;
 mod open_files;
