@@ -1,5 +1,5 @@
 //! What changes at the registries behind our back: an image is deleted there and its layers are collected, as a nightly
-//! cron job does. Clients that push must hear of it at once, or they leave out what is gone (issue 9, A.1).
+//! cron job does. Clients that push must hear of it at once, or they leave out what is gone.
 
 use crate::harness::repository::{OCI_MANIFEST, location, with_digest};
 use crate::harness::tools::busybox_tree;

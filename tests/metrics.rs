@@ -45,6 +45,33 @@ fn connections_are_counted_while_they_are_open() {
 }
 
 #[test]
+fn requests_under_way_are_counted_until_they_end() {
+    let registry = Registry::debian().start();
+    let entrepot = Setup::before(&[registry.address]).start();
+    let under_way = || entrepot.metric("entrepot_requests_in_flight", &[]);
+    let mut open: Vec<_> = (0..3).map(|_| Connection::open(entrepot.address).expect("a connection")).collect();
+    for connection in &mut open {
+        let head = "PUT /v2/a/manifests/x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{";
+        connection.send_raw(head.as_bytes()).expect("sent");
+    }
+    eventually("three are under way", || under_way() == 3.0);
+    drop(open);
+    eventually("none is under way", || under_way() == 0.0);
+}
+
+#[test]
+fn what_a_peer_answers_and_is_not_kept_is_counted_as_bypass() {
+    let registry = Registry::debian().start();
+    let entrepot = Setup::before(&[registry.address]).start();
+    let blob = Repository::at(registry.address, "team/app").push_blob(b"never pulled");
+    let bypassed = || entrepot.metric("entrepot_cache_requests_total", &[("result", "bypass")]);
+    assert_eq!(bypassed(), 0.0);
+    let client = Repository::at(entrepot.address, "team/app");
+    assert_eq!(client.head_blob(&blob).status, 200);
+    eventually("it is counted", || bypassed() == 1.0);
+}
+
+#[test]
 fn every_line_is_prometheus_text_and_every_name_is_ours_and_explained() {
     let registry = Registry::debian().start();
     let entrepot = Setup::before(&[registry.address]).start();

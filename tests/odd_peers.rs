@@ -1,5 +1,5 @@
 //! Peers that answer oddly: what cannot be an answer is told as 502 with the reason, is not kept, and does not keep another
-//! peer's good answer from the client (issue 9, A.7).
+//! peer's good answer from the client.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
 //! A connection breaks, and the peer is well: what can be sent again is, to the same peer, within a budget, and what the
-//! first try may have done already is not told as a failure (issue 9, A.3).
+//! first try may have done already is not told as a failure.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
 //! Where a peer keeps its uploads is its own affair: whatever address it gives, the client reaches that very peer by it,
-//! through any Entrepot (issue 9, A.5).
+//! through any Entrepot.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

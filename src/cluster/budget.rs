@@ -1,5 +1,5 @@
 //! The budget of re-sends: what is sent a second time is load that nobody asked for, and peers that fail get the most of
-//! it. All re-sends of a cluster together stay within a share of its requests (issue 9, A.3). One that is answered over a
+//! it. All re-sends of a cluster together stay within a share of its requests. One that is answered over a
 //! new connection to the same peer was no load in vain, and is given back: a peer that drops every kept connection is slow,
 //! not failing.
 

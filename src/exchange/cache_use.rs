@@ -42,7 +42,7 @@ impl CacheUse {
             (CacheUse::Memory, _) => "entrepot; hit; detail=memory",
             (CacheUse::Disk, _) => "entrepot; hit; detail=disk",
             (CacheUse::Miss, true) => "entrepot; fwd=uri-miss; stored",
-            // A range that ends before the last byte leaves before the digest is proven: house.md, decision 2.
+            // A range that ends before the last byte leaves before the digest is proven: ARCHITECTURE.md, "Invariants".
             (CacheUse::Miss, false) => "entrepot; fwd=uri-miss; stored; detail=unproven",
             (CacheUse::Collapsed, true) => "entrepot; fwd=uri-miss; collapsed",
             (CacheUse::Collapsed, false) => "entrepot; fwd=uri-miss; collapsed; detail=unproven",

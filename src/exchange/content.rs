@@ -23,7 +23,7 @@ use crate::oci::{Digest, media_type};
 
 pub use stored::Stored;
 
-/// What a digest names never changes (issue 3).
+/// What a digest names never changes.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const REGISTRY_2: HeaderValue = HeaderValue::from_static("registry/2.0");
@@ -104,7 +104,7 @@ async fn whole(
         return Ok(());
     }
     if let Some(bytes) = served.content.bytes() {
-        // One write for head and body together: pingora.md §8.
+        // One write for head and body together.
         return ctx.write(session, bytes.clone(), true).await;
     }
     stream(session, ctx, served.content, 0..total, true).await

@@ -73,7 +73,7 @@ pub enum Unanswered {
     Failed(Answer),
 }
 
-/// The peers do not take HEAD, or not for this: there are such servers, and they take GET (issue 9, A.7).
+/// The peers do not take HEAD, or not for this: there are such servers, and they take GET.
 pub fn refuses_head(answer: &Result<Answer, Unanswered>) -> bool {
     match answer {
         Ok(answer) | Err(Unanswered::Failed(answer)) => matches!(
@@ -151,7 +151,7 @@ pub async fn ask(cluster: &Cluster, question: &Question) -> Result<Answer, Unans
 impl Tries {
     fn settled(&self, question: &Question, mut answer: Answer) -> Answer {
         let status = answer.response.status();
-        // What an earlier try deleted is not there any more: that is its success (issue 9, A.3).
+        // What an earlier try deleted is not there any more: that is its success.
         if self.maybe_done && question.method == Method::DELETE && status == StatusCode::NOT_FOUND {
             answer.response = Response::new(Bytes::new());
             *answer.response.status_mut() = StatusCode::ACCEPTED;

@@ -52,7 +52,7 @@ struct Opened {
 /// Answers a GET or HEAD of a blob.
 ///
 /// A HEAD is how clients ask whether they need to push, so its answer is always the peers' own: a remembered yes would make
-/// them leave out a layer that was collected meanwhile, for good (issue 9, A.1). Memory speaks only while no peer does.
+/// them leave out a layer that was collected meanwhile, for good. Memory speaks only while no peer does.
 pub async fn pull(mut pull: Pull<'_>, digest: Digest) -> Result<Next> {
     pull.blob(&digest).await
 }

@@ -33,7 +33,7 @@ pub fn changed(front: &Front, ctx: &RequestContext) {
 }
 
 /// A manifest that was streamed to a peer was refused, perhaps because the repository lacks what it names: what we said
-/// was there is asked anew (issue 9, A.1).
+/// was there is asked anew.
 pub fn refused(front: &Front, ctx: &RequestContext, status: StatusCode) {
     if let Some(action) = &ctx.action
         && let Resource::Manifest { name, .. } = &action.resource

@@ -1,8 +1,9 @@
 //! Pulling a manifest, by tag or by digest.
 //!
-//! A tag is asked of the peers each time, and so is every HEAD: pushing clients leave out what it says is there (issue 9,
-//! A.1). A digest's GET is asked only when nothing is remembered of this client and this manifest. Manifests are small: they are taken whole, verified, and then kept by digest. What cannot be verified
-//! (schema 1, whose digest is not that of its body) is handed on and never kept.
+//! A tag is asked of the peers each time, and so is every HEAD: pushing clients leave out what it says is there. A digest's GET
+//! is asked only when nothing is remembered of this client and this manifest. Manifests are small: they are taken whole,
+//! verified, and then kept by digest. What cannot be verified (schema 1, whose digest is not that of its body) is handed on and
+//! never kept.
 
 mod check;
 

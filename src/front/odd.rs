@@ -1,5 +1,5 @@
 //! Answers of peers that cannot be what they claim to be. They count as a failure of the peer: the next one is asked, and
-//! where none does better the client is told 502 with the reason, not that nobody answers (issue 9, A.7).
+//! where none does better the client is told 502 with the reason, not that nobody answers.
 
 use std::io::Read as _;
 

@@ -1,6 +1,6 @@
 //! One client's standing with one repository: what is remembered of the peers' answers, and what they say now.
 //!
-//! Authorisation comes before every cache look-up (house.md, decision 3).
+//! Authorisation comes before every cache look-up.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The way out to addresses that others name: where a peer redirects to, and whatever else a stranger's answer points at.
 //! A peer's own address is the operator's word and goes another way (`cluster`).
 //!
-//! The rule of issue 9, line 8: what is named is resolved, every address that it has is judged, and the connection goes
+//! What is named is resolved, every address that it has is judged, and the connection goes
 //! to an address that was judged; nothing is resolved a second time in between (DNS rebinding).
 //!
 //! - [`Reach`]: which addresses may be gone to: none more private than those that we were told to trust, none of our own

@@ -77,7 +77,7 @@ fn pull_manifest_content_type_should_have_no_parameters(repo: &Repo) {
     repo.get_manifest("v1").status_is(200).header_is("content-type", MANIFEST);
 }
 
-/// "Pulling manifests": `Accept` is a SHOULD of the client; issue 4: `*/*` is served.
+/// "Pulling manifests": `Accept` is a SHOULD of the client: `*/*` is served.
 fn pull_manifest_should_not_depend_on_accept(repo: &Repo) {
     let image = push_image(repo, "v1");
     for accept in [None, Some("*/*"), Some("application/json"), Some(INDEX), Some("text/html, */*;q=0.1")] {

@@ -110,7 +110,7 @@ fn push_manifest_of_dockers_types_must_work(repo: &Repo) {
     }
 }
 
-/// BuildKit's cache is an index whose "manifests" are layers and a config; issue 4: always accepted.
+/// BuildKit's cache is an index whose "manifests" are layers and a config: always accepted.
 fn push_manifest_of_an_index_of_layers_must_work(repo: &Repo) {
     let mut set = Set::new(Algorithm::Sha256);
     let layers = [set.blob(LAYER, repo.bytes(500)), set.absent(LAYER, &repo.bytes(500))];
@@ -169,7 +169,7 @@ fn push_manifest_that_is_image_and_index_at_once_must_be_400(repo: &Repo) {
     }
 }
 
-/// Issue 9, 15: invalid UTF-8, endless nesting, keys that fold to a known one or stand twice; code-6.
+/// Invalid UTF-8, endless nesting, keys that fold to a known one or stand twice; code-6.
 fn push_manifest_that_others_would_read_otherwise_must_be_400(repo: &Repo) {
     let good = String::from_utf8(Set::bare(repo, MANIFEST, true)).expect("JSON");
     let with = |more: &[u8]| {
@@ -194,7 +194,6 @@ fn push_manifest_that_others_would_read_otherwise_must_be_400(repo: &Repo) {
     repo.get_manifest("v2").status_is(404);
 }
 
-/// Issue 9, 12.
 fn push_manifest_that_names_more_than_anybody_needs_must_be_400(repo: &Repo) {
     let good: Value = serde_json::from_slice(&Set::bare(repo, MANIFEST, true)).expect("JSON");
     let layers = |count: usize| {
@@ -240,7 +239,7 @@ fn push_manifest_with_missing_layers_must_be_manifest_blob_unknown(repo: &Repo) 
     }
 }
 
-/// "Push": what is elsewhere is not in the repository; issue 4: it is refused.
+/// "Push": what is elsewhere is not in the repository: it is refused.
 fn push_manifest_with_blobs_of_another_repository_must_be_manifest_blob_unknown(repo: &Repo) {
     let set = Set::image(repo, Algorithm::Sha256).push(&repo.neighbour("other"));
     refuses_missing(repo, &set);

@@ -33,7 +33,7 @@ pub(super) use self::table::{Fills, Joined};
 const HELD_BACK: u64 = 64 << 10;
 
 /// Bytes that must be there before a reader is told that the content comes. An origin that promises a content and gives
-/// none of it, or a byte, is then an error with a status instead of an answer that breaks off (issue 9, A.7).
+/// none of it, or a byte, is then an error with a status instead of an answer that breaks off.
 pub(super) const FIRST_SHOWN: u64 = 4 << 10;
 
 /// How many of the `received` bytes may be shown before the digest is proven: never all of them.

@@ -122,7 +122,7 @@ impl Pass {
     }
 
     /// The upload of a request that was sent twice is not there any more. What the first did is the answer: it was
-    /// cancelled, or closed, if the blob is there (issue 9, A.3).
+    /// cancelled, or closed, if the blob is there.
     pub async fn settle(
         &mut self,
         ctx: &RequestContext,

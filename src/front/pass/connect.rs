@@ -37,7 +37,7 @@ pub(super) fn http_peer(in_flight: &InFlight, cluster: &Cluster, site: &Site, ow
     let tls = peer.tls();
     let name = tls.map(|tls| tls.server_name().to_owned()).unwrap_or_default();
     if tls.is_some() && name.is_empty() {
-        // An empty SNI would switch the verification of certificates off: pingora.md, trap T3.
+        // An empty SNI would switch the verification of certificates off in pingora.
         return Error::e_explain(NO_PEER, "a TLS peer without a name");
     }
     let mut http = Box::new(HttpPeer::new(peer.address(), tls.is_some(), name));

@@ -43,7 +43,7 @@ pub enum ActionError {
 
 impl ActionError {
     /// What cannot exist is not there: whoever asks for it, or wants it deleted, gets 404 (distribution-spec 1.1.1, "Pulling
-    /// manifests", "Pulling blobs", "Content Management": *MUST be 404*; distribution; issue 9, 13). Who pushes to it is told
+    /// manifests", "Pulling blobs", "Content Management": *MUST be 404*; distribution). Who pushes to it is told
     /// what is wrong with it, by 400; so is who asks for referrers of what is no digest ("Listing Referrers").
     pub(super) fn of(self, method: &Method, path: &str) -> Self {
         if !matches!(*method, Method::GET | Method::HEAD | Method::DELETE) {

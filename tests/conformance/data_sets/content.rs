@@ -110,7 +110,7 @@ pub fn index_empty(repo: &Repo, algorithm: Algorithm) -> Set {
     set
 }
 
-/// Issue 4: missing children of an index are always accepted.
+/// Missing children of an index are always accepted.
 pub fn index_of_children_that_are_missing(repo: &Repo, algorithm: Algorithm) -> Set {
     let mut set = Set::new(algorithm);
     let content = set.image_content(repo);
