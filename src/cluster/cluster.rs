@@ -161,7 +161,7 @@ impl Cluster {
     }
 
     /// Told by those who ask: whether any peer answered at all.
-    pub fn heard(&self, answered: bool) {
+    pub fn peers_answered(&self, answered: bool) {
         let mut unheard = self.unheard.lock();
         *unheard = (!answered).then(Instant::now);
     }

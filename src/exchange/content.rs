@@ -288,7 +288,7 @@ fn fields(
     if ctx.speaks_for_silent_peers() {
         header.insert_header(WARNING, STALE_WARNING)?;
     }
-    for more in served.extra.into_iter().chain(&ctx.said) {
+    for more in served.extra.into_iter().chain(&ctx.peer_fields) {
         for name in more.keys() {
             // Warnings are lists: the peers' stand beside ours.
             if *name == WARNING || !header.headers.contains_key(name) {

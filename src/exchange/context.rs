@@ -15,7 +15,7 @@ use pingora::server::ShutdownWatch;
 use super::cache_use::CacheUse;
 use super::forwarded::{self, Client};
 use super::realm::Outside;
-use super::respond::said;
+use super::respond::beside_content;
 use super::via;
 use crate::auth::Identity;
 use crate::cluster::Cluster;
@@ -51,8 +51,8 @@ pub struct RequestContext {
     /// The peer that answered, if one was asked.
     pub peer: Option<Arc<str>>,
     pub peer_time: Option<Duration>,
-    /// What a peer said beside the content when it was asked for this very request: see [`said`].
-    pub said: Option<HeaderMap>,
+    /// What a peer said beside the content when it was asked for this very request: see [`beside_content`].
+    pub peer_fields: Option<HeaderMap>,
     pub first_byte: Option<Duration>,
     /// A few words on what went wrong, for the access log.
     pub problem: Option<String>,
@@ -83,7 +83,7 @@ impl RequestContext {
             cache: CacheUse::None,
             peer: None,
             peer_time: None,
-            said: None,
+            peer_fields: None,
             first_byte: None,
             problem: None,
         }
@@ -94,7 +94,7 @@ impl RequestContext {
         self.peer = Some(peer.clone());
         self.peer_time = Some(took);
         let status = answer.status();
-        self.said = (status.is_success() || status.is_redirection()).then(|| said(answer.headers()));
+        self.peer_fields = (status.is_success() || status.is_redirection()).then(|| beside_content(answer.headers()));
     }
 
     /// The addresses that the peers are told of: the client's, and that of the proxy of ours that it came through.

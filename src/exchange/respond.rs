@@ -98,7 +98,7 @@ const OURS_BESIDE_CONTENT: [&str; 22] = [
 
 /// What a peer said beside the content or the refusal that it was asked for, to be handed on with ours. Only of an answer
 /// to this very request: a cache does not repeat what was said to somebody else.
-pub fn said(headers: &HeaderMap) -> HeaderMap {
+pub fn beside_content(headers: &HeaderMap) -> HeaderMap {
     let named = named_by_connection(headers);
     let kept = headers.iter().filter(|(name, _)| {
         let text = name.as_str();

@@ -125,7 +125,7 @@ pub async fn ask(cluster: &Cluster, question: &Question) -> Result<Answer, Unans
         match exchange(&in_flight, question).await {
             Ok(answer) if !retry.statuses.contains(&answer.response.status().as_u16()) => {
                 in_flight.succeeded();
-                cluster.heard(true);
+                cluster.peers_answered(true);
                 if let Some(ours) = login::in_place_of(answer.response.status(), cluster) {
                     return Ok(Answer { response: ours, ..answer });
                 }
@@ -144,7 +144,7 @@ pub async fn ask(cluster: &Cluster, question: &Question) -> Result<Answer, Unans
         }
         tries.tried.push(in_flight.peer().id());
     }
-    cluster.heard(false);
+    cluster.peers_answered(false);
     Err(tries.last)
 }
 

@@ -14,7 +14,7 @@ use super::Front;
 use crate::cluster::Cluster;
 use crate::cluster::config::Permission;
 use crate::exchange::RequestContext;
-use crate::exchange::respond::{is_refusal, problem_with_status, relayed, said};
+use crate::exchange::respond::{beside_content, is_refusal, problem_with_status, relayed};
 use crate::oci::media_type::AcceptClass;
 use crate::oci::{Digest, ErrorCode, RepositoryName, Resource, Tag};
 use crate::verdicts::{Credential, Generation, Jurisdiction, PermissionResult, TagAnswer, Verdicts};
@@ -145,7 +145,7 @@ pub fn refusal(answer: &Response<Bytes>, unknown: ErrorCode) -> Response<Bytes> 
         _ => (ErrorCode::Unsupported, "the registry refused"),
     };
     let mut response = problem_with_status(status, code, message);
-    response.headers_mut().extend(said(answer.headers()));
+    response.headers_mut().extend(beside_content(answer.headers()));
     for value in answer.headers().get_all(WWW_AUTHENTICATE) {
         response.headers_mut().append(WWW_AUTHENTICATE, value.clone());
     }

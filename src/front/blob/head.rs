@@ -41,7 +41,7 @@ pub(super) fn sized(total: Option<u64>, digest: &Digest) -> Response<Bytes> {
 
 pub(super) fn held(answer: &Response<Bytes>, digest: &Digest) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
-    *response.headers_mut() = respond::said(answer.headers());
+    *response.headers_mut() = respond::beside_content(answer.headers());
     let headers = response.headers_mut();
     if let Some(length) = answer.headers().get(CONTENT_LENGTH) {
         headers.insert(CONTENT_LENGTH, length.clone());
