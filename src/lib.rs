@@ -13,6 +13,7 @@
 //! - `storage`: distribution's tree on a filesystem or object store; knows no HTTP
 //! - `uploads`: pushes of blobs under way
 //! - `fleet`: what a fleet's instances tell each other: memory or Redis; never the truth
+//! - `events`: what changed in the registry, and who listens
 //! - `registry`: registry meaning over storage; knows no proxy
 //! - `listener`: accept, TLS, framing
 //! - `routing`: who answers: hosts, repositories, clusters, the registry
@@ -34,6 +35,7 @@ mod auth;
 mod cache;
 mod cluster;
 mod config;
+mod events;
 mod exchange;
 mod fleet;
 mod front;

@@ -8,10 +8,12 @@ use tokio::sync::OnceCell;
 
 use super::Failure;
 use crate::config::Config;
+use crate::events;
 use crate::fleet::{self, Fleet};
-use crate::registry::{self, Registry};
+use crate::registry::{self, Registry, Stores};
 use crate::storage::config::DriverKind;
 use crate::storage::{self, Storage};
+use crate::uploads::Uploads;
 
 /// The registry, if any route has named it yet.
 pub struct Integrated {
@@ -23,7 +25,7 @@ pub struct Integrated {
 
 struct Metrics {
     storage: Arc<storage::Metrics>,
-    state: Arc<fleet::Metrics>,
+    fleet: Arc<fleet::Metrics>,
     registry: Arc<registry::Metrics>,
 }
 
@@ -31,7 +33,7 @@ impl Metrics {
     fn new(prometheus: &Prometheus) -> prometheus::Result<Self> {
         Ok(Metrics {
             storage: Arc::new(storage::Metrics::new(prometheus)?),
-            state: Arc::new(fleet::Metrics::new(prometheus)?),
+            fleet: Arc::new(fleet::Metrics::new(prometheus)?),
             registry: Arc::new(registry::Metrics::new(prometheus)?),
         })
     }
@@ -60,9 +62,11 @@ impl Integrated {
         let storage = storage.map_err(|error| format!("storage: {error}"))?;
         // Another process may write to anything but this process's own memory.
         let alone = config.storage.driver == DriverKind::Memory;
-        let state = Fleet::open(config.redis.as_ref(), alone, metrics.state.clone()).await;
-        let registry = Registry::open(&config.registry, storage, state, metrics.registry.clone()).await;
-        let registry = registry.map_err(|error| format!("registry: {error}"))?;
+        let fleet = Fleet::open(config.redis.as_ref(), alone, metrics.fleet.clone()).await;
+        let uploads = Uploads::open(&storage, config.registry.upload_limits()).await;
+        let uploads = uploads.map_err(|error| format!("registry: {error}"))?;
+        let stores = Stores { storage, uploads, fleet };
+        let registry = Registry::open(&config.registry, stores, metrics.registry.clone(), vec![Arc::new(events::Log)]);
         tokio::spawn(registry.clone().housekeeping());
         tracing::info!(driver = ?config.storage.driver, "the integrated registry is open");
         Ok(registry)

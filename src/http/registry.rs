@@ -44,7 +44,7 @@ pub async fn answer(
             headers.insert(name, value.clone());
         }
     }
-    let request = Request { identity: ctx.identity.clone(), action, headers };
+    let request = Request { id: ctx.id.clone(), identity: ctx.identity.clone(), action, headers };
     let mut body = RequestBody::new(session, ctx);
     // Boxed, so that the connection's own task stays small, and the compiler need not look into it.
     let answering: BoxFuture<'_, Reply> = Box::pin(registry.answer(request, &mut body));

@@ -5,6 +5,7 @@ use std::time::Instant;
 use http::header::ALLOW;
 use http::{Method, StatusCode};
 
+use super::publish::Writing;
 use super::reply::{self, Answer, Refusal, unsupported};
 use super::{
     Body, Content, ContentBytes, Registry, Reply, ReplyBody, Request, blob, catalog, manifest, referrers, tags, upload,
@@ -49,6 +50,7 @@ async fn dispatch(registry: &Registry, request: &Request, body: &mut dyn Body) -
     if action.is_write() && registry.settings.load().config.read_only {
         return Err(unsupported("nothing can be written here now: [registry] read_only = true"));
     }
+    let writing = |name| Writing { registry, request, name };
     match &action.resource {
         Resource::Base => Ok(Reply::json("{}")),
         Resource::Catalog { page } => catalog::list(registry, page).await,
@@ -57,18 +59,16 @@ async fn dispatch(registry: &Registry, request: &Request, body: &mut dyn Body) -
             referrers::list(registry, name, digest, (artifact_types, page)).await
         }
         Resource::Manifest { name, reference, tags } => match *method {
-            Method::PUT => manifest::put(registry, request, name, (reference, tags), body).await,
-            Method::DELETE => manifest::delete(registry, name, reference).await,
+            Method::PUT => Ok(manifest::put(writing(name), (reference, tags), body).await?.into()),
+            Method::DELETE => Ok(manifest::delete(writing(name), reference).await?.into()),
             _ => manifest::get(registry, method, name, reference).await,
         },
         Resource::Blob { name, digest } => match *method {
-            Method::DELETE => blob::delete(registry, name, digest).await,
+            Method::DELETE => Ok(blob::delete(writing(name), digest).await?.into()),
             _ => blob::get(registry, method, name, digest).await,
         },
-        Resource::UploadStart { name, start } => upload::start(registry, name, start, body).await,
-        Resource::Upload { name, id, digest } => {
-            upload::go_on(registry, request, name, (id, digest.as_ref()), body).await
-        }
+        Resource::UploadStart { name, start } => upload::start(writing(name), start, body).await,
+        Resource::Upload { name, id, digest } => upload::go_on(writing(name), (id, digest.as_ref()), body).await,
         Resource::Outside => Err(Refusal::of(ErrorCode::NameUnknown)),
     }
 }

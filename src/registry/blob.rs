@@ -7,8 +7,10 @@ use http::{Method, StatusCode};
 
 use super::content::{self, MAX_SMALL_BLOB};
 use super::membership::{self, Layer};
+use super::publish::{ForLists, Writing, Written, publish};
 use super::reply::{Answer, DOCKER_CONTENT_DIGEST, Refusal, unsupported};
 use super::{Content, ContentBytes, Registry, Reply, tags};
+use crate::events::What;
 use crate::oci::{Digest, ErrorCode, RepositoryName, media_type};
 use crate::storage::{BlobStream, Error, Link};
 
@@ -91,7 +93,8 @@ pub(super) fn damaged(registry: &Registry, digest: &Digest) {
 }
 
 /// Takes the blob from this repository; its bytes stay for other ones, until a garbage collection.
-pub(super) async fn delete(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Answer {
+pub(super) async fn delete(writing: Writing<'_>, digest: &Digest) -> Result<Written, Refusal> {
+    let Writing { registry, name, .. } = writing;
     if !registry.settings.load().config.delete {
         return Err(unsupported("blobs cannot be deleted here: [registry] delete = false"));
     }
@@ -109,10 +112,11 @@ pub(super) async fn delete(registry: &Registry, name: &RepositoryName, digest: &
     let deleting = registry.fleet.deleting(name).await?;
     let deleted = registry.storage.link_delete(&link).await;
     deleting.done().await;
-    match deleted? {
-        true => Ok(Reply::empty(StatusCode::ACCEPTED).with(DOCKER_CONTENT_DIGEST, digest.text())),
-        false => Err(unknown()),
+    if !deleted? {
+        return Err(unknown());
     }
+    let published = publish(writing, vec![What::BlobUnlinked { digest: *digest }], ForLists::Nothing).await?;
+    Ok(published.deleted().with(DOCKER_CONTENT_DIGEST, digest.text()))
 }
 
 /// Which blobs an immutable tag needs would take all manifests below it to read: while there is such a tag, all stay.

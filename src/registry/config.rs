@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::immutable::Immutable;
 use crate::units::{Size, Span, mebibytes, seconds};
+use crate::uploads::Limits;
 
 /// Everything but `spool` takes effect on reload.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -72,6 +73,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What uploads may take of this process.
+    pub fn upload_limits(&self) -> Limits {
+        Limits { memory: self.upload_memory.0, spool: self.spool.clone(), spool_size: self.spool_size.0 }
+    }
+
     /// What is wrong beyond the types: the key below `[registry]`, and what to say of it.
     pub fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::events::{Change, Listener, What};
 use crate::oci::{Action, Resource};
 
 /// Registered once per process.
@@ -20,6 +21,7 @@ pub struct Metrics {
     pub(super) repositories: IntGauge,
     pub(super) uploads: IntGauge,
     pub(super) purged: prometheus::IntCounter,
+    changes: IntCounterVec,
 }
 
 /// Distribution's buckets, in seconds.
@@ -48,6 +50,11 @@ impl Metrics {
         registry.register(Box::new(in_flight.clone()))?;
         let purged = prometheus::IntCounter::new("entrepot_registry_uploads_purged_total", "Expired uploads removed")?;
         registry.register(Box::new(purged.clone()))?;
+        let changes = Opts::new("entrepot_registry_changes_total", "Changes that requests to this instance made");
+        let changes = IntCounterVec::new(changes, &["change"])?;
+        registry.register(Box::new(changes.clone()))?;
+        // There from the start, so that the first change of a kind is seen as one.
+        What::NAMES.iter().for_each(|name| drop(changes.with_label_values(&[name])));
         Ok(Metrics {
             requests,
             duration: histogram(
@@ -69,6 +76,7 @@ impl Metrics {
             repositories: gauge("entrepot_registry_repositories", "Repositories, counted every few minutes")?,
             uploads: gauge("entrepot_registry_uploads", "Uploads under way, counted every few minutes")?,
             purged,
+            changes,
         })
     }
 
@@ -85,6 +93,12 @@ impl Metrics {
         self.duration.with_label_values(&[handler, method]).observe(done.time.as_secs_f64());
         self.request_size.with_label_values(&[handler]).observe(done.received as f64);
         self.response_size.with_label_values(&[handler]).observe(done.sent as f64);
+    }
+}
+
+impl Listener for Metrics {
+    fn changed(&self, change: &Change) {
+        self.changes.with_label_values(&[change.what.name()]).inc();
     }
 }
 

@@ -7,6 +7,7 @@
 //!   repository holds manifests as
 //! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true; `fan`: many questions of one
 //!   request; `apart`: what would keep a thread from the others
+//! - `publish`: where every write ends: what changed is told, also (`changed`) to the lists that are kept
 //! - `locks`, `arriving`, `immutable`: what must not meet, and tags that never move
 //! - `reply`: how answers are written, and how what went wrong becomes one
 //! - `housekeeping`: probes, purge, gauges
@@ -18,6 +19,7 @@ mod apart;
 mod arriving;
 mod blob;
 mod catalog;
+mod changed;
 mod chunk;
 mod content;
 mod fan;
@@ -30,6 +32,7 @@ mod media_types;
 mod membership;
 mod metrics;
 mod mount;
+mod publish;
 mod referrers;
 mod reply;
 mod shared_read;
@@ -51,11 +54,13 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::auth::Identity;
+use crate::events::Listener;
 use crate::fleet::Fleet;
 use crate::oci::{Action, Digest, RepositoryName};
 pub use crate::storage::{BlobStream, Body, BodyError};
 use crate::storage::{Error, LocalBlob, Storage};
-use crate::uploads::{self, Uploads};
+use crate::telemetry::RequestId;
+use crate::uploads::Uploads;
 pub use config::Config;
 pub use metrics::Metrics;
 
@@ -76,6 +81,8 @@ pub struct Registry {
     uploads: Arc<Uploads>,
     fleet: Arc<Fleet>,
     metrics: Arc<Metrics>,
+    /// Who is told of every change: see `publish`.
+    listeners: Vec<Arc<dyn Listener>>,
     content: content::ContentCache,
     gets: manifest::Gets,
     tag_reads: tags::TagReads,
@@ -98,6 +105,16 @@ pub struct Registry {
     write_trouble: Mutex<Option<String>>,
 }
 
+/// Where the registry's content is, and who else has to know of it; opened by whoever wires the rooms, with
+/// [`Config::upload_limits`].
+#[derive(Clone)]
+pub struct Stores {
+    pub storage: Arc<Storage>,
+    /// Of the same storage.
+    pub uploads: Arc<Uploads>,
+    pub fleet: Arc<Fleet>,
+}
+
 /// What a reload replaces.
 struct Settings {
     config: Config,
@@ -106,6 +123,7 @@ struct Settings {
 
 /// A request that has been parsed and authorised.
 pub struct Request {
+    pub id: RequestId,
     pub identity: Identity,
     pub action: Action,
     /// The client's fields; looked at: Content-Type, Content-Range.
@@ -147,20 +165,23 @@ pub enum ContentBytes {
 }
 
 impl Registry {
-    pub async fn open(
+    /// `listeners` are told of every change that a request makes here.
+    pub fn open(
         config: &Config,
-        storage: Arc<Storage>,
-        fleet: Arc<Fleet>,
+        stores: Stores,
         metrics: Arc<Metrics>,
-    ) -> Result<Arc<Self>, Error> {
-        let uploads = Uploads::open(&storage, limits(config)).await?;
-        Ok(Arc::new_cyclic(|me| Registry {
+        mut listeners: Vec<Arc<dyn Listener>>,
+    ) -> Arc<Self> {
+        listeners.push(metrics.clone());
+        let Stores { storage, uploads, fleet } = stores;
+        Arc::new_cyclic(|me| Registry {
             me: me.clone(),
             settings: ArcSwap::from_pointee(settings(config)),
             storage,
             uploads,
             fleet,
             metrics,
+            listeners,
             content: content::ContentCache::new(),
             gets: manifest::Gets::new(),
             tag_reads: tags::TagReads::new(),
@@ -178,13 +199,13 @@ impl Registry {
             manifest_memory: Semaphore::new(manifest::MEMORY),
             trouble: Mutex::new(None),
             write_trouble: Mutex::new(None),
-        }))
+        })
     }
 
     /// Takes a new configuration over (reload).
     pub fn reconfigure(&self, config: &Config) {
         self.settings.store(Arc::new(settings(config)));
-        self.uploads.reconfigure(limits(config));
+        self.uploads.reconfigure(config.upload_limits());
     }
 
     /// Answers every route below `/v2/`. Never panics, never hangs without bound. `body` need not have been read to its end
@@ -222,8 +243,4 @@ impl Registry {
 
 fn settings(config: &Config) -> Settings {
     Settings { config: config.clone(), immutable: immutable::Immutable::new(&config.immutable_tags) }
-}
-
-fn limits(config: &Config) -> uploads::Limits {
-    uploads::Limits { memory: config.upload_memory.0, spool: config.spool.clone(), spool_size: config.spool_size.0 }
 }

@@ -1,9 +1,9 @@
 //! `POST …?mount=<digest>`: a blob that is already here is linked instead of sent.
 
-use super::membership;
+use super::publish::{ForLists, Writing, Written, publish};
 use super::reply::Refusal;
-use super::{Registry, Reply, blob};
-use crate::oci::RepositoryName;
+use super::{blob, membership};
+use crate::events::{MountedFrom, What};
 use crate::oci::action::Mount;
 use crate::storage::Link;
 
@@ -11,17 +11,19 @@ use crate::storage::Link;
 ///
 /// Without `from`, whatever is stored can be mounted: this registry has one circle of users, so that there is no
 /// repository that somebody who may push could not read.
-pub(super) async fn try_mount(
-    registry: &Registry,
-    name: &RepositoryName,
-    mount: &Mount,
-) -> Result<Option<Reply>, Refusal> {
+pub(super) async fn try_mount(writing: Writing<'_>, mount: &Mount) -> Result<Option<Written>, Refusal> {
+    let Writing { registry, name, .. } = writing;
     let digest = mount.digest;
-    let target = match &mount.from {
-        Some(from) => membership::layer(registry, from, &digest, true).await?.map(|layer| layer.target),
-        None => registry.storage.blob_size(&digest).await?.map(|_| digest),
+    let (found, from) = match &mount.from {
+        Some(from) => {
+            let layer = membership::layer(registry, from, &digest, true).await?;
+            (layer.map(|layer| (layer.target, layer.size)), MountedFrom::Repository(from.clone()))
+        }
+        None => (registry.storage.blob_size(&digest).await?.map(|size| (digest, size)), MountedFrom::Anywhere),
     };
-    let Some(target) = target else { return Ok(None) };
+    let Some((target, size)) = found else { return Ok(None) };
     registry.storage.link_put(&Link::Layer(name.clone(), digest), &target).await?;
-    Ok(Some(Reply::created(blob::location(name, &digest), &digest)))
+    let linked = What::BlobLinked { digest, size, mounted: Some(from) };
+    let published = publish(writing, vec![linked], ForLists::Nothing).await?;
+    Ok(Some(published.created(blob::location(name, &digest), &digest)))
 }

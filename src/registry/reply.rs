@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::{Content, Reply, ReplyBody};
 use crate::fleet::Unreachable;
 use crate::oci::action::QueryError;
-use crate::oci::{Digest, ErrorCode, PageError, error_body, media_type};
+use crate::oci::{ErrorCode, PageError, error_body, media_type};
 use crate::storage::Error;
 use crate::uploads::UploadError;
 
@@ -41,11 +41,6 @@ impl Reply {
     /// Its media type and digest are in `content` and not repeated among the headers.
     pub(super) fn content(content: Content) -> Self {
         Reply { body: ReplyBody::Content(content), ..Reply::empty(StatusCode::OK) }
-    }
-
-    /// 201 for content that is now there.
-    pub(super) fn created(location: String, digest: &Digest) -> Self {
-        Reply::empty(StatusCode::CREATED).with(header::LOCATION, location).with(DOCKER_CONTENT_DIGEST, digest.text())
     }
 
     pub(super) fn error(status: StatusCode, code: ErrorCode, message: &str) -> Self {

@@ -4,29 +4,27 @@ use http::header::{LOCATION, RANGE};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::chunk::Chunk;
+use super::publish::{ForLists, Published, Writing, Written, publish};
 use super::reply::{Answer, DOCKER_UPLOAD_UUID, Refusal};
 use super::unfinished::Counted;
-use super::{Body, Registry, Reply, Request, blob, membership, mount, unfinished};
+use super::{Body, Registry, Reply, blob, membership, mount, unfinished};
+use crate::events::What;
 use crate::oci::action::UploadStart;
 use crate::oci::{Digest, ErrorCode, RepositoryName};
 use crate::storage::Link;
 use crate::uploads::{Upload, UploadError, UploadId};
 
 /// POST: mounts, takes a whole blob, or begins an upload.
-pub(super) async fn start(
-    registry: &Registry,
-    name: &RepositoryName,
-    start: &UploadStart,
-    body: &mut dyn Body,
-) -> Answer {
+pub(super) async fn start(writing: Writing<'_>, start: &UploadStart, body: &mut dyn Body) -> Answer {
+    let Writing { registry, name, .. } = writing;
     if let Some(mount) = &start.mount
-        && let Some(mounted) = mount::try_mount(registry, name, mount).await?
+        && let Some(mounted) = mount::try_mount(writing, mount).await?
     {
-        return Ok(mounted);
+        return Ok(mounted.into());
     }
     if let Some(digest) = &start.digest {
-        registry.uploads.put(digest, body).await?;
-        return finish(registry, name, digest).await;
+        let size = registry.uploads.put(digest, body).await?;
+        return Ok(finish(writing, digest, size).await?.into());
     }
     let algorithm = start.algorithm.clone()?;
     let upload = registry.uploads.begin(name, algorithm).await?;
@@ -34,21 +32,20 @@ pub(super) async fn start(
 }
 
 /// Everything below `/blobs/uploads/<id>`.
-pub(super) async fn go_on(
-    registry: &Registry,
-    request: &Request,
-    name: &RepositoryName,
-    (id, digest): (&str, Option<&Digest>),
-    body: &mut dyn Body,
-) -> Answer {
+pub(super) async fn go_on(writing: Writing<'_>, (id, digest): (&str, Option<&Digest>), body: &mut dyn Body) -> Answer {
+    let Writing { registry, request, name } = writing;
     let id: UploadId = id.parse().map_err(|_| unknown())?;
     let method = &request.action.method;
     let Some(upload) = registry.uploads.resume(name, &id).await? else {
-        return if *method == Method::PUT { finished(registry, name, digest).await } else { Err(unknown()) };
+        return if *method == Method::PUT {
+            Ok(finished(registry, name, digest).await?.into())
+        } else {
+            Err(unknown())
+        };
     };
     match *method {
         Method::PATCH => patch(registry, name, upload, &request.headers, body).await,
-        Method::PUT => put(registry, &request.headers, name, (upload, digest), body).await,
+        Method::PUT => Ok(put(writing, (upload, digest), body).await?.into()),
         Method::DELETE => {
             let held = upload.offset();
             upload.cancel().await?;
@@ -82,19 +79,18 @@ async fn patch(
 }
 
 async fn put(
-    registry: &Registry,
-    headers: &HeaderMap,
-    name: &RepositoryName,
+    writing: Writing<'_>,
     (upload, digest): (Upload, Option<&Digest>),
     body: &mut dyn Body,
-) -> Answer {
+) -> Result<Written, Refusal> {
+    let Writing { registry, request, name } = writing;
     let digest = digest.ok_or_else(digest_missing)?;
-    let mut chunk = Chunk::new(name, &upload, headers, body)?;
+    let mut chunk = Chunk::new(name, &upload, &request.headers, body)?;
     let held = upload.offset();
     match upload.commit(digest, &mut chunk).await {
         Ok(committed) => {
             // Only then is the upload over: without the link, the client sends the same PUT again.
-            let created = finish(registry, name, digest).await?;
+            let created = finish(writing, digest, committed.size).await?;
             committed.done().await;
             registry.unfinished.ended(name, held);
             Ok(created)
@@ -110,10 +106,10 @@ async fn put(
 
 /// PUT to an upload that is not there. It may be one whose answer was lost on its way: then the repository has the blob, and
 /// the client is told so again. Otherwise the upload is unknown.
-async fn finished(registry: &Registry, name: &RepositoryName, digest: Option<&Digest>) -> Answer {
+async fn finished(registry: &Registry, name: &RepositoryName, digest: Option<&Digest>) -> Result<Written, Refusal> {
     let digest = digest.ok_or_else(digest_missing)?;
     match membership::layer(registry, name, digest, true).await? {
-        Some(_) => Ok(Reply::created(blob::location(name, digest), digest)),
+        Some(_) => Ok(Published::before().created(blob::location(name, digest), digest)),
         None => Err(unknown()),
     }
 }
@@ -122,10 +118,13 @@ fn digest_missing() -> Refusal {
     Refusal::new(ErrorCode::DigestInvalid, "?digest= is missing")
 }
 
-/// The bytes are there: the repository holds them from now on.
-async fn finish(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Answer {
+/// The bytes are there, so many: the repository holds them from now on.
+async fn finish(writing: Writing<'_>, digest: &Digest, size: u64) -> Result<Written, Refusal> {
+    let Writing { registry, name, .. } = writing;
     registry.storage.link_put(&Link::Layer(name.clone(), *digest), digest).await?;
-    Ok(Reply::created(blob::location(name, digest), digest))
+    let linked = What::BlobLinked { digest: *digest, size, mounted: None };
+    let published = publish(writing, vec![linked], ForLists::Nothing).await?;
+    Ok(published.created(blob::location(name, digest), digest))
 }
 
 /// How far an upload is, and where it goes on.

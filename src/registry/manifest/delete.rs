@@ -2,49 +2,42 @@
 //! collector's.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use http::StatusCode;
 
 use super::{put, unknown};
+use crate::events::What;
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
-use crate::registry::reply::{Answer, Refusal, unsupported};
-use crate::registry::{Registry, Reply, referrers, tags};
+use crate::registry::publish::{ForLists, Writing, Written, publish};
+use crate::registry::reply::{Refusal, unsupported};
+use crate::registry::{Registry, tags};
 use crate::storage::{Error, Link};
 
 /// Tags that are read or deleted at once. Fewer than others ask for: a deletion that has thousands to read takes its time, not
 /// the others'.
 const AT_ONCE: usize = 2;
 
-pub(crate) async fn delete(registry: &Registry, name: &RepositoryName, reference: &Reference) -> Answer {
+pub(crate) async fn delete(writing: Writing<'_>, reference: &Reference) -> Result<Written, Refusal> {
+    let Writing { registry, name, .. } = writing;
     if !registry.settings.load().config.delete {
         return Err(unsupported("tags and manifests cannot be deleted here: [registry] delete = false"));
     }
     let _alone = registry.locks.deleting(name).await;
-    let deleted = match reference {
-        Reference::Tag(tag) => {
-            keep_immutable(registry, name, tag)?;
-            registry.storage.tag_delete(name, tag).await?
-        }
-        Reference::Digest(digest) => revision(registry, name, digest).await?,
+    let (was_there, deleted) = match reference {
+        Reference::Tag(tag) => self::tag(registry, name, tag).await?,
+        Reference::Digest(digest) => revision(writing, digest).await?,
     };
     // Also when nothing was there: an earlier one may have failed before it told anybody.
-    announce(registry, name).await?;
-    match deleted {
-        true => Ok(Reply::empty(StatusCode::ACCEPTED)),
-        false => Err(unknown()),
-    }
+    let published = publish(writing, deleted, ForLists::Deleted).await?;
+    if was_there { Ok(published.deleted()) } else { Err(unknown()) }
 }
 
-/// Tells every instance that lists have changed.
-async fn announce(registry: &Registry, name: &RepositoryName) -> Result<(), Error> {
-    registry.existing.invalidate(name);
-    referrers::deleted(registry, name);
-    let there = registry.storage.repository_exists(name).await?;
-    if registry.storage.is_local() {
-        return if there { registry.storage.stamp_changed(Some(name)).await } else { Ok(()) };
-    }
-    registry.storage.stamp_changed(Some(name)).await?;
-    // On an object store, a repository ends with its last object.
-    if there { Ok(()) } else { registry.storage.stamp_changed(None).await }
+/// Whether it was there, and what was deleted.
+async fn tag(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<(bool, Vec<What>), Refusal> {
+    keep_immutable(registry, name, tag)?;
+    // Only told: one that cannot be read is deleted all the same.
+    let old = tags::read(registry, name, tag).await.ok().flatten();
+    let was_there = registry.storage.tag_delete(name, tag).await?;
+    let deleted = was_there.then(|| What::TagDeleted { tag: tag.clone(), old });
+    Ok((was_there, deleted.into_iter().collect()))
 }
 
 fn keep_immutable(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<(), Refusal> {
@@ -52,21 +45,26 @@ fn keep_immutable(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Resu
     if immutable { Err(put::immutable(tag)) } else { Ok(()) }
 }
 
-async fn revision(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<bool, Refusal> {
-    let link = Link::Revision(name.clone(), *digest);
-    if !registry.storage.link_exists(&link).await? {
-        return Ok(false);
+/// Whether it was there, and what was deleted.
+async fn revision(writing: Writing<'_>, digest: &Digest) -> Result<(bool, Vec<What>), Refusal> {
+    let Writing { registry, name, .. } = writing;
+    if !registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await? {
+        return Ok((false, Vec::new()));
     }
     let leading = tags_to(registry, name, digest).await?;
     leading.iter().try_for_each(|tag| keep_immutable(registry, name, tag))?;
     let deleting = registry.fleet.deleting(name).await?;
-    let deleted = delete_links(registry, name, &leading, &link).await;
+    let mut deleted = Vec::new();
+    let outcome = delete_links(registry, name, (leading, digest), &mut deleted).await;
     deleting.done().await;
-    if deleted.is_err() && !leading.is_empty() {
-        // Some tags may be gone; if this cannot be told either, lists show them until `list_ttl` is over.
-        let _ = registry.storage.stamp_changed(Some(name)).await;
+    match outcome {
+        Ok(was_there) => Ok((was_there, deleted)),
+        Err(error) => {
+            // Some tags may be gone; if this cannot be told either, lists show them until `list_ttl` is over.
+            let _ = publish(writing, deleted, ForLists::Deleted).await;
+            Err(error.into())
+        }
     }
-    Ok(deleted?)
 }
 
 /// All tags that lead to the digest now. Storage has no way back from a digest, so each tag is read.
@@ -83,11 +81,23 @@ async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) ->
         .await
 }
 
-async fn delete_links(registry: &Registry, name: &RepositoryName, tags: &[Tag], link: &Link) -> Result<bool, Error> {
-    stream::iter(tags.to_vec())
-        .map(|tag| async move { registry.fan.ask(registry.storage.tag_delete(name, &tag)).await })
-        .buffer_unordered(AT_ONCE)
-        .try_for_each(|_| async { Ok(()) })
-        .await?;
-    registry.storage.link_delete(link).await
+/// Whether the manifest was there. Notes in `deleted` what is gone, also when it fails then.
+async fn delete_links(
+    registry: &Registry,
+    name: &RepositoryName,
+    (tags, digest): (Vec<Tag>, &Digest),
+    deleted: &mut Vec<What>,
+) -> Result<bool, Error> {
+    let mut gone = stream::iter(tags)
+        .map(|tag| async move {
+            let was_there = registry.fan.ask(registry.storage.tag_delete(name, &tag)).await?;
+            Ok::<_, Error>(was_there.then_some(What::TagDeleted { tag, old: Some(*digest) }))
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some(tag) = gone.try_next().await? {
+        deleted.extend(tag);
+    }
+    let was_there = registry.storage.link_delete(&Link::Revision(name.clone(), *digest)).await?;
+    deleted.extend(was_there.then_some(What::ManifestDeleted { digest: *digest }));
+    Ok(was_there)
 }

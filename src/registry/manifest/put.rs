@@ -3,41 +3,41 @@
 //! Order of writes: bytes, links, tags; so whatever is interrupted leaves garbage, never a tag that leads nowhere.
 
 use bytes::Bytes;
-use futures::future::{try_join, try_join_all};
+use futures::future::{join_all, try_join, try_join_all};
 use http::{HeaderMap, StatusCode};
 
 use super::check::{self, Checked};
 use super::location;
 use super::receive::receive;
+use crate::events::What;
 use crate::oci::action::QueryError;
 use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
 use crate::registry::apart::apart;
 use crate::registry::arriving::Arrival;
-use crate::registry::lists::Base;
-use crate::registry::reply::{Answer, OCI_SUBJECT, OCI_TAG, Refusal};
-use crate::registry::{Body, Registry, Reply, Request, media_types, referrers, tags};
-use crate::storage::{Error, Link, Stamp};
+use crate::registry::changed::{self, Pushed};
+use crate::registry::publish::{ForLists, Published, Writing, Written, publish};
+use crate::registry::reply::{OCI_SUBJECT, OCI_TAG, Refusal};
+use crate::registry::{Body, Registry, media_types, tags};
+use crate::storage::{Error, Link};
 
 pub(crate) async fn put(
-    registry: &Registry,
-    request: &Request,
-    name: &RepositoryName,
+    writing: Writing<'_>,
     (reference, tags): (&Reference, &Result<Vec<Tag>, QueryError>),
     body: &mut dyn Body,
-) -> Answer {
+) -> Result<Written, Refusal> {
     let more = tags.clone()?;
-    let (bytes, _memory) = receive(&registry.manifest_memory, body).await?;
-    let (checked, digest) = judged(&bytes, &request.headers, reference).await?;
+    let (bytes, _memory) = receive(&writing.registry.manifest_memory, body).await?;
+    let (checked, digest) = judged(&bytes, &writing.request.headers, reference).await?;
     let tags: Vec<&Tag> = match reference {
         Reference::Tag(tag) => std::iter::once(tag).chain(&more).collect(),
         Reference::Digest(_) => more.iter().collect(),
     };
-    store(registry, name, &digest, &tags, &checked, bytes).await?;
-    let mut reply = Reply::created(location(name, &digest), &digest);
+    let published = store(writing, &digest, &tags, &checked, bytes).await?;
+    let mut written = published.created(location(writing.name, &digest), &digest);
     if let Some(subject) = checked.manifest.subject.as_ref().filter(|subject| subject.digest_is_well_formed()) {
-        reply = reply.with(OCI_SUBJECT, subject.digest.as_str());
+        written = written.with(OCI_SUBJECT, subject.digest.as_str());
     }
-    Ok(more.iter().fold(reply, |reply, tag| reply.with(OCI_TAG, tag.as_str())))
+    Ok(more.iter().fold(written, |written, tag| written.with(OCI_TAG, tag.as_str())))
 }
 
 /// What it is, and its digest.
@@ -63,28 +63,29 @@ fn verified(expected: &Digest, bytes: &[u8]) -> Result<Digest, Refusal> {
 }
 
 async fn store(
-    registry: &Registry,
-    name: &RepositoryName,
+    writing: Writing<'_>,
     digest: &Digest,
     tags: &[&Tag],
     checked: &Checked,
     bytes: Bytes,
-) -> Result<(), Refusal> {
-    let settings = registry.settings.load_full();
+) -> Result<Published, Refusal> {
+    let Writing { registry, name, .. } = writing;
+    let (settings, size) = (registry.settings.load_full(), bytes.len() as u64);
     let referrer = checked.manifest.subject.is_some();
     let fixed = |tag: &&&Tag| settings.immutable.matches(name, tag);
     let _changing = registry.locks.changing(name, tags.iter().filter(fixed).copied()).await;
-    let bases = (registry.tag_lists.base(name), registry.catalog.base(&()));
+    let bases = changed::bases(registry, name);
     let (before, (), present) = tokio::try_join!(
         async { Ok::<_, Refusal>(before(registry, name, digest, tags, referrer).await?) },
         check::references(registry, name, checked),
-        async { Ok(registry.storage.blob_present(digest, bytes.len() as u64).await?) },
+        async { Ok(registry.storage.blob_present(digest, size).await?) },
     )?;
     for (tag, old) in tags.iter().zip(&before.tags) {
         if old.is_some_and(|old| old != *digest) && settings.immutable.matches(name, tag) {
             return Err(immutable(tag));
         }
     }
+    let new = !present || is_new(registry, name, digest, &before).await?;
     if !present {
         registry.storage.blob_put(digest, bytes.clone()).await?;
     }
@@ -93,14 +94,31 @@ async fn store(
         let once = old.is_none() && settings.immutable.matches(name, tag);
         lead(registry, name, tag, digest, once)
     });
-    let led = try_join_all(leading).await;
+    let led = join_all(leading).await;
     // Also after a failure: the manifest has been linked.
-    let told = announce(registry, name, digest, tags, &before, referrer || retyped, bases).await;
-    led?;
-    told?;
-    referrers::pushed(registry, name, digest, checked.manifest.clone(), &checked.media_type, bytes.len() as u64);
+    let tags: Vec<_> = tags.iter().copied().zip(before.tags.iter().copied()).collect();
+    let changes = changes(digest, (checked, size, new), tags.iter().zip(&led));
+    let (manifest, media_type) = (&checked.manifest, checked.media_type.as_str());
+    let (about, again, repository) = (referrer || retyped, before.again, before.repository);
+    let pushed = Pushed { bases, digest, manifest, media_type, size, tags, about, again, repository };
+    let published = publish(writing, changes, ForLists::Pushed(pushed)).await;
+    led.into_iter().collect::<Result<(), Refusal>>()?;
+    let published = published?;
     registry.content.keep(*digest, bytes, Some(checked.told.clone()));
-    Ok(())
+    Ok(published)
+}
+
+/// The manifest, and the tags that are known to lead to it now.
+fn changes<'a>(
+    digest: &Digest,
+    (checked, size, new): (&Checked, u64, bool),
+    tags: impl Iterator<Item = (&'a (&'a Tag, Option<Digest>), &'a Result<(), Refusal>)>,
+) -> Vec<What> {
+    let subject = checked.manifest.subject.as_ref().and_then(|subject| subject.digest.parse().ok());
+    let pushed = What::ManifestPushed { digest: *digest, media_type: checked.media_type.clone(), size, subject, new };
+    let led = tags.filter(|(_, led)| led.is_ok());
+    let moved = led.map(|((tag, old), _)| What::TagMoved { tag: Tag::clone(tag), old: *old, new: *digest });
+    std::iter::once(pushed).chain(moved).collect()
 }
 
 /// What there was before.
@@ -108,6 +126,8 @@ struct Before<'a> {
     tags: Vec<Option<Digest>>,
     /// The repository, and catalogs were told of it.
     repository: bool,
+    /// The manifest itself, where that was asked.
+    revision: Option<bool>,
     /// This very push, or a part of it: it may have failed before it told anybody.
     again: bool,
     _arrival: Option<Arrival<'a>>,
@@ -122,22 +142,36 @@ async fn before<'a>(
 ) -> Result<Before<'a>, Error> {
     let revision = async {
         match referrer || tags.is_empty() {
-            true => registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await,
+            true => registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await.map(Some),
             // Its tag tells.
-            false => Ok(false),
+            false => Ok(None),
         }
     };
     let tags = try_join_all(tags.iter().map(|tag| tags::read(registry, name, tag)));
     let (tags, revision) = try_join(tags, revision).await?;
-    let again = revision || tags.contains(&Some(*digest));
+    let again = revision == Some(true) || tags.contains(&Some(*digest));
     if registry.existing.contains_key(name) {
-        return Ok(Before { tags, repository: true, again, _arrival: None });
+        return Ok(Before { tags, repository: true, revision, again, _arrival: None });
     }
     let there = tags.iter().any(Option::is_some) || registry.storage.repository_exists(name).await?;
     let listed = registry.catalog.lists.peek(&()).is_none_or(|list| list.lists(name));
     let repository = there && listed && !registry.arriving.has(name);
     let arrival = (!repository).then(|| registry.arriving.begin(name));
-    Ok(Before { tags, repository, again, _arrival: arrival })
+    Ok(Before { tags, repository, revision, again, _arrival: arrival })
+}
+
+/// Whether the repository did not hold the manifest, whose bytes were there: asked only where nothing else tells.
+async fn is_new(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    before: &Before<'_>,
+) -> Result<bool, Error> {
+    match before.revision {
+        _ if before.again => Ok(false),
+        Some(there) => Ok(!there),
+        None => Ok(!registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await?),
+    }
 }
 
 /// The manifest's own links, and the tags' histories. Whether the manifest has another type now.
@@ -176,39 +210,6 @@ async fn lead(
         // It leads there already, or a crash left it torn.
     }
     Ok(registry.storage.link_put(&link, digest).await?)
-}
-
-/// Tells every instance which lists have changed: with `about`, that of referrers. A tag that moved changes none. `bases`
-/// are what was kept before anything was written.
-async fn announce(
-    registry: &Registry,
-    name: &RepositoryName,
-    digest: &Digest,
-    tags: &[&Tag],
-    before: &Before<'_>,
-    about: bool,
-    bases: (Base, Base),
-) -> Result<(), Error> {
-    let storage = &registry.storage;
-    // One that was there may be what another push has written that failed then, or has not told yet.
-    let listed = registry.tag_lists.lists.peek(name);
-    let is_listed = |tag: &Tag| listed.as_ref().is_some_and(|list| tags::lists_tag(list, tag));
-    let is_new = |(tag, old): &(&&Tag, &Option<Digest>)| old.is_none_or(|old| old == *digest) || !is_listed(tag);
-    let new: Vec<Tag> = tags.iter().zip(&before.tags).filter(is_new).map(|(tag, _)| (*tag).clone()).collect();
-    let write = async |of: Option<&RepositoryName>, expected: Option<&Stamp>| match expected {
-        Some(stamp) => storage.stamp_follows(of, stamp).await,
-        None => storage.stamp_changed(of).await.map(|()| None),
-    };
-    if !new.is_empty() || about || before.again || !before.repository {
-        let write = async |expected: Option<&Stamp>| write(Some(name), expected).await;
-        registry.tag_lists.tell(name, bases.0, new, write).await?;
-    }
-    if before.again || !before.repository {
-        let write = async |expected: Option<&Stamp>| write(None, expected).await;
-        registry.catalog.tell(&(), bases.1, vec![name.clone()], write).await?;
-    }
-    registry.existing.insert(name.clone(), ());
-    Ok(())
 }
 
 /// ECR's code for this, which clients show as it is, with the status of a conflict.

@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, LINK};
 
+use super::changed::Pushed;
 use super::reply::{Answer, OCI_FILTERS_APPLIED, Refusal};
 use super::{Registry, Reply};
 use crate::oci::pagination::link_next;
-use crate::oci::{Descriptor, Digest, ErrorCode, Manifest, Page, PageError, RepositoryName, manifest, media_type};
+use crate::oci::{Descriptor, Digest, ErrorCode, Page, PageError, RepositoryName, manifest, media_type};
 use crate::storage::Error;
 use line::Line;
 
@@ -36,18 +37,12 @@ impl Referrers {
 }
 
 /// Takes over what is known of a manifest that was just pushed here: called before that is acknowledged.
-pub(super) fn pushed(
-    registry: &Registry,
-    name: &RepositoryName,
-    digest: &Digest,
-    manifest: Manifest,
-    media_type: &str,
-    size: u64,
-) {
+pub(super) fn pushed(registry: &Registry, name: &RepositoryName, pushed: &Pushed<'_>) {
     registry.referrers.fallbacks.pushed(name);
     // Only of repositories that somebody has asked about.
     if let Some(memo) = registry.referrers.memos.get(name) {
-        memo.learn(*digest, memo::referrer(digest, manifest, media_type, size));
+        let referrer = memo::referrer(pushed.digest, pushed.manifest.clone(), pushed.media_type, pushed.size);
+        memo.learn(*pushed.digest, referrer);
         registry.referrers.memos.weigh(name, &memo);
     }
 }

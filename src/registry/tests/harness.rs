@@ -5,20 +5,41 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use parking_lot::Mutex;
 use prometheus::Registry as Prometheus;
 use serde_json::{Value, json};
 
 use crate::auth::Identity;
+use crate::events::{self, Change, Listener};
 use crate::fleet::{self, Fleet};
 use crate::oci::{Action, Algorithm, Digest, media_type};
-use crate::registry::{Body, BodyError, Config, ContentBytes, Metrics, Registry, Reply, ReplyBody, Request};
+use crate::registry::{Body, BodyError, Config, ContentBytes, Metrics, Registry, Reply, ReplyBody, Request, Stores};
 use crate::storage::config::DriverKind;
 use crate::storage::{self, Storage};
+use crate::telemetry::RequestId;
+use crate::uploads::Uploads;
 
 pub struct Harness {
     pub registry: Arc<Registry>,
     pub storage: Arc<Storage>,
+    pub notes: Arc<Notes>,
     _spool: tempfile::TempDir,
+}
+
+/// Every change that was told of, since it was asked last.
+#[derive(Default)]
+pub struct Notes(Mutex<Vec<Change>>);
+
+impl Listener for Notes {
+    fn changed(&self, change: &Change) {
+        self.0.lock().push(change.clone());
+    }
+}
+
+impl Notes {
+    pub fn take(&self) -> Vec<Change> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 /// A request's body; its length is told unless it is `chunked`.
@@ -109,8 +130,11 @@ impl Harness {
         let spool = tempfile::tempdir().unwrap();
         config.spool = spool.path().to_owned();
         let metrics = Arc::new(Metrics::new(&Prometheus::new()).unwrap());
-        let registry = Registry::open(&config, storage.clone(), fleet, metrics).await.unwrap();
-        Harness { registry, storage, _spool: spool }
+        let uploads = Uploads::open(&storage, config.upload_limits()).await.unwrap();
+        let stores = Stores { storage: storage.clone(), uploads, fleet };
+        let notes = Arc::new(Notes::default());
+        let registry = Registry::open(&config, stores, metrics, vec![notes.clone(), Arc::new(events::Log)]);
+        Harness { registry, storage, notes, _spool: spool }
     }
 
     pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Seen {
@@ -130,7 +154,7 @@ impl Harness {
         let field =
             |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         let headers = headers.iter().map(field).collect();
-        let request = Request { identity: Identity::Anonymous, action, headers };
+        let request = Request { id: RequestId::new(), identity: Identity::Anonymous, action, headers };
         let reply = is_send(self.registry.answer(request, body)).await;
         self.read(reply).await
     }

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod bounds;
+mod changes;
 pub mod harness;
 mod lists;
 mod manifests;
