@@ -1,5 +1,7 @@
 //! What goes wrong in storage, by who can act on it. "Not there" is never an error here: it is `None` or `false`.
 
+use std::io;
+
 /// Why storage could not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -51,5 +53,31 @@ fn told_of_refusal(why: &str) -> &'static str {
         "the registry's storage does not know its credentials: its operator must act"
     } else {
         "the registry's storage refuses it, for its keys or their permissions: its operator must act"
+    }
+}
+
+/// Of a disk, by who can act on it.
+pub(crate) fn io_error(error: io::Error) -> Error {
+    use rustix::io::Errno;
+    let text = error.to_string();
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Error::Full(text),
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Error::Refused(text),
+        Some(Errno::LOOP | Errno::XDEV) => Error::Refused("a symlink leads out of the root".to_owned()),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::TIMEDOUT | Errno::STALE) => Error::Unavailable(text),
+        _ if error.kind() == io::ErrorKind::TimedOut => Error::Unavailable(text),
+        _ => Error::Failed(text),
+    }
+}
+
+/// Runs what blocks on a thread for that. It runs to its end even if nobody waits for it any more.
+pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(E::from(Error::Failed(error.to_string()))),
     }
 }

@@ -21,26 +21,13 @@ const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 impl Storage {
     /// Whether `_manifests` exists.
     pub async fn repository_exists(&self, name: &RepositoryName) -> Result<bool, Error> {
-        let folder = layout::manifests_folder(name);
-        if let Some(disk) = self.driver().disk() {
-            let changed = move |disk: &Disk| disk.folder_changed(&folder);
-            return Ok(self.driver().with_disk(Action::Stat, disk, changed).await?.is_some());
-        }
-        let (folders, files) = self.driver().list(&folder).await?;
-        Ok(!folders.is_empty() || !files.is_empty())
+        self.store().folder_exists(&layout::manifests_folder(name)).await
     }
 
     /// Names of the tags, sorted bytewise; `None` if there is no such repository.
     pub async fn tags(&self, name: &RepositoryName) -> Result<Option<Vec<Tag>>, Error> {
-        let folder = layout::tags_folder(name);
-        let folders = match self.driver().disk() {
-            // A push or a removal that was cut short leaves the folder without the link: no tag, as who asks for it is told.
-            Some(disk) => {
-                let list = move |disk: &Disk| disk.list_holding(&folder, "current/link");
-                self.driver().with_disk(Action::List, disk, list).await?
-            }
-            None => self.driver().list(&folder).await?.0,
-        };
+        // A push or a removal that was cut short leaves the folder without the link: no tag, as who asks for it is told.
+        let folders = self.store().list_holding(&layout::tags_folder(name), "current/link").await?;
         if folders.is_empty() && !self.repository_exists(name).await? {
             return Ok(None);
         }
@@ -53,15 +40,8 @@ impl Storage {
     pub async fn revisions(&self, name: &RepositoryName) -> Result<Vec<Digest>, Error> {
         let mut digests = Vec::new();
         for algorithm in ALGORITHMS {
-            let folder = layout::revisions_folder(name, algorithm);
-            let folders = match self.driver().disk() {
-                // distribution's DELETE removes the link and leaves the folder.
-                Some(disk) => {
-                    let list = move |disk: &Disk| disk.list_holding(&folder, "link");
-                    self.driver().with_disk(Action::List, disk, list).await?
-                }
-                None => self.driver().list(&folder).await?.0,
-            };
+            // distribution's DELETE removes the link and leaves the folder.
+            let folders = self.store().list_holding(&layout::revisions_folder(name, algorithm), "link").await?;
             digests.extend(folders.iter().filter_map(|hex| layout::digest_of_folder(algorithm, hex)));
         }
         Ok(digests)
@@ -71,8 +51,8 @@ impl Storage {
     pub async fn recorded_types(&self, name: &RepositoryName) -> Result<HashSet<Digest>, Error> {
         let mut digests = HashSet::new();
         for algorithm in ALGORITHMS {
-            let (_, files) = self.driver().list(&layout::media_types_folder(name, algorithm)).await?;
-            digests.extend(files.iter().filter_map(|hex| layout::digest_of_folder(algorithm, hex)));
+            let found = self.store().list(&layout::media_types_folder(name, algorithm)).await?;
+            digests.extend(found.files.iter().filter_map(|file| layout::digest_of_folder(algorithm, &file.name)));
         }
         Ok(digests)
     }
@@ -81,7 +61,7 @@ impl Storage {
     /// on an object store a PUT after a change. Read it before the list that it belongs to.
     pub async fn stamp(&self, name: Option<&RepositoryName>) -> Result<Stamp, Error> {
         let marker = marker(name).key();
-        let Some(disk) = self.driver().disk() else { return self.remote_stamp(name, &marker).await };
+        let Some(disk) = self.store().files() else { return self.remote_stamp(name, &marker).await };
         let folders = match name {
             Some(name) => {
                 let mut folders = vec![layout::manifests_folder(name), layout::tags_folder(name)];
@@ -98,13 +78,13 @@ impl Storage {
             let written = disk.read(&marker, MARKER_LIMIT)?.and_then(Result::ok).unwrap_or_default();
             Ok(local_stamp(&times, &written))
         };
-        self.driver().with_disk(Action::Stat, disk, stamp).await
+        self.store().with_disk(Action::Stat, disk, stamp).await
     }
 
     /// On an object store, a marker is there as long as somebody may keep a list: who begins to writes one (reading needs
     /// that right for nothing else), and who changes the list removes it. Most pushes find none.
     async fn remote_stamp(&self, name: Option<&RepositoryName>, marker: &str) -> Result<Stamp, Error> {
-        if let Some(version) = self.driver().version(marker).await? {
+        if let Some(version) = self.store().version(marker).await? {
             return Ok(Stamp(version.0));
         }
         // Whoever makes names up must not fill the store with markers.
@@ -115,34 +95,35 @@ impl Storage {
         }
         // Of two who do it at once, the first will find another stamp, and read its list again. Who may not write, or cannot
         // now, reads without keeping.
-        let written = self.driver().put(marker, random(), Precondition::None).await;
+        let written = self.store().put(marker, random(), Precondition::None).await;
         Ok(written.map_or_else(|_| Stamp::none(), |version| Stamp(version.0)))
     }
 
     /// Changes the stamp for every instance: called after a list's change, before it is acknowledged.
     pub async fn stamp_changed(&self, name: Option<&RepositoryName>) -> Result<(), Error> {
         let marker = marker(name).key();
-        if self.is_local() {
+        if let Some(disk) = self.store().files() {
             let Some(name) = name else {
-                return self.driver().put(&marker, random(), Precondition::None).await.map(drop);
+                return self.store().put(&marker, random(), Precondition::None).await.map(drop);
             };
-            return self.touch(layout::manifests_folder(name)).await;
+            let folder = layout::manifests_folder(name);
+            return self.store().with_disk(Action::PutContent, disk, move |disk| disk.touch_folder(&folder)).await;
         }
-        if self.driver().version(&marker).await?.is_none() {
+        if self.store().version(&marker).await?.is_none() {
             return Ok(());
         }
-        match self.driver().delete(&marker).await {
+        match self.store().delete(&marker).await {
             // Who may not delete may overwrite: that changes it as well.
-            Err(Error::Refused(_)) => self.driver().put(&marker, random(), Precondition::None).await.map(drop),
+            Err(Error::Refused(_)) => self.store().put(&marker, random(), Precondition::None).await.map(drop),
             other => other.map(drop),
         }
     }
 
     /// Whether the store refuses a write whose condition is not met. Some that call themselves compatible write anyway.
     async fn minds_conditions(&self) -> bool {
-        let Some(made_up) = self.driver().made_up_version() else { return false };
+        let Some(made_up) = self.store().made_up_version() else { return false };
         let ask = async || {
-            match self.driver().put(&OwnKey::Probe.key(), random(), Precondition::Unchanged(made_up)).await {
+            match self.store().put(&OwnKey::Probe.key(), random(), Precondition::Unchanged(made_up)).await {
                 Err(Error::Conflict) => Ok(true),
                 // It does not know them, or does not mind.
                 Err(Error::Failed(_)) | Ok(_) => Ok(false),
@@ -152,18 +133,13 @@ impl Storage {
         self.conditions().get_or_try_init(ask).await.copied().unwrap_or(false)
     }
 
-    async fn touch(&self, folder: String) -> Result<(), Error> {
-        let Some(disk) = self.driver().disk() else { return Ok(()) };
-        self.driver().with_disk(Action::PutContent, disk, move |disk: &Disk| disk.touch_folder(&folder)).await
-    }
-
     /// Like `stamp_changed`; the new stamp if the old one was `expected` until now. `None`: it may have been another one,
     /// or this store cannot tell.
     pub async fn stamp_follows(&self, name: Option<&RepositoryName>, expected: &Stamp) -> Result<Option<Stamp>, Error> {
         if self.minds_conditions().await {
             let unchanged = Precondition::Unchanged(Version(expected.0.clone()));
             // After a failure it may have been written all the same: no list has that stamp.
-            if let Ok(version) = self.driver().put(&marker(name).key(), random(), unchanged).await {
+            if let Ok(version) = self.store().put(&marker(name).key(), random(), unchanged).await {
                 return Ok(Some(Stamp(version.0)));
             }
         }

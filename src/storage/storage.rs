@@ -6,9 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use super::driver::Driver;
 use super::layout::{self, Link, OwnKey};
-use super::metrics::Action;
+use super::store::Store;
 use super::{Config, Error, Metrics};
 use crate::oci::{Digest, RepositoryName, Tag};
 
@@ -25,7 +24,7 @@ const DAMAGED_TIME: Duration = Duration::from_secs(3600);
 
 /// The registry's bytes. Shared behind an `Arc`.
 pub struct Storage {
-    driver: Driver,
+    store: Store,
     /// Whether the store minds conditions of a write, once it was asked.
     conditions: tokio::sync::OnceCell<bool>,
     damaged: moka::sync::Cache<Digest, ()>,
@@ -74,39 +73,29 @@ impl Storage {
     /// Builds the driver; a filesystem's root is made if it is not there. Does not need the store to answer.
     pub async fn open(config: &Config, metrics: Arc<Metrics>) -> Result<Arc<Self>, Error> {
         let damaged = moka::sync::Cache::builder().max_capacity(DAMAGED).time_to_live(DAMAGED_TIME).build();
-        let driver = Driver::new(config, &metrics).await?;
+        let store = Store::new(config, &metrics).await?;
         let conditions = tokio::sync::OnceCell::new();
-        Ok(Arc::new(Storage { driver, conditions, damaged, place: config.place() }))
+        Ok(Arc::new(Storage { store, conditions, damaged, place: config.place() }))
     }
 
-    /// For [`Uploads`](super::Uploads).
-    pub(crate) fn driver(&self) -> &Driver {
-        &self.driver
+    /// For uploads, which have files of their own.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
-    pub(crate) fn conditions(&self) -> &tokio::sync::OnceCell<bool> {
+    pub(super) fn conditions(&self) -> &tokio::sync::OnceCell<bool> {
         &self.conditions
     }
 
     /// Asks the store something cheap: for readiness. A refusal is a sentence for who can act on it.
     pub async fn check(&self) -> Result<(), Error> {
-        self.driver.check(layout::LEASES).await.map_err(|error| self.explained(error))
+        self.store.check(layout::LEASES).await.map_err(|error| self.explained(error))
     }
 
     /// Whether it may be written to: asks for a write whose condition is not met. Stores that mind no conditions then hold a
     /// few bytes of ours, `entrepot/v1/probe`.
     pub async fn check_writes(&self) -> Result<(), Error> {
-        let outcome = match (self.driver.disk(), self.driver.made_up_version()) {
-            (None, Some(made_up)) => {
-                let probe = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-                match self.driver.put(&OwnKey::Probe.key(), probe, Precondition::Unchanged(made_up)).await {
-                    Err(Error::Conflict | Error::Failed(_)) => Ok(()),
-                    other => other.map(drop),
-                }
-            }
-            (Some(disk), _) => self.driver.with_disk(Action::Stat, disk, |disk| disk.check_writes()).await,
-            (None, None) => Ok(()),
-        };
+        let outcome = self.store.check_writes(&OwnKey::Probe.key()).await;
         outcome.map_err(|error| self.explained(error))
     }
 
@@ -119,33 +108,33 @@ impl Storage {
 
     /// Whether blobs are files of this machine.
     pub fn is_local(&self) -> bool {
-        self.driver.disk().is_some()
+        self.store.files().is_some()
     }
 
     /// Filesystem only.
     pub async fn usage(&self) -> Option<Usage> {
-        self.driver.space().await.map(|space| Usage { used: space.used, total: space.total })
+        self.store.space().await.map(|space| Usage { used: space.used, total: space.total })
     }
 
     // Blobs: by digest, of no repository. Who asks has checked that a repository holds them.
 
     pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
-        self.driver.size(&layout::blob(digest)).await
+        self.store.size(&layout::blob(digest)).await
     }
 
     /// All of a small blob, such as a manifest.
     pub async fn blob_bytes(&self, digest: &Digest, limit: u64) -> Result<Option<Bytes>, Error> {
-        self.driver.bytes(&layout::blob(digest), limit).await
+        self.store.bytes(&layout::blob(digest), limit).await
     }
 
     pub async fn blob_open(&self, digest: &Digest, offset: u64) -> Result<Option<BlobStream>, Error> {
-        let found = self.driver.open(&layout::blob(digest), offset, None).await?;
+        let found = self.store.open(&layout::blob(digest), offset, None).await?;
         Ok(found.map(|(total, body)| BlobStream { total, body }))
     }
 
     /// `None` also where storage is not local.
     pub async fn blob_file(&self, digest: &Digest) -> Result<Option<LocalBlob>, Error> {
-        let found = self.driver.file(&layout::blob(digest)).await?;
+        let found = self.store.file(&layout::blob(digest)).await?;
         Ok(found.map(|(file, size)| LocalBlob { file, size }))
     }
 
@@ -167,32 +156,23 @@ impl Storage {
 
     /// An address that serves GET (and HEAD) of the blob to anybody for so long; `None` where the store cannot.
     pub async fn blob_address(&self, digest: &Digest, head: bool, valid: Duration) -> Result<Option<url::Url>, Error> {
-        self.driver.signed(&layout::blob(digest), head, valid).await
+        self.store.signed(&layout::blob(digest), head, valid).await
     }
 
     /// Whether `blob_put` may be left out: a blob of this size is there. On a disk it never may, because whoever wrote the
     /// blob may not have made it durable.
     pub async fn blob_present(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
-        Ok(!self.is_local() && self.blob_serves(digest, size).await?)
+        Ok(self.store.abilities().trusts_others && self.blob_serves(digest, size).await?)
     }
 
     /// Writes a small blob whose digest the caller has verified. A disk is left as it is when it holds these bytes already.
     pub async fn blob_put(&self, digest: &Digest, bytes: Bytes) -> Result<(), Error> {
-        let key = layout::blob(digest);
-        let Some(disk) = self.driver.disk() else {
-            // One of another size is damaged, and healed by this.
-            return self.driver.put(&key, bytes, Precondition::None).await.map(|_| self.blob_healed(digest));
-        };
-        let put = move |disk: &super::disk::Disk| match disk.read(&key, bytes.len() as u64)? {
-            Some(Ok(present)) if present == bytes => disk.settle(&key),
-            _ => disk.write(&key, &bytes, super::disk::Occupant::Any),
-        };
-        self.driver.with_disk(Action::PutContent, disk, put).await
+        self.store.keep(&layout::blob(digest), bytes).await.map(|()| self.blob_healed(digest))
     }
 
     #[cfg(test)]
     pub async fn blob_delete(&self, digest: &Digest) -> Result<bool, Error> {
-        self.driver.delete(&layout::blob(digest)).await
+        self.store.delete(&layout::blob(digest)).await
     }
 
     // Links.
@@ -200,7 +180,7 @@ impl Storage {
     /// The digest in a link. A damaged one (empty, cut) is `Error::Damaged`; on a filesystem only if it stays so.
     pub async fn link(&self, link: &Link) -> Result<Option<Digest>, Error> {
         let key = link.key();
-        let looks = if self.is_local() { LINK_LOOKS } else { 0 };
+        let looks = if self.store.abilities().trusts_others { 0 } else { LINK_LOOKS };
         for _ in 0..looks {
             match self.link_now(&key).await {
                 Err(Error::Damaged(_)) => tokio::time::sleep(LINK_PAUSE).await,
@@ -208,13 +188,13 @@ impl Storage {
             }
         }
         self.link_now(&key).await.map_err(|error| match error {
-            Error::Damaged(_) => self.driver.failed(error),
+            Error::Damaged(_) => self.store.failed(error),
             other => other,
         })
     }
 
     async fn link_now(&self, key: &str) -> Result<Option<Digest>, Error> {
-        let bytes = match self.driver.bytes(key, LINK_LIMIT).await {
+        let bytes = match self.store.bytes(key, LINK_LIMIT).await {
             Err(Error::TooLarge(_)) => return Err(Error::Damaged(format!("{key} is too large"))),
             other => other?,
         };
@@ -224,47 +204,46 @@ impl Storage {
     }
 
     pub async fn link_exists(&self, link: &Link) -> Result<bool, Error> {
-        Ok(self.driver.size(&link.key()).await?.is_some())
+        Ok(self.store.size(&link.key()).await?.is_some())
     }
 
     pub async fn link_put(&self, link: &Link, target: &Digest) -> Result<(), Error> {
-        self.driver.put(&link.key(), target.text().into(), Precondition::None).await.map(drop)
+        self.store.put(&link.key(), target.text().into(), Precondition::None).await.map(drop)
     }
 
     /// Like `link_put`, but false, and nothing is written, when the link is there: of many who create it, here and on other
     /// instances, one succeeds.
     pub async fn link_create(&self, link: &Link, target: &Digest) -> Result<bool, Error> {
-        match self.driver.put(&link.key(), target.text().into(), Precondition::Absent).await {
+        match self.store.put(&link.key(), target.text().into(), Precondition::Absent).await {
             Err(Error::Conflict) => Ok(false),
             other => other.map(|_| true),
         }
     }
 
     pub async fn link_delete(&self, link: &Link) -> Result<bool, Error> {
-        self.driver.delete(&link.key()).await
+        self.store.delete(&link.key()).await
     }
 
     /// The tag's whole folder (`current` first).
     pub async fn tag_delete(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
-        // A store that does not tell at removal is asked before.
         let link = Link::Tag(name.clone(), tag.clone());
-        let there = self.is_local() || self.link_exists(&link).await?;
+        let there = self.store.abilities().tells_removals || self.link_exists(&link).await?;
         let removed = self.link_delete(&link).await?;
-        self.driver.delete_all(&layout::tag_folder(name, tag)).await?;
+        self.store.delete_all(&layout::tag_folder(name, tag)).await?;
         Ok(there && removed)
     }
 
     // Our own files. Lists are in `lists`.
 
     pub async fn own(&self, key: &OwnKey, limit: u64) -> Result<Option<(Bytes, Version)>, Error> {
-        self.driver.get(&key.key(), limit).await
+        self.store.get(&key.key(), limit).await
     }
 
     pub async fn own_put(&self, key: &OwnKey, bytes: Bytes, precondition: Precondition) -> Result<Version, Error> {
-        self.driver.put(&key.key(), bytes, precondition).await
+        self.store.put(&key.key(), bytes, precondition).await
     }
 
     pub async fn own_delete(&self, key: &OwnKey) -> Result<bool, Error> {
-        self.driver.delete(&key.key()).await
+        self.store.delete(&key.key()).await
     }
 }

@@ -35,8 +35,8 @@ impl Storage {
     /// Tells every repository (has `_manifests`), sorted as distribution sorts its catalog: more of them whenever the next
     /// ones are known.
     pub async fn walk(&self, mut tell: impl FnMut(Vec<RepositoryName>)) -> Result<(), Error> {
-        if let Some(disk) = self.driver().disk() {
-            let mut names = self.driver().with_disk(Action::List, disk, on_disk).await?;
+        if let Some(disk) = self.store().files() {
+            let mut names = self.store().with_disk(Action::List, disk, on_disk).await?;
             names.sort_by_cached_key(|name| layout::catalog_key(name.as_str()));
             tell(names);
             return Ok(());
@@ -46,12 +46,12 @@ impl Storage {
         loop {
             for name in walk.next(LISTS_AT_ONCE - asked.len()) {
                 asked.push(async move {
-                    let listed = self.driver().list(&path(&name)).await;
+                    let listed = self.store().list(&path(&name)).await;
                     (name, listed)
                 });
             }
             let Some((name, listed)) = asked.next().await else { return Ok(()) };
-            let names = walk.listed(&name, listed?.0);
+            let names = walk.listed(&name, listed?.folders);
             if !names.is_empty() {
                 tell(names);
             }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::UploadError;
 use super::keys;
 use super::rehash::hash_file;
 use super::state::{LIMIT, UploadState};
-use super::{UploadError, error::io_error};
 use crate::oci::{Algorithm, Digest, Hasher};
-use crate::storage::Error;
 use crate::storage::disk::{Disk, Output};
+use crate::storage::{Error, blocking, io_error};
 
 /// Others may give the file another name between our opening and our locking it: so often it is opened again.
 const ATTEMPTS: usize = 3;
@@ -113,7 +113,7 @@ pub(super) struct Scrap {
 impl Scrap {
     pub(super) async fn remove(mut self) {
         if let Some(folder) = self.folder.take() {
-            _ = super::error::blocking(move || folder.remove()).await; // at worst a purge does it
+            _ = blocking(move || folder.remove()).await; // at worst a purge does it
         }
     }
 }

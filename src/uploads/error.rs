@@ -1,7 +1,5 @@
 //! Why an upload did not do it.
 
-use std::io;
-
 use crate::oci::Digest;
 use crate::storage::{BodyError, Error};
 
@@ -22,21 +20,4 @@ pub enum UploadError {
     /// It was ended meanwhile.
     #[error("the upload is gone")]
     Gone,
-}
-
-/// By who can act on it.
-pub(super) fn io_error(error: io::Error) -> Error {
-    crate::storage::disk::io_error(&error)
-}
-
-/// Runs what blocks on a thread for that. It runs to its end even if nobody waits for it any more.
-pub(super) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<Error> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(E::from(Error::Failed(error.to_string()))),
-    }
 }

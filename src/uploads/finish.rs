@@ -8,7 +8,6 @@ use futures::StreamExt;
 use super::UploadError;
 use super::assemble::{COPIED_WHOLE, Source, plan};
 use super::budget::Budget;
-use super::error::io_error;
 use super::inner::{Bounds, Inner};
 use super::multipart::{IN_FLIGHT, Multipart, in_order};
 use super::parts::{PART, Part, Parts};
@@ -18,7 +17,7 @@ use super::segments::Unrecorded;
 use super::state::{MOST_PIECES, Piece};
 use crate::oci::{Digest, Hasher};
 use crate::storage::driver::Part as Stored;
-use crate::storage::{Body, Error, Precondition};
+use crate::storage::{Body, Error, Precondition, io_error};
 
 /// Requests at once when the store copies everything itself.
 const COPIES_IN_FLIGHT: usize = 4;
@@ -73,7 +72,7 @@ impl Session<'_> {
         // Its only piece may be the blob itself, just written.
         let there = match pieces.as_slice() {
             [piece] if self.inner.piece_key(self.id, piece)? == key => {
-                self.inner.driver().size(&key).await? == Some(size)
+                self.inner.store().size(&key).await? == Some(size)
             }
             _ => self.inner.storage().blob_serves(expected, size).await?,
         };
@@ -89,23 +88,23 @@ impl Session<'_> {
         if let [piece] = pieces {
             let from = inner.piece_key(self.id, piece)?;
             // A piece under this very key would have been found: somebody deleted it.
-            if from == key || inner.driver().size(&from).await? != Some(size) {
+            if from == key || inner.store().size(&from).await? != Some(size) {
                 return Err(UploadError::Gone);
             }
             // By parts it goes below, with a note for the purge.
-            let whole = size <= COPIED_WHOLE || !inner.driver().copies_parts();
-            if whole && inner.driver().copies() {
-                return Ok(inner.driver().copy(&from, &key).await?);
+            let whole = size <= COPIED_WHOLE || !inner.store().copies_parts();
+            if whole && inner.store().abilities().copies {
+                return Ok(inner.store().copy(&from, &key).await?);
             }
         }
         if size <= PART {
             let _share = budget.take(size).await?;
             let bytes = inner.read_pieces(self.id, pieces).await?;
-            inner.driver().put(&key, bytes, Precondition::None).await?;
+            inner.store().put(&key, bytes, Precondition::None).await?;
             return Ok(());
         }
         let sizes: Vec<u64> = pieces.iter().map(|piece| piece.size).collect();
-        let sources = plan(&sizes, inner.driver().copies_parts());
+        let sources = plan(&sizes, inner.store().copies_parts());
         if sources.len() > MOST_PIECES {
             return Err(Error::TooLarge(size).into());
         }
@@ -171,7 +170,7 @@ pub(super) async fn put(inner: &Arc<Inner>, expected: &Digest, body: &mut dyn Bo
         prove(expected, hasher)?;
         if !inner.storage().blob_serves(expected, size).await? {
             let bytes = first.as_ref().map(|part| part.bytes.clone()).unwrap_or_default();
-            inner.driver().put(&key, bytes, Precondition::None).await?;
+            inner.store().put(&key, bytes, Precondition::None).await?;
         }
         return Ok(size);
     }

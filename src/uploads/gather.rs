@@ -9,11 +9,10 @@ use tokio::time::Instant;
 
 use super::UploadError;
 use super::budget::Share;
-use super::error::{blocking, io_error};
 use super::inner::Bounds;
 use super::multipart::read;
 use super::spool::SpoolFile;
-use crate::storage::Error;
+use crate::storage::{Error, blocking, io_error};
 
 /// A part that takes longer goes on on local disk when others wait for memory. A client that sends 8 MiB/s is not slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);

@@ -9,13 +9,11 @@ use parking_lot::Mutex;
 use super::budget::Budget;
 use super::clock::Clock;
 use super::disk::Folder;
-use super::error::{blocking, io_error};
 use super::spool::Spool;
 use super::state::{LIMIT, Piece, PieceAt, UploadState};
 use super::{Limits, UploadError, UploadId, keys};
 use crate::oci::{Digest, RepositoryName};
-use crate::storage::driver::Driver;
-use crate::storage::{Error, Precondition, Storage, Version, layout};
+use crate::storage::{Error, Precondition, Storage, Store, Version, blocking, io_error, layout};
 
 pub(super) struct Inner {
     storage: Arc<Storage>,
@@ -48,7 +46,7 @@ fn for_bodies(promised: u64) -> u64 {
 
 impl Inner {
     pub(super) async fn new(storage: &Arc<Storage>, limits: Limits) -> Result<Self, Error> {
-        let (disk, memory) = (storage.driver().disk().cloned(), for_bodies(limits.memory));
+        let (disk, memory) = (storage.store().files().cloned(), for_bodies(limits.memory));
         let opened = blocking(move || -> Result<_, Error> {
             match disk.map_or(Ok(()), |disk| disk.make_folder(keys::UPLOADS, true)).map_err(io_error) {
                 // Reads may go on; whoever pushes is told.
@@ -75,8 +73,8 @@ impl Inner {
         self.bounds.load_full()
     }
 
-    pub(super) fn driver(&self) -> &Driver {
-        self.storage.driver()
+    pub(super) fn store(&self) -> &Store {
+        self.storage.store()
     }
 
     pub(super) fn storage(&self) -> &Storage {
@@ -85,7 +83,7 @@ impl Inner {
 
     /// Of a session; `None` on object stores.
     pub(super) fn local_folder(&self, id: &UploadId) -> Option<Folder> {
-        self.driver().disk().map(|disk| Folder { disk: disk.clone(), path: keys::folder(id) })
+        self.store().files().map(|disk| Folder { disk: disk.clone(), path: keys::folder(id) })
     }
 
     pub(super) fn blob_key(&self, digest: &Digest) -> String {
@@ -123,7 +121,7 @@ impl Inner {
     ) -> Result<Option<(UploadState, Version)>, Error> {
         let found = match self.local_folder(id) {
             Some(folder) => {
-                let state = blocking(move || folder.state()).await.map_err(|error| self.driver().failed(error))?;
+                let state = blocking(move || folder.state()).await.map_err(|error| self.store().failed(error))?;
                 state.map(|state| (state, Version(String::new())))
             }
             None => self.state(id).await?,
@@ -133,7 +131,7 @@ impl Inner {
 
     /// In an object store.
     pub(super) async fn state(&self, id: &UploadId) -> Result<Option<(UploadState, Version)>, Error> {
-        let Some((bytes, version)) = self.driver().get(&keys::state(id), LIMIT).await? else { return Ok(None) };
+        let Some((bytes, version)) = self.store().get(&keys::state(id), LIMIT).await? else { return Ok(None) };
         Ok(Some((UploadState::decode(&bytes)?, version)))
     }
 
@@ -147,7 +145,7 @@ impl Inner {
         new: &UploadState,
     ) -> Result<Version, UploadError> {
         let unchanged = Precondition::Unchanged(version.clone());
-        match self.driver().put(&keys::state(id), new.encode()?.into(), unchanged).await {
+        match self.store().put(&keys::state(id), new.encode()?.into(), unchanged).await {
             Ok(version) => Ok(version),
             // It may have been our own first attempt, whose answer was lost.
             Err(Error::Conflict) => match self.state(id).await? {
@@ -165,16 +163,16 @@ impl Inner {
     /// Removes a session with all its files. The state first: without it, nobody goes on with the rest.
     pub(super) async fn remove(&self, id: &UploadId) -> Result<(), Error> {
         if let Some(folder) = self.local_folder(id) {
-            return blocking(move || folder.remove().map(drop)).await.map_err(|error| self.driver().failed(error));
+            return blocking(move || folder.remove().map(drop)).await.map_err(|error| self.store().failed(error));
         }
-        self.driver().delete(&keys::state(id)).await?;
-        self.driver().delete_all(&keys::folder(id)).await
+        self.store().delete(&keys::state(id)).await?;
+        self.store().delete_all(&keys::folder(id)).await
     }
 
     /// Counts what went wrong on a disk; what goes wrong in an object store is counted there.
     pub(super) fn count<T>(&self, outcome: Result<T, UploadError>) -> Result<T, UploadError> {
         match outcome {
-            Err(UploadError::Storage(error)) => Err(self.driver().failed(error).into()),
+            Err(UploadError::Storage(error)) => Err(self.store().failed(error).into()),
             other => other,
         }
     }

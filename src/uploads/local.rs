@@ -6,13 +6,12 @@ use super::UploadError;
 use super::batch::Target;
 use super::budget::Budget;
 use super::disk::Folder;
-use super::error::{blocking, io_error};
 use super::pump::{Pump, Pumped};
 use super::rehash::hash_file;
 use super::state::UploadState;
 use crate::oci::{Digest, Hasher};
 use crate::storage::disk::Output;
-use crate::storage::{Body, Error};
+use crate::storage::{Body, Error, blocking, io_error};
 
 /// A session whose file is ours alone, positioned at its offset.
 struct Writing {

@@ -51,7 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::oci::{Algorithm, Digest, RepositoryName};
-use crate::storage::{Body, Error, Precondition, Storage, Version};
+use crate::storage::{Body, Error, Precondition, Storage, Version, blocking};
 use inner::Inner;
 use state::UploadState;
 
@@ -110,13 +110,13 @@ impl Uploads {
         let version = match self.inner.local_folder(&id) {
             Some(folder) => {
                 let state = state.clone();
-                let created = error::blocking(move || local::create(&folder, &state)).await;
-                created.map_err(|error| self.inner.driver().failed(error))?;
+                let created = blocking(move || local::create(&folder, &state)).await;
+                created.map_err(|error| self.inner.store().failed(error))?;
                 Version(String::new())
             }
             None => {
                 let bytes = state.encode()?.into();
-                self.inner.driver().put(&keys::state(&id), bytes, Precondition::None).await?
+                self.inner.store().put(&keys::state(&id), bytes, Precondition::None).await?
             }
         };
         Ok(Upload { inner: self.inner.clone(), id, state, version })
@@ -159,8 +159,7 @@ impl Uploads {
 
     /// Uploads under way in storage.
     pub async fn count(&self) -> Result<usize, Error> {
-        let (sessions, _) = self.inner.driver().list(keys::UPLOADS).await?;
-        Ok(sessions.len())
+        Ok(self.inner.store().list(keys::UPLOADS).await?.folders.len())
     }
 }
 

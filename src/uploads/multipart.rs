@@ -10,13 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
 use super::clock::to_millis;
-use super::error::{blocking, io_error};
 use super::inner::Inner;
 use super::keys;
 use super::parts::{LARGE_PART, PART, Part};
 use super::state::MOST_PIECES;
-use crate::storage::driver::Part as Stored;
-use crate::storage::{Error, Precondition};
+use crate::storage::driver::{Part as Stored, PartOf, WholeOf};
+use crate::storage::{Error, Precondition, blocking, io_error};
 
 /// Parts that one upload sends at once.
 pub(super) const IN_FLIGHT: usize = 3;
@@ -43,24 +42,28 @@ pub(super) struct Multipart {
 
 impl Multipart {
     pub(super) async fn begin(inner: &Arc<Inner>, key: String) -> Result<Self, Error> {
-        let id = inner.driver().multipart_begin(&key).await?;
+        let id = inner.store().multipart_begin(&key).await?;
         let note = keys::multipart(&uuid::Uuid::new_v4());
         let multipart = Multipart { inner: inner.clone(), key, id, note, size: AtomicU64::new(0), over: false };
         let began = to_millis(inner.clock.begin());
         let bytes = serde_json::to_vec(&Note { began, key: multipart.key.clone(), id: multipart.id.clone() });
         let bytes = Bytes::from(bytes.map_err(|error| Error::Failed(error.to_string()))?);
-        inner.driver().put(&multipart.note, bytes, Precondition::None).await?;
+        inner.store().put(&multipart.note, bytes, Precondition::None).await?;
         Ok(multipart)
     }
 
     pub(super) async fn put(&self, index: usize, bytes: Bytes) -> Result<Stored, Error> {
         self.size.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.inner.driver().multipart_put(&self.key, &self.id, index, bytes).await
+        self.inner.store().multipart_put(self.part(index), bytes).await
     }
 
     pub(super) async fn copy(&self, index: usize, from: &str, range: std::ops::Range<u64>) -> Result<Stored, Error> {
         self.size.fetch_add(range.end.saturating_sub(range.start), Ordering::Relaxed);
-        self.inner.driver().multipart_copy(&self.key, &self.id, index, from, range).await
+        self.inner.store().multipart_copy(self.part(index), from, range).await
+    }
+
+    fn part(&self, index: usize) -> PartOf<'_> {
+        PartOf { key: &self.key, id: &self.id, index }
     }
 
     /// Sends parts as they come, [`IN_FLIGHT`] at once.
@@ -87,9 +90,10 @@ impl Multipart {
 
     /// The object is there, whole, when this returns.
     pub(super) async fn complete(mut self, parts: Vec<Stored>) -> Result<(), Error> {
-        self.inner.driver().multipart_complete(&self.key, &self.id, parts, self.size.load(Ordering::Relaxed)).await?;
+        let size = self.size.load(Ordering::Relaxed);
+        self.inner.store().multipart_complete(WholeOf { key: &self.key, id: &self.id, parts, size }).await?;
         self.over = true;
-        _ = self.inner.driver().delete(&self.note).await; // at worst a purge does it
+        _ = self.inner.store().delete(&self.note).await; // at worst a purge does it
         Ok(())
     }
 
@@ -112,8 +116,8 @@ impl Drop for Multipart {
 
 /// The note stays until the store has no parts any more.
 async fn end(inner: &Inner, key: &str, id: &str, note: &str) {
-    match inner.driver().multipart_abort(key, id).await {
-        Ok(()) => _ = inner.driver().delete(note).await, // at worst a purge does it
+    match inner.store().multipart_abort(key, id).await {
+        Ok(()) => _ = inner.store().delete(note).await, // at worst a purge does it
         Err(error) => tracing::warn!(%error, "a multipart upload stays until the next purge"),
     }
 }

@@ -6,11 +6,10 @@ use futures::StreamExt;
 
 use super::clock::{Clock, from_millis};
 use super::disk::Folder;
-use super::error::{blocking, io_error};
 use super::inner::Inner;
 use super::multipart::Note;
 use super::{Ages, UploadError, UploadId, keys};
-use crate::storage::{Error, layout};
+use crate::storage::{Error, blocking, io_error, layout};
 
 /// Sessions that are looked at at once.
 const AT_ONCE: usize = 4;
@@ -23,7 +22,7 @@ const DEEPEST: usize = 128;
 impl Inner {
     /// Returns how many sessions it ended. What cannot be ended is left for the next time, and keeps nothing else from it.
     pub(super) async fn purge(&self, ages: Ages) -> Result<usize, Error> {
-        let (sessions, _) = self.driver().list(keys::UPLOADS).await?;
+        let sessions = self.store().list(keys::UPLOADS).await?.folders;
         let ended = futures::stream::iter(sessions)
             .map(|name| async move {
                 let ended = self.purge_session(&name, ages).await;
@@ -56,8 +55,8 @@ impl Inner {
             Some((state, _)) => Some(Times { began: state.began(), touched: Some(state.touched()) }),
             // Segments that were never recorded, or whose state was removed first. All must be old.
             None => {
-                let (_, names) = self.driver().list(&keys::folder(&id)).await?;
-                let began = names.iter().map(|name| keys::segment_began(name)).collect::<Option<Vec<_>>>();
+                let found = self.store().list(&keys::folder(&id)).await?;
+                let began = found.files.iter().map(|file| keys::segment_began(&file.name)).collect::<Option<Vec<_>>>();
                 began.and_then(|all| all.into_iter().max()).map(|began| Times { began, touched: None })
             }
         };
@@ -69,9 +68,8 @@ impl Inner {
     }
 
     async fn purge_multiparts(&self, older_than: Duration) -> Result<(), Error> {
-        let (_, notes) = self.driver().list(keys::MULTIPARTS).await?;
-        for name in notes {
-            let key = format!("{}/{name}", keys::MULTIPARTS);
+        for note in self.store().list(keys::MULTIPARTS).await?.files {
+            let key = format!("{}/{}", keys::MULTIPARTS, note.name);
             if let Err(error) = self.purge_multipart(&key, older_than).await {
                 tracing::warn!(%error, note = key, "a multipart upload cannot be purged");
             }
@@ -80,11 +78,11 @@ impl Inner {
     }
 
     async fn purge_multipart(&self, key: &str, older_than: Duration) -> Result<(), Error> {
-        let Some((bytes, _)) = self.driver().get(key, NOTE_LIMIT).await? else { return Ok(()) };
+        let Some((bytes, _)) = self.store().get(key, NOTE_LIMIT).await? else { return Ok(()) };
         let note: Note = serde_json::from_slice(&bytes).map_err(|error| Error::Damaged(error.to_string()))?;
         if self.clock.older(from_millis(note.began), older_than) {
-            self.driver().multipart_abort(&note.key, &note.id).await?;
-            self.driver().delete(key).await?;
+            self.store().multipart_abort(&note.key, &note.id).await?;
+            self.store().delete(key).await?;
         }
         Ok(())
     }
@@ -95,8 +93,8 @@ impl Inner {
         let mut folders = vec![(layout::REPOSITORIES.to_owned(), 0)];
         let mut ended = 0;
         while let Some((folder, depth)) = folders.pop() {
-            let names = match self.driver().list(&folder).await {
-                Ok((names, _)) => names,
+            let names = match self.store().list(&folder).await {
+                Ok(found) => found.folders,
                 Err(error) if depth == 0 => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, folder, "a folder cannot be purged");
@@ -116,8 +114,8 @@ impl Inner {
     }
 
     async fn purge_uploads(&self, folder: &str, older_than: Duration) -> usize {
-        let sessions = match self.driver().list(folder).await {
-            Ok((sessions, _)) => sessions,
+        let sessions = match self.store().list(folder).await {
+            Ok(found) => found.folders,
             Err(error) => {
                 tracing::warn!(%error, folder, "a folder cannot be purged");
                 return 0;
@@ -136,7 +134,7 @@ impl Inner {
     }
 
     async fn purge_distributions(&self, session: &str, older_than: Duration) -> Result<bool, Error> {
-        let started = match self.driver().get(&format!("{session}/startedat"), STARTED_LIMIT).await {
+        let started = match self.store().get(&format!("{session}/startedat"), STARTED_LIMIT).await {
             Err(Error::TooLarge(_)) => None,
             other => other?,
         };
@@ -145,7 +143,7 @@ impl Inner {
         if !began.is_some_and(|began| self.clock.older(began, older_than)) {
             return Ok(false);
         }
-        self.driver().delete_all(session).await.map(|()| true)
+        self.store().delete_all(session).await.map(|()| true)
     }
 }
 

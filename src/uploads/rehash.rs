@@ -7,12 +7,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 
 use super::budget::Budget;
-use super::error::{blocking, io_error};
 use super::inner::Inner;
 use super::state::Piece;
 use super::{UploadError, UploadId};
 use crate::oci::{Algorithm, Hasher};
-use crate::storage::Error;
+use crate::storage::{Error, blocking, io_error};
 
 const BUFFER: usize = 1 << 20;
 /// Hashing less than this on an async thread is cheaper than changing threads.
@@ -46,7 +45,7 @@ impl Inner {
         let mut hasher = Hasher::new(algorithm);
         for piece in pieces {
             let key = self.piece_key(id, piece)?;
-            let opened = self.driver().open(&key, 0, None).await?;
+            let opened = self.store().open(&key, 0, None).await?;
             let (total, mut body) = opened.ok_or(UploadError::Gone)?;
             let mut read = 0;
             while let Some(bytes) = body.next().await {

@@ -6,7 +6,6 @@ use super::UploadError;
 use super::UploadId;
 use super::batch::Target;
 use super::budget::Budget;
-use super::error::io_error;
 use super::inner::{Bounds, Inner};
 use super::multipart::{Multipart, read};
 use super::parts::{PART, Parts};
@@ -15,7 +14,7 @@ use super::segments::Unrecorded;
 use super::spool::SpoolFile;
 use super::state::{MOST_PIECES, Piece, PieceAt, UploadState};
 use crate::oci::{Digest, Hasher};
-use crate::storage::{Body, Error, Precondition, Version};
+use crate::storage::{Body, Error, Precondition, Version, io_error};
 
 /// A session as it was found.
 pub(super) struct Session<'a> {
@@ -173,7 +172,7 @@ async fn put_file(
     if size <= PART {
         let _share = budget.take(size).await?;
         let bytes = read(&spool.file, 0, size).await?;
-        inner.driver().put(&key, bytes, Precondition::None).await?;
+        inner.store().put(&key, bytes, Precondition::None).await?;
         return Ok(());
     }
     let multipart = Multipart::begin(inner, key).await?;

@@ -44,7 +44,7 @@ impl Unrecorded {
         let key = keys::segment(&self.id, &name);
         self.keys.lock().push(key.clone()); // before it is sent: a request that was given up may still arrive
         let size = bytes.len() as u64;
-        self.inner.driver().put(&key, bytes, Precondition::None).await?;
+        self.inner.store().put(&key, bytes, Precondition::None).await?;
         Ok(Piece { at: PieceAt::Segment(name), size })
     }
 
@@ -130,7 +130,7 @@ impl Inner {
         into: &mut BytesMut,
     ) -> Result<(), UploadError> {
         let wanted = range.end - range.start;
-        let opened = self.driver().open(key, range.start, Some(range.end)).await?;
+        let opened = self.store().open(key, range.start, Some(range.end)).await?;
         let (_, mut body) = opened.ok_or(UploadError::Gone)?;
         let mut left = wanted;
         while let Some(bytes) = body.next().await {
@@ -144,7 +144,7 @@ impl Inner {
     /// At worst a purge does it.
     pub(super) async fn delete_keys(&self, keys: &[String]) {
         for key in keys {
-            if let Err(error) = self.driver().delete(key).await {
+            if let Err(error) = self.store().delete(key).await {
                 tracing::debug!(%error, key, "a segment stays until its upload ends");
             }
         }

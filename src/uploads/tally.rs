@@ -4,17 +4,16 @@ use std::collections::HashMap;
 
 use futures::StreamExt;
 
-use super::error::blocking;
 use super::inner::Inner;
 use super::{LEAST_TALLIED, MOST_TALLIED, UploadId, keys};
-use crate::storage::Error;
+use crate::storage::{Error, blocking};
 
 /// Sessions that are looked at at once.
 const AT_ONCE: usize = 4;
 
 impl Inner {
     pub(super) async fn held(&self) -> Result<HashMap<String, u64>, Error> {
-        let (sessions, _) = self.driver().list(keys::UPLOADS).await?;
+        let sessions = self.store().list(keys::UPLOADS).await?.folders;
         let ids = sessions.into_iter().take(MOST_TALLIED).filter_map(|name| name.parse::<UploadId>().ok());
         let mut looks = futures::stream::iter(ids).map(|id| self.held_by(id)).buffer_unordered(AT_ONCE);
         let mut held: HashMap<String, u64> = HashMap::new();

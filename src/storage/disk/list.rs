@@ -2,10 +2,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::fs::{AtFlags, Dir, FileType, Stat};
 
-use super::{Disk, TEMPORARY, is_absent};
+use super::{Disk, TEMPORARY, is_absent, is_file};
+use crate::storage::driver::{Entry, Listing};
 
 /// Names directly under a folder, in no order.
 #[derive(Default)]
@@ -24,6 +26,25 @@ impl Disk {
         }
     }
 
+    /// As [`Self::list`], with what is known of the files.
+    pub(crate) fn list_entries(&self, folder: &str) -> io::Result<Listing> {
+        let handle = match self.open_folder(folder) {
+            Ok(handle) => handle,
+            Err(error) if is_absent(&error) => return Ok(Listing::default()),
+            Err(error) => return Err(error),
+        };
+        let Names { folders, files } = names(handle.try_clone()?)?;
+        let mut entries = Vec::with_capacity(files.len());
+        for name in files {
+            match rustix::fs::statat(&handle, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => entries.extend(entry(name, &stat)),
+                Err(rustix::io::Errno::NOENT) => {} // gone meanwhile
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Listing { folders, files: entries })
+    }
+
     /// The sub-folders that hold a file of this name or path.
     pub(crate) fn list_holding(&self, folder: &str, file: &str) -> io::Result<Vec<String>> {
         let handle = match self.open_folder(folder) {
@@ -39,6 +60,18 @@ impl Disk {
         });
         Ok(folders)
     }
+}
+
+/// `None` if it is no regular file. A time before 1970 is 1970.
+pub(super) fn entry(name: String, stat: &Stat) -> Option<Entry> {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+    let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds));
+    is_file(stat).then(|| Entry {
+        name,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        changed: changed.unwrap_or(SystemTime::UNIX_EPOCH),
+    })
 }
 
 fn names(folder: OwnedFd) -> io::Result<Names> {

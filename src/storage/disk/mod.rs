@@ -1,5 +1,4 @@
-//! A folder of this machine as a store. Everything here but `now` blocks; [`Driver`](super::driver::Driver) calls it off
-//! the async threads.
+//! A folder of this machine as a store. Everything here but `now` blocks; `driver` calls it off the async threads.
 //!
 //! `object_store` has a filesystem too; ours is there because that one follows symlinks out of its root, cannot replace
 //! a file conditionally, leaves temporary files that distribution's walk stumbles over, and trusts a folder that
@@ -9,7 +8,9 @@
 //! - What is written is complete when it becomes visible, and durable when the call returns: file and folders are fsynced.
 //! - Temporary files are `<name>.<uuid>.tmp` beside their place, as distribution's are; lists pass over them.
 
+mod below;
 mod change;
+mod driver;
 mod folders;
 mod growing;
 mod list;
@@ -31,15 +32,20 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use folders::Durable;
 use resolve::Resolver;
 
-pub(crate) use change::Occupant;
-pub(crate) use output::{Output, write_through};
-pub(crate) use read::Chunks;
+use below::Below;
+use change::Occupant;
+use list::Names;
+use read::Chunks;
 
+pub(super) use driver::{Files, on_disk};
+pub(crate) use output::{Output, write_through};
+
+use super::error::io_error;
 use super::{Error, layout};
 
-/// Ends the name of a file that is being written.
 /// All that we write below the root.
 const TREES: [&str; 2] = [layout::TREE, layout::OWN];
+/// Ends the name of a file that is being written.
 const TEMPORARY: &str = ".tmp";
 
 /// The store.
@@ -63,7 +69,7 @@ pub(crate) struct Space {
 impl Disk {
     /// Makes the folder, with its parents, if it is not there.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
-        let named = |error: io::Error| match io_error(&error) {
+        let named = |error: io::Error| match io_error(error) {
             Error::Failed(text) => Error::Failed(format!("{}: {text}", root.display())),
             Error::Refused(text) => Error::Refused(format!("{}: {text}", root.display())),
             other => other,
@@ -157,18 +163,4 @@ fn is_absent(error: &io::Error) -> bool {
 /// Folder and name of a key.
 fn split(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
-}
-
-/// Who can act on it.
-pub(crate) fn io_error(error: &io::Error) -> Error {
-    use rustix::io::Errno;
-    let text = error.to_string();
-    match Errno::from_io_error(error) {
-        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Error::Full(text),
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Error::Refused(text),
-        Some(Errno::LOOP | Errno::XDEV) => Error::Refused("a symlink leads out of the root".to_owned()),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::TIMEDOUT | Errno::STALE) => Error::Unavailable(text),
-        _ if error.kind() == io::ErrorKind::TimedOut => Error::Unavailable(text),
-        _ => Error::Failed(text),
-    }
 }

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::driver::with_version;
 use super::{Disk, is_file};
+use crate::storage::driver::AtOnce;
+use crate::storage::{Error, Version};
 
 /// Larger files are read elsewhere, in bytes.
 const MOST: u64 = 64 << 10;
@@ -16,19 +19,38 @@ const MOST: u64 = 64 << 10;
 /// `None`: only a thread that may wait can tell.
 type Now<T> = Option<io::Result<T>>;
 
+impl AtOnce for Disk {
+    fn size(&self, key: &str) -> Option<Option<u64>> {
+        self.size_now(key)?.ok()
+    }
+
+    fn bytes(&self, key: &str, limit: u64) -> Option<Result<Option<Bytes>, Error>> {
+        let found = self.read_now(key, limit)?.ok()?;
+        Some(found.transpose().map_err(|_| Error::TooLarge(limit)))
+    }
+
+    fn get(&self, key: &str, limit: u64) -> Option<Result<Option<(Bytes, Version)>, Error>> {
+        Some(self.bytes(key, limit)?.map(|bytes| bytes.map(with_version)))
+    }
+
+    fn file(&self, key: &str) -> Option<Option<(File, u64)>> {
+        self.file_now(key)?.ok()
+    }
+}
+
 impl Disk {
     /// See [`Disk::file`].
-    pub(crate) fn file_now(&self, key: &str) -> Now<Option<(File, u64)>> {
+    fn file_now(&self, key: &str) -> Now<Option<(File, u64)>> {
         self.found_now(key, OFlags::RDONLY).map(|found| Ok(found.map(|(file, size)| (File::from(file), size))))
     }
 
     /// See [`Disk::size`].
-    pub(crate) fn size_now(&self, key: &str) -> Now<Option<u64>> {
+    fn size_now(&self, key: &str) -> Now<Option<u64>> {
         self.found_now(key, OFlags::PATH).map(|found| Ok(found.map(|(_, size)| size)))
     }
 
     /// See [`Disk::read`].
-    pub(crate) fn read_now(&self, key: &str, limit: u64) -> Now<Option<Result<Bytes, u64>>> {
+    fn read_now(&self, key: &str, limit: u64) -> Now<Option<Result<Bytes, u64>>> {
         let Some((file, size)) = self.found_now(key, OFlags::RDONLY)? else { return Some(Ok(None)) };
         if size > limit {
             return Some(Ok(Some(Err(size))));

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStoreExt as _;
@@ -11,20 +12,14 @@ use super::errors::{is_unknown_upload, store_error};
 use super::tries::Before;
 use super::{DriverKind, LONGEST, Remote, present, s3};
 use crate::storage::Error;
-use crate::storage::driver::{Part, absent, wrong_kind};
+use crate::storage::driver::{Driver as _, Part, PartOf, Parts, WholeOf, absent, wrong_kind};
 
 /// Parts that are copied at once.
 const AT_ONCE: usize = 4;
 
 impl Remote {
-    /// Azure answers Copy Blob before it has copied, and tells in a header that the library does not hand on: whoever
-    /// acknowledged a push by that answer would lose it if the copy fails.
-    pub(crate) fn copies(&self) -> bool {
-        self.kind != DriverKind::Azure
-    }
-
-    pub(crate) async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {
-        if !self.copies() {
+    pub(super) async fn copied(&self, from: &str, to: &str) -> Result<(), Error> {
+        if !self.abilities().copies {
             return Err(wrong_kind());
         }
         let (from_path, to_path) = (self.path(from)?, self.path(to)?);
@@ -35,48 +30,45 @@ impl Remote {
         if copier.copies_whole(size) {
             return self.tried(LONGEST, |_| copier.whole(&from_path, &to_path)).await;
         }
-        let id = self.multipart_begin(to).await?;
+        let id = self.begin(to).await?;
         let made = futures::stream::iter(copier.ranges(size).into_iter().enumerate())
-            .map(|(index, range)| self.multipart_copy(to, &id, index, from, range))
+            .map(|(index, range)| self.copy_part(PartOf { key: to, id: &id, index }, from, range))
             .buffered(AT_ONCE)
             .try_collect();
         let outcome = match made.await {
-            Ok(parts) => self.multipart_complete(to, &id, parts, size).await,
+            Ok(parts) => self.complete(WholeOf { key: to, id: &id, parts, size }).await,
             Err(error) => Err(error),
         };
         if outcome.is_err() {
             // If this fails too, the bucket's own rule for unfinished uploads must clean up.
-            let _ = tokio::time::timeout(s3::ABORT, self.multipart_abort(to, &id)).await;
+            let _ = tokio::time::timeout(s3::ABORT, self.abort(to, &id)).await;
         }
         outcome
     }
+}
 
+#[async_trait]
+impl Parts for Remote {
     /// After an answer that was lost, the store may keep an upload that nobody knows: its own rule for unfinished uploads
     /// removes it.
-    pub(crate) async fn multipart_begin(&self, key: &str) -> Result<String, Error> {
+    async fn begin(&self, key: &str) -> Result<String, Error> {
         let path = self.path(key)?;
         self.tried(self.limit, |_| self.asked(self.parts.create_multipart(&path))).await
     }
 
-    pub(crate) async fn multipart_put(&self, key: &str, id: &str, index: usize, bytes: Bytes) -> Result<Part, Error> {
+    async fn put_part(&self, PartOf { key, id, index }: PartOf<'_>, bytes: Bytes) -> Result<Part, Error> {
         let path = self.path(key)?;
         let (limit, id) = (self.limit_for(bytes.len()), id.to_owned());
         let put = |_| self.asked(self.parts.put_part(&path, &id, index, bytes.clone().into()));
         Ok(Part(self.tried(limit, put).await?.content_id))
     }
 
-    pub(crate) fn copies_parts(&self) -> bool {
+    fn copies_parts(&self) -> bool {
         self.copier.is_some()
     }
 
-    pub(crate) async fn multipart_copy(
-        &self,
-        key: &str,
-        id: &str,
-        index: usize,
-        from: &str,
-        range: Range<u64>,
-    ) -> Result<Part, Error> {
+    async fn copy_part(&self, part: PartOf<'_>, from: &str, range: Range<u64>) -> Result<Part, Error> {
+        let PartOf { key, id, index } = part;
         let (from, path) = (self.path(from)?, self.path(key)?);
         let Some(copier) = &self.copier else {
             return Err(Error::Failed("this store cannot make parts of other objects".to_owned()));
@@ -84,13 +76,7 @@ impl Remote {
         self.tried(LONGEST, |_| copier.part(&path, id, index, &from, &range)).await
     }
 
-    pub(crate) async fn multipart_complete(
-        &self,
-        key: &str,
-        id: &str,
-        parts: Vec<Part>,
-        size: u64,
-    ) -> Result<(), Error> {
+    async fn complete(&self, WholeOf { key, id, parts, size }: WholeOf<'_>) -> Result<(), Error> {
         let path = self.path(key)?;
         let parts: Vec<PartId> = parts.into_iter().map(|part| PartId { content_id: part.0 }).collect();
         let id = id.to_owned();
@@ -110,7 +96,7 @@ impl Remote {
         }
     }
 
-    pub(crate) async fn multipart_abort(&self, key: &str, id: &str) -> Result<(), Error> {
+    async fn abort(&self, key: &str, id: &str) -> Result<(), Error> {
         let path = self.path(key)?;
         let id = id.to_owned();
         let abort = async || present(self.parts.abort_multipart(&path, &id).await).map_err(store_error);

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Remote;
 use super::errors::says_no_bucket;
-use crate::storage::driver::too_slow;
+use crate::storage::driver::{Driver as _, too_slow};
 use crate::storage::{Error, Version};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

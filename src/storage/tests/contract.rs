@@ -108,7 +108,7 @@ async fn a_blob_is_read_from_an_offset(storage: &Storage) {
     }
     let key = crate::storage::layout::blob(&digest);
     for (from, to) in [(0, 1), (10, 10), (5, 300_000), (599_000, 900_000), (600_000, 700_000)] {
-        let (total, body) = storage.driver().open(&key, from, Some(to)).await.expect("an answer").expect("the blob");
+        let (total, body) = storage.store().open(&key, from, Some(to)).await.expect("an answer").expect("the blob");
         assert_eq!(total, 600_000);
         let expected = &bytes[(from as usize).min(600_000)..(to as usize).min(600_000)];
         assert_eq!(whole(body).await, expected, "{from}..{to}");
@@ -118,7 +118,7 @@ async fn a_blob_is_read_from_an_offset(storage: &Storage) {
 async fn a_damaged_blob_is_healed_by_putting_it_again(storage: &Storage) {
     let digest = digest("healthy");
     let key = crate::storage::layout::blob(&digest);
-    storage.driver().put(&key, Bytes::from_static(b"he"), Precondition::None).await.expect("put");
+    storage.store().put(&key, Bytes::from_static(b"he"), Precondition::None).await.expect("put");
     storage.blob_put(&digest, Bytes::from_static(b"healthy")).await.expect("put");
     assert_eq!(storage.blob_bytes(&digest, 100).await.expect("bytes").as_deref(), Some(&b"healthy"[..]));
 }
@@ -155,7 +155,7 @@ async fn a_damaged_link_is_said_to_be_damaged(storage: &Storage) {
         (format!("{}\n", digest("x")), true),
     ] {
         let key = link.key();
-        storage.driver().put(&key, text.clone().into(), Precondition::None).await.expect("put");
+        storage.store().put(&key, text.clone().into(), Precondition::None).await.expect("put");
         let read = storage.link(&link).await;
         let as_expected = if good {
             read.as_ref().is_ok_and(|d| *d == Some(digest("x")))
@@ -194,7 +194,7 @@ async fn tags_are_listed_in_order(storage: &Storage) {
     let folder = crate::storage::layout::tags_folder(&name);
     for stray in ["-x/current/link", "stray", "stray.tmp"] {
         let key = format!("{folder}/{stray}");
-        storage.driver().put(&key, Bytes::new(), Precondition::None).await.expect("put");
+        storage.store().put(&key, Bytes::new(), Precondition::None).await.expect("put");
     }
     let expected = ["B", "_x", "a", "b", "v1.10", "v1.2"].map(tag).to_vec();
     assert_eq!(storage.tags(&name).await.expect("a list"), Some(expected));
@@ -237,7 +237,7 @@ async fn repositories_are_found_at_every_depth(storage: &Storage) {
     // Pushed into, but without a manifest.
     storage.link_put(&Link::Layer(name("half"), digest("x")), &digest("x")).await.expect("put");
     let stray = format!("{}/Not A Name/_manifests/x", crate::storage::layout::REPOSITORIES);
-    storage.driver().put(&stray, Bytes::new(), Precondition::None).await.expect("put");
+    storage.store().put(&stray, Bytes::new(), Precondition::None).await.expect("put");
     let expected = ["a", "a/b", "a/b/c/d/e", "a-b"].map(name);
     assert_eq!(super::repositories(storage).await, expected);
 }
@@ -312,12 +312,12 @@ async fn stamps_change_with_their_lists(storage: &Storage) {
 }
 
 async fn asking_for_the_lists_of_what_is_not_there_leaves_nothing(storage: &Storage) {
-    let before = storage.driver().list("entrepot/v1").await.expect("a list");
+    let before = storage.store().list("entrepot/v1").await.expect("a list");
     for _ in 0..2 {
         storage.stamp(Some(&name("made/up"))).await.expect("a stamp");
         storage.stamp_changed(Some(&name("made/up"))).await.ok(); // a disk says that there is no such folder
     }
-    assert_eq!(storage.driver().list("entrepot/v1").await.expect("a list"), before);
+    assert_eq!(storage.store().list("entrepot/v1").await.expect("a list"), before);
 }
 
 async fn a_stamp_tells_whether_somebody_else_has_changed_the_list(storage: &Storage) {

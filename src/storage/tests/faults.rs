@@ -9,6 +9,7 @@ use futures::StreamExt as _;
 use super::fault_proxy::{Fate, FaultProxy};
 use super::minio::Minio;
 use super::{content, digest};
+use super::{part_of, whole_of};
 use crate::oci::{Algorithm, Digest};
 use crate::storage::config::Timeouts;
 use crate::storage::{Config, Error, Precondition, Storage};
@@ -55,7 +56,7 @@ async fn a_store_that_asks_to_slow_down_is_asked_again() {
 async fn a_store_that_stays_away_is_an_error_in_time() {
     for fate in [Fate::Answer(UNAVAILABLE.into()), Fate::Silence, Fate::Cut(0)] {
         let (storage, _, _proxy) = behind(move |_, _| fate.clone()).await;
-        let (blob, driver) = (digest("x"), storage.driver());
+        let (blob, driver) = (digest("x"), storage.store());
         let outcomes = tokio::join!(
             soon(storage.blob_bytes(&blob, 10)),
             soon(storage.blob_size(&blob)),
@@ -63,8 +64,8 @@ async fn a_store_that_stays_away_is_an_error_in_time() {
             soon(storage.blob_put(&blob, Bytes::from_static(b"x"))),
             soon(driver.put("x", content(300_000), Precondition::Absent)),
             soon(driver.multipart_begin("x")),
-            soon(driver.multipart_put("x", "id", 0, content(9 << 20))),
-            soon(driver.multipart_copy("x", "id", 0, "y", 0..10)),
+            soon(driver.multipart_put(part_of("x", "id", 0), content(9 << 20))),
+            soon(driver.multipart_copy(part_of("x", "id", 0), "y", 0..10)),
         );
         assert!(is_unavailable(&outcomes.0), "{:?}", outcomes.0);
         assert!(is_unavailable(&outcomes.1), "{:?}", outcomes.1);
@@ -114,14 +115,14 @@ async fn success_with_an_error_in_it_is_an_error() {
             if completes || copies { Fate::Answer(answer.clone()) } else { Fate::Pass }
         };
         let (storage, direct, _proxy) = behind(fate).await;
-        let driver = storage.driver();
+        let driver = storage.store();
         driver.put("from", content(10), Precondition::None).await.expect("put");
         assert!(soon(driver.copy("from", "copy")).await.is_err());
-        assert_eq!(direct.driver().size("copy").await.expect("an answer"), None);
+        assert_eq!(direct.store().size("copy").await.expect("an answer"), None);
         let id = driver.multipart_begin("parts").await.expect("begun");
-        let part = driver.multipart_put("parts", &id, 0, content(10)).await.expect("a part");
-        assert!(soon(driver.multipart_complete("parts", &id, vec![part], 10)).await.is_err());
-        assert!(soon(driver.multipart_copy("copy", "id", 0, "from", 0..5)).await.is_err());
+        let part = driver.multipart_put(part_of("parts", &id, 0), content(10)).await.expect("a part");
+        assert!(soon(driver.multipart_complete(whole_of("parts", &id, vec![part], 10))).await.is_err());
+        assert!(soon(driver.multipart_copy(part_of("copy", "id", 0), "from", 0..5)).await.is_err());
     }
 }
 
@@ -132,6 +133,6 @@ async fn a_full_store_is_said_to_be_full() {
     let answer =
         format!("HTTP/1.1 507 Insufficient Storage\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
     let (storage, _, _proxy) = behind(move |_, _| Fate::Answer(answer.clone())).await;
-    let put = soon(storage.driver().put("x", content(10), Precondition::None)).await;
+    let put = soon(storage.store().put("x", content(10), Precondition::None)).await;
     assert!(matches!(put, Err(Error::Full(_))), "{put:?}");
 }

@@ -103,7 +103,7 @@ async fn symlinks_lead_nowhere() {
     assert_eq!(storage.tags(&name("a")).await.expect("a list"), Some(vec![tag("file"), tag("good")]));
     let read = storage.link(&Link::Tag(name("a"), tag("file"))).await;
     assert!(matches!(read, Err(Error::Refused(_))), "{read:?}");
-    let written = storage.driver().put(
+    let written = storage.store().put(
         "docker/registry/v2/repositories/a/_manifests/tags/evil/data",
         Bytes::new(),
         Precondition::None,
@@ -112,7 +112,7 @@ async fn symlinks_lead_nowhere() {
     for evil in ["evil", "file"] {
         storage.tag_delete(&name("a"), &tag(evil)).await.map(drop).unwrap_or_default();
     }
-    storage.driver().delete_all("docker/registry/v2/repositories/a/_manifests/tags").await.expect("deleted");
+    storage.store().delete_all("docker/registry/v2/repositories/a/_manifests/tags").await.expect("deleted");
     assert_eq!(tree(&secret), ["data"]);
 }
 
@@ -133,8 +133,8 @@ async fn what_is_no_file_is_not_there() {
     for word in ["folder", "pipe"] {
         assert_eq!(storage.own(&OwnKey::Lease(word), 10).await.expect("an answer"), None);
     }
-    assert_eq!(storage.driver().size("entrepot/v1/leases/folder/x").await.expect("an answer"), None);
-    assert_eq!(storage.driver().size("entrepot/v1/leases/a/x").await.expect("an answer"), None);
+    assert_eq!(storage.store().size("entrepot/v1/leases/folder/x").await.expect("an answer"), None);
+    assert_eq!(storage.store().size("entrepot/v1/leases/a/x").await.expect("an answer"), None);
 }
 
 #[tokio::test]

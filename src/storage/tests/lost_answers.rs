@@ -10,6 +10,7 @@ use super::azurite::Azurite;
 use super::content;
 use super::fault_proxy::{Fate, FaultProxy, Loss};
 use super::minio::Minio;
+use super::{part_of, whole_of};
 use crate::storage::config::{DriverKind, Timeouts};
 use crate::storage::{Config, Error, Precondition, Storage};
 use crate::units::seconds;
@@ -95,50 +96,50 @@ async fn a_call_whose_answer_never_comes_was_done() {
 }
 
 async fn an_object_is_written(at: &Behind) {
-    let driver = at.through.driver();
+    let driver = at.through.store();
     for bytes in [content(10), content(3 << 20)] {
         let version = driver.put("x", bytes.clone(), Precondition::None).await.expect("written");
-        let found = at.direct.driver().get("x", 4 << 20).await.expect("an answer").expect("the object");
+        let found = at.direct.store().get("x", 4 << 20).await.expect("an answer").expect("the object");
         assert_eq!(found, (bytes, version));
     }
 }
 
 async fn an_object_is_created(at: &Behind) {
-    let version = at.through.driver().put("x", content(10), Precondition::Absent).await.expect("created");
-    let found = at.direct.driver().get("x", 10).await.expect("an answer").expect("the object");
+    let version = at.through.store().put("x", content(10), Precondition::Absent).await.expect("created");
+    let found = at.direct.store().get("x", 10).await.expect("an answer").expect("the object");
     assert_eq!(found, (content(10), version));
 }
 
 /// As an upload's state is, PATCH after PATCH.
 async fn an_object_is_replaced_again_and_again(at: &Behind) {
-    let driver = at.through.driver();
+    let driver = at.through.store();
     let mut version = driver.put("x", content(1), Precondition::None).await.expect("written");
     for size in 2..4 {
         version = driver.put("x", content(size), Precondition::Unchanged(version)).await.expect("replaced");
-        let found = at.direct.driver().get("x", 10).await.expect("an answer").expect("the object");
+        let found = at.direct.store().get("x", 10).await.expect("an answer").expect("the object");
         assert_eq!(found, (content(size), version.clone()));
     }
 }
 
 async fn an_object_is_deleted(at: &Behind) {
-    at.direct.driver().put("x", content(10), Precondition::None).await.expect("written");
-    assert!(at.through.driver().delete("x").await.expect("deleted"));
-    assert_eq!(at.direct.driver().size("x").await.expect("an answer"), None);
-    at.through.driver().delete("x").await.expect("nothing is deleted");
+    at.direct.store().put("x", content(10), Precondition::None).await.expect("written");
+    assert!(at.through.store().delete("x").await.expect("deleted"));
+    assert_eq!(at.direct.store().size("x").await.expect("an answer"), None);
+    at.through.store().delete("x").await.expect("nothing is deleted");
 }
 
 async fn a_folder_is_deleted(at: &Behind) {
     for key in ["f/one", "f/two/three", "g"] {
-        at.direct.driver().put(key, content(1), Precondition::None).await.expect("written");
+        at.direct.store().put(key, content(1), Precondition::None).await.expect("written");
     }
-    at.through.driver().delete_all("f").await.expect("deleted");
-    assert_eq!(at.direct.driver().list("f").await.expect("a list"), (vec![], vec![]));
-    assert_eq!(at.direct.driver().size("g").await.expect("an answer"), Some(1));
+    at.through.store().delete_all("f").await.expect("deleted");
+    assert_eq!(at.direct.store().list("f").await.expect("a list").names(), (vec![], vec![]));
+    assert_eq!(at.direct.store().size("g").await.expect("an answer"), Some(1));
 }
 
 async fn objects_are_read(at: &Behind) {
-    let (driver, bytes) = (at.through.driver(), content(300_000));
-    let version = at.direct.driver().put("x", bytes.clone(), Precondition::None).await.expect("written");
+    let (driver, bytes) = (at.through.store(), content(300_000));
+    let version = at.direct.store().put("x", bytes.clone(), Precondition::None).await.expect("written");
     assert_eq!(driver.size("x").await.expect("an answer"), Some(300_000));
     assert_eq!(driver.size("y").await.expect("an answer"), None);
     assert_eq!(driver.version("x").await.expect("an answer"), Some(version.clone()));
@@ -154,41 +155,41 @@ async fn objects_are_read(at: &Behind) {
 
 async fn a_folder_is_listed(at: &Behind) {
     for key in ["f/one", "f/two/three"] {
-        at.direct.driver().put(key, content(1), Precondition::None).await.expect("written");
+        at.direct.store().put(key, content(1), Precondition::None).await.expect("written");
     }
-    let found = at.through.driver().list("f").await.expect("a list");
+    let found = at.through.store().list("f").await.expect("a list").names();
     assert_eq!(found, (vec!["two".to_owned()], vec!["one".to_owned()]));
     at.through.check().await.expect("it answers");
 }
 
 async fn objects_are_copied(at: &Behind) {
-    let (driver, bytes) = (at.through.driver(), content(300_000));
-    at.direct.driver().put("from", bytes.clone(), Precondition::None).await.expect("written");
-    if driver.copies() {
+    let (driver, bytes) = (at.through.store(), content(300_000));
+    at.direct.store().put("from", bytes.clone(), Precondition::None).await.expect("written");
+    if driver.abilities().copies {
         driver.copy("from", "to").await.expect("copied");
-        let (found, _) = at.direct.driver().get("to", 300_000).await.expect("an answer").expect("the copy");
+        let (found, _) = at.direct.store().get("to", 300_000).await.expect("an answer").expect("the copy");
         assert!(found == bytes);
     }
 }
 
 async fn an_object_is_made_of_parts(at: &Behind) {
-    let (driver, bytes) = (at.through.driver(), content((5 << 20) + 100));
-    at.direct.driver().put("from", bytes.clone(), Precondition::None).await.expect("written");
+    let (driver, bytes) = (at.through.store(), content((5 << 20) + 100));
+    at.direct.store().put("from", bytes.clone(), Precondition::None).await.expect("written");
     let id = driver.multipart_begin("x").await.expect("begun");
     let head = match driver.copies_parts() {
-        true => driver.multipart_copy("x", &id, 0, "from", 0..5 << 20).await.expect("a part"),
-        false => driver.multipart_put("x", &id, 0, bytes.slice(..5 << 20)).await.expect("a part"),
+        true => driver.multipart_copy(part_of("x", &id, 0), "from", 0..5 << 20).await.expect("a part"),
+        false => driver.multipart_put(part_of("x", &id, 0), bytes.slice(..5 << 20)).await.expect("a part"),
     };
-    let tail = driver.multipart_put("x", &id, 1, bytes.slice(5 << 20..)).await.expect("a part");
-    driver.multipart_complete("x", &id, vec![head, tail], bytes.len() as u64).await.expect("complete");
-    let (found, _) = at.direct.driver().get("x", 6 << 20).await.expect("an answer").expect("the object");
+    let tail = driver.multipart_put(part_of("x", &id, 1), bytes.slice(5 << 20..)).await.expect("a part");
+    driver.multipart_complete(whole_of("x", &id, vec![head, tail], bytes.len() as u64)).await.expect("complete");
+    let (found, _) = at.direct.store().get("x", 6 << 20).await.expect("an answer").expect("the object");
     assert!(found == bytes);
 }
 
 async fn parts_are_thrown_away(at: &Behind) {
-    let driver = at.through.driver();
+    let driver = at.through.store();
     let id = driver.multipart_begin("x").await.expect("begun");
-    driver.multipart_put("x", &id, 0, content(100)).await.expect("a part");
+    driver.multipart_put(part_of("x", &id, 0), content(100)).await.expect("a part");
     driver.multipart_abort("x", &id).await.expect("aborted");
     assert_eq!(driver.size("x").await.expect("an answer"), None);
 }
@@ -202,13 +203,13 @@ async fn what_another_wrote_is_never_taken_for_ours() {
         };
         let at = behind(kind, refusing).await;
         let (ours, others) = (Bytes::from_static(b"ours"), Bytes::from_static(b"theirs"));
-        let old = at.direct.driver().put("x", content(1), Precondition::None).await.expect("written");
-        at.direct.driver().put("x", others.clone(), Precondition::None).await.expect("written");
+        let old = at.direct.store().put("x", content(1), Precondition::None).await.expect("written");
+        at.direct.store().put("x", others.clone(), Precondition::None).await.expect("written");
         for precondition in [Precondition::Unchanged(old), Precondition::Absent] {
-            let put = at.through.driver().put("x", ours.clone(), precondition).await;
+            let put = at.through.store().put("x", ours.clone(), precondition).await;
             assert!(matches!(put, Err(Error::Conflict)), "{put:?}");
         }
-        let (found, _) = at.direct.driver().get("x", 10).await.expect("an answer").expect("the object");
+        let (found, _) = at.direct.store().get("x", 10).await.expect("an answer").expect("the object");
         assert_eq!(found, others);
         assert!(at.proxy.seen() >= 4);
     }
@@ -219,8 +220,8 @@ async fn what_another_wrote_is_never_taken_for_ours() {
 async fn who_comes_second_is_told_so_even_with_the_same_bytes() {
     for kind in [DriverKind::S3, DriverKind::Azure] {
         let at = behind(kind, |_, _| Fate::Pass).await;
-        at.direct.driver().put("x", content(5), Precondition::None).await.expect("written");
-        let put = at.through.driver().put("x", content(5), Precondition::Absent).await;
+        at.direct.store().put("x", content(5), Precondition::None).await.expect("written");
+        let put = at.through.store().put("x", content(5), Precondition::Absent).await;
         assert!(matches!(put, Err(Error::Conflict)), "{put:?}");
         assert_eq!(at.proxy.seen(), 1);
     }

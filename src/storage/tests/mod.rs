@@ -16,6 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::config::DriverKind;
+use super::driver::{Part, PartOf, WholeOf};
 use super::{Config, Metrics, Storage};
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
@@ -52,6 +53,14 @@ fn tag(text: &str) -> Tag {
 
 fn digest(content: &str) -> Digest {
     Digest::of(Algorithm::Sha256, content.as_bytes())
+}
+
+fn part_of<'a>(key: &'a str, id: &'a str, index: usize) -> PartOf<'a> {
+    PartOf { key, id, index }
+}
+
+fn whole_of<'a>(key: &'a str, id: &'a str, parts: Vec<Part>, size: u64) -> WholeOf<'a> {
+    WholeOf { key, id, parts, size }
 }
 
 /// Content that does not repeat soon.

@@ -6,29 +6,34 @@ use bytes::Bytes;
 
 use super::minio::{self, Minio};
 use super::{content, digest, whole};
+use super::{part_of, whole_of};
+use crate::storage::driver::Driver as _;
 use crate::storage::{Config, Precondition};
 
 #[tokio::test]
 async fn parts_are_made_of_other_objects() {
     let storage = minio::storage().await;
-    let driver = storage.driver();
+    let driver = storage.store();
     assert!(driver.copies_parts());
     let bytes = content(11 << 20);
     driver.put("from", bytes.clone(), Precondition::None).await.expect("put");
     let size = (6 << 20) + 8;
     let id = driver.multipart_begin("to").await.expect("begun");
-    let first = driver.multipart_copy("to", &id, 0, "from", 0..6 << 20).await.expect("a part");
-    let second = driver.multipart_put("to", &id, 1, Bytes::from_static(b"and more")).await.expect("a part");
-    driver.multipart_complete("to", &id, vec![first.clone(), second.clone()], size).await.expect("complete");
+    let first = driver.multipart_copy(part_of("to", &id, 0), "from", 0..6 << 20).await.expect("a part");
+    let second = driver.multipart_put(part_of("to", &id, 1), Bytes::from_static(b"and more")).await.expect("a part");
+    driver.multipart_complete(whole_of("to", &id, vec![first.clone(), second.clone()], size)).await.expect("complete");
     let (_, body) = driver.open("to", 0, None).await.expect("an answer").expect("the object");
     assert!(whole(body).await == [&bytes[..6 << 20], b"and more"].concat());
     // As after an answer that was lost.
-    driver.multipart_complete("to", &id, vec![first.clone(), second.clone()], size).await.expect("complete already");
+    driver
+        .multipart_complete(whole_of("to", &id, vec![first.clone(), second.clone()], size))
+        .await
+        .expect("complete already");
     // What is there is something else.
-    assert!(driver.multipart_complete("to", "no such id", vec![first, second], size + 1).await.is_err());
+    assert!(driver.multipart_complete(whole_of("to", "no such id", vec![first, second], size + 1)).await.is_err());
     let missing = driver.multipart_begin("missing").await.expect("begun");
-    assert!(driver.multipart_copy("missing", &missing, 0, "nothing", 0..10).await.is_err());
-    assert!(driver.multipart_complete("missing", "no such id", vec![], 0).await.is_err());
+    assert!(driver.multipart_copy(part_of("missing", &missing, 0), "nothing", 0..10).await.is_err());
+    assert!(driver.multipart_complete(whole_of("missing", "no such id", vec![], 0)).await.is_err());
 }
 
 #[tokio::test]
@@ -50,8 +55,8 @@ async fn blobs_are_stored_with_and_without_signed_bytes() {
         let storage = super::storage(&Config { sign_payload, ..config.clone() }).await;
         let bytes = content(2 << 20);
         let key = format!("signed-{sign_payload}");
-        storage.driver().put(&key, bytes.clone(), Precondition::Absent).await.expect("put");
-        let (read, _) = storage.driver().get(&key, 2 << 20).await.expect("an answer").expect("the object");
+        storage.store().put(&key, bytes.clone(), Precondition::Absent).await.expect("put");
+        let (read, _) = storage.store().get(&key, 2 << 20).await.expect("an answer").expect("the object");
         assert!(read == bytes);
     }
 }
@@ -61,19 +66,19 @@ async fn the_bucket_may_be_in_the_host_s_name() {
     let config = tokio::task::spawn_blocking(|| Minio::shared().config()).await.expect("a MinIO");
     let endpoint = config.endpoint.as_ref().map(|endpoint| endpoint.replace("127.0.0.1", "localhost"));
     let storage = super::storage(&Config { endpoint, path_style: Some(false), ..config.clone() }).await;
-    let (driver, direct) = (storage.driver(), super::storage(&config).await);
+    let (driver, direct) = (storage.store(), super::storage(&config).await);
     for (key, size) in [("small", 10), ("large", 3 << 20)] {
         driver.put(key, content(size), Precondition::Absent).await.expect("put");
         driver.copy(key, &format!("{key}-copy")).await.expect("copied");
         for key in [key.to_owned(), format!("{key}-copy")] {
-            let (found, _) = direct.driver().get(&key, 3 << 20).await.expect("an answer").expect("the object");
+            let (found, _) = direct.store().get(&key, 3 << 20).await.expect("an answer").expect("the object");
             assert!(found == content(size) && driver.size(&key).await.expect("an answer") == Some(size as u64));
         }
     }
     let id = driver.multipart_begin("parts").await.expect("begun");
-    let part = driver.multipart_put("parts", &id, 0, content(10)).await.expect("a part");
-    driver.multipart_complete("parts", &id, vec![part], 10).await.expect("complete");
-    assert_eq!(driver.list("").await.expect("a list").1.len(), 5);
+    let part = driver.multipart_put(part_of("parts", &id, 0), content(10)).await.expect("a part");
+    driver.multipart_complete(whole_of("parts", &id, vec![part], 10)).await.expect("complete");
+    assert_eq!(driver.list("").await.expect("a list").files.len(), 5);
     assert!(driver.delete("parts").await.expect("deleted"));
 }
 

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::content;
+use super::{part_of, whole_of};
 use crate::storage::config::DriverKind;
 use crate::storage::{Config, Precondition, Storage};
 
@@ -110,7 +111,7 @@ async fn every_way_of_every_driver_leads_to_the_endpoint() {
         let folder = tempfile::tempdir().expect("a folder");
         let (port, ear) = server().await;
         let storage: Arc<Storage> = super::storage(&config(kind, port, folder.path())).await;
-        let driver = storage.driver();
+        let driver = storage.store();
         for size in [0, 10, (1 << 20) - 1, 1 << 20, 3 << 20] {
             let (put, heard) = heard_of(&ear, driver.put("whole", content(size), Precondition::None)).await;
             put.expect("put");
@@ -120,7 +121,7 @@ async fn every_way_of_every_driver_leads_to_the_endpoint() {
         let (id, heard) = heard_of(&ear, driver.multipart_begin("parts")).await;
         let id = id.expect("begun");
         assert!(kind == DriverKind::Azure || heard.len() == 1, "{kind:?}: {heard:?}");
-        let (part, heard) = heard_of(&ear, driver.multipart_put("parts", &id, 0, content(5 << 20))).await;
+        let (part, heard) = heard_of(&ear, driver.multipart_put(part_of("parts", &id, 0), content(5 << 20))).await;
         part.expect("a part");
         assert!(heard.iter().any(|one| one.line.starts_with("PUT /wired/below/parts?") && one.bytes == 5 << 20));
         let (found, heard) = heard_of(&ear, driver.get("whole", 100)).await;
@@ -132,7 +133,7 @@ async fn every_way_of_every_driver_leads_to_the_endpoint() {
         assert!(!heard.is_empty(), "{kind:?}: a removal");
         let (_, heard) = heard_of(&ear, driver.list("folder")).await;
         assert!(heard.iter().any(|one| one.line.contains("below/folder")), "{kind:?}: {heard:?}");
-        let (_, heard) = heard_of(&ear, driver.multipart_complete("parts", &id, Vec::new(), 0)).await;
+        let (_, heard) = heard_of(&ear, driver.multipart_complete(whole_of("parts", &id, Vec::new(), 0))).await;
         assert!(!heard.is_empty(), "{kind:?}: a completion");
     }
 }
@@ -149,14 +150,14 @@ async fn the_bucket_is_in_the_host_or_in_the_path() {
             ..config(DriverKind::S3, port, folder.path())
         };
         let storage = super::storage(&config).await;
-        let driver = storage.driver();
+        let driver = storage.store();
         driver.put("small", content(10), Precondition::None).await.expect("put");
         driver.put("large", content(2 << 20), Precondition::None).await.expect("put");
         driver.get("small", 100).await.expect("read");
         driver.size("small").await.expect("asked");
         let id = driver.multipart_begin("parts").await.expect("begun");
-        driver.multipart_put("parts", &id, 0, content(10)).await.expect("a part");
-        let _ = driver.multipart_copy("parts", &id, 0, "small", 0..5).await;
+        driver.multipart_put(part_of("parts", &id, 0), content(10)).await.expect("a part");
+        let _ = driver.multipart_copy(part_of("parts", &id, 0), "small", 0..5).await;
         let _ = driver.copy("small", "copy").await;
         let address = storage.blob_address(&super::digest("x"), false, std::time::Duration::from_secs(60)).await;
         let address = address.expect("an answer").expect("an address");

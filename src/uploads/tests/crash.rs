@@ -108,7 +108,7 @@ pub(super) async fn a_commit_that_was_cut_short(world: &World) {
         let uploads = world.instance(spool).await;
         let mut upload = uploads.begin(&name(), Algorithm::Sha256).await.unwrap();
         upload.append(&mut Pieces::new(&content[..first], 50_000)).await.unwrap();
-        let path = |key: &str| world.storage.driver().local_path(key);
+        let path = |key: &str| world.storage.store().local_path(key);
         if let Some(data) = path(&format!("entrepot/v1/uploads/{}/data", upload.id())) {
             let blob = path(&uploads.inner.blob_key(&digest)).unwrap();
             std::fs::create_dir_all(blob.parent().unwrap()).unwrap();

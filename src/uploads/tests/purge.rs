@@ -18,7 +18,7 @@ pub(super) fn begun(begun: Duration) -> Ages {
 async fn age(world: &World, upload: &mut Upload, by: Duration) {
     upload.state.touch_earlier(by);
     let encoded = upload.state.encode().unwrap();
-    world.storage.driver().put(&keys::state(upload.id()), encoded.into(), Precondition::None).await.unwrap();
+    world.storage.store().put(&keys::state(upload.id()), encoded.into(), Precondition::None).await.unwrap();
 }
 
 /// Whoever goes on with an upload keeps it, until it is too old altogether.
@@ -78,12 +78,12 @@ pub(super) async fn purge(world: &World) {
     // A segment or file that no state knows.
     let mut lost = uploads.begin(&name(), Algorithm::Sha256).await.unwrap();
     lost.append(&mut Pieces::announced(b"some")).await.unwrap();
-    world.storage.driver().delete(&crate::uploads::keys::state(lost.id())).await.unwrap();
+    world.storage.store().delete(&crate::uploads::keys::state(lost.id())).await.unwrap();
     let mut future = uploads.begin(&name(), Algorithm::Sha256).await.unwrap();
     future.state.began += 3_600_000;
     let key = crate::uploads::keys::state(future.id());
     let encoded = future.state.encode().unwrap();
-    world.storage.driver().put(&key, encoded.into(), Precondition::None).await.unwrap();
+    world.storage.store().put(&key, encoded.into(), Precondition::None).await.unwrap();
     assert_eq!(uploads.purge(begun(week)).await.unwrap(), 0);
     assert_eq!(uploads.purge(begun(Duration::ZERO)).await.unwrap(), 2);
     assert!(uploads.resume(&name(), upload.id()).await.unwrap().is_none());
@@ -98,10 +98,10 @@ pub(super) async fn purge(world: &World) {
         std::mem::forget(multipart);
         // A note of another version does not keep it from being ended.
         let odd = "entrepot/v1/multiparts/0".to_owned();
-        world.storage.driver().put(&odd, b"?".as_slice().into(), Precondition::None).await.unwrap();
+        world.storage.store().put(&odd, b"?".as_slice().into(), Precondition::None).await.unwrap();
         assert_eq!(uploads.purge(begun(week)).await.unwrap(), 0);
         uploads.purge(begun(Duration::ZERO)).await.unwrap();
-        assert!(world.storage.driver().delete(&odd).await.unwrap());
+        assert!(world.storage.store().delete(&odd).await.unwrap());
         assert!(world.leftovers().await.is_empty());
     }
 }
@@ -115,11 +115,11 @@ pub(super) async fn purge_distributions(world: &World) {
     for (session, time) in times {
         for (file, content) in [("startedat", time), ("hashstates/sha256/0", "x")] {
             let key = format!("{folder}/{session}/{file}");
-            world.storage.driver().put(&key, content.to_owned().into(), Precondition::None).await.unwrap();
+            world.storage.store().put(&key, content.to_owned().into(), Precondition::None).await.unwrap();
         }
     }
     assert_eq!(uploads.purge(begun(week)).await.unwrap(), 1);
-    let (mut left, _) = world.storage.driver().list(folder).await.unwrap();
+    let (mut left, _) = world.storage.store().list(folder).await.unwrap().names();
     left.sort();
     assert_eq!(left, ["new", "odd"]);
 }

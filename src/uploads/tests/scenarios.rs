@@ -157,11 +157,11 @@ pub(super) async fn there_already(world: &World) {
     let digest = sha256(&content);
     uploads.put(&digest, &mut Pieces::announced(&content)).await.unwrap();
     let key = crate::storage::layout::blob(&digest);
-    if let Some(path) = world.storage.driver().local_path(&key) {
+    if let Some(path) = world.storage.store().local_path(&key) {
         // Damaged, and healed by pushing again.
         std::fs::write(path, vec![0; MIB]).unwrap();
     }
-    let store = world.storage.driver();
+    let store = world.storage.store();
     if !world.local() {
         store.put(&key, vec![0; MIB].into(), Precondition::None).await.unwrap();
         world.storage.blob_damaged(&digest); // as a reader does

@@ -86,7 +86,7 @@ pub(super) async fn unknown_hash(world: &World) {
             state.damage_hash(format);
             assert!(state.hasher().is_none());
             let key = crate::uploads::keys::state(upload.id());
-            let put = world.storage.driver().put(&key, state.encode().unwrap().into(), Precondition::None);
+            let put = world.storage.store().put(&key, state.encode().unwrap().into(), Precondition::None);
             put.await.unwrap();
             upload = uploads.resume(&name(), upload.id()).await.unwrap().unwrap();
         }

@@ -65,11 +65,11 @@ impl World {
         let mut keys = BTreeMap::new();
         let mut folders = vec!["entrepot".to_owned(), "docker".to_owned()];
         while let Some(folder) = folders.pop() {
-            let (more, names) = self.storage.driver().list(&folder).await.unwrap();
+            let (more, names) = self.storage.store().list(&folder).await.unwrap().names();
             folders.extend(more.iter().map(|name| format!("{folder}/{name}")));
             for name in names {
                 let key = format!("{folder}/{name}");
-                let size = self.storage.driver().size(&key).await.unwrap();
+                let size = self.storage.store().size(&key).await.unwrap();
                 keys.extend(size.map(|size| (key, size)));
             }
         }
