@@ -4,6 +4,7 @@ mod ground;
 mod harness;
 
 mod access_log;
+mod architecture;
 mod attacks;
 mod authorization;
 mod bad_requests;

@@ -1,4 +1,5 @@
-//! Fields that concern one connection and not the request or the answer (RFC 9110 §7.6.1): nobody hands them on.
+//! Fields that concern one connection and not the request or the answer (RFC 9110 §7.6.1). Here for what we ask and relay
+//! ourselves; of what pingora streams, pingora takes them away, and `named_by_connection` what it does not know of.
 
 use http::HeaderMap;
 use http::header::{

@@ -7,7 +7,7 @@
 //! - [`Reach`]: which addresses may be gone to: none more private than those that we were told to trust, none of our own
 //! - [`Way`]: HTTP clients that go nowhere else
 //! - [`OwnAddresses`]: where this process itself listens
-//! - [`hop`]: the fields that nobody hands on
+//! - [`hop`]: the fields of one connection
 //! - [`tls`]: what is trusted and shown, for all who speak to others
 
 mod address;

@@ -3,7 +3,7 @@
 //! does) and knows no peers.
 //!
 //! Two facts are kept apart: a credential *may read* a repository, and a repository *holds* a digest. Beside them, for
-//! the time when no peer answers, what a tag meant and how `/v2/` was answered. Only good answers are remembered.
+//! the time when no peer answers, what a tag meant and how `/v2/` was answered. Only good answers are remembered, and how `/v2/` challenges.
 //!
 //! - [`Verdicts`]: the facts and what withdraws them
 //! - [`Credential`]: who is asking, without the secret
