@@ -24,11 +24,11 @@ use super::storage::{Precondition, Version};
 
 /// An object's whole size, and some of its bytes.
 pub(crate) type Opened = (u64, BoxStream<'static, Result<Bytes, Error>>);
-pub(crate) type Entries = BoxStream<'static, Result<Entry, Error>>;
+pub(super) type Entries = BoxStream<'static, Result<Entry, Error>>;
 
 /// One store. Nothing has a default: who leaves something out does not compile.
 #[async_trait]
-pub(crate) trait Driver: Send + Sync {
+pub(super) trait Driver: Send + Sync {
     fn abilities(&self) -> Abilities;
 
     /// What it can answer without waiting for anything.
@@ -111,7 +111,7 @@ pub(crate) struct Abilities {
 }
 
 /// Questions to which the answer may be at hand. `None`: it is not, or something is wrong; whoever may wait is to ask.
-pub(crate) trait AtOnce {
+pub(super) trait AtOnce {
     fn size(&self, key: &str) -> Option<Option<u64>>;
     fn bytes(&self, key: &str, limit: u64) -> Option<Result<Option<Bytes>, Error>>;
     fn get(&self, key: &str, limit: u64) -> Option<Result<Option<(Bytes, Version)>, Error>>;
@@ -121,7 +121,7 @@ pub(crate) trait AtOnce {
 
 /// Objects that are put together of parts, each with 5 MiB at least but for the last.
 #[async_trait]
-pub(crate) trait Parts: Send + Sync {
+pub(super) trait Parts: Send + Sync {
     /// Whether `copy_part` works here: only on S3.
     fn copies_parts(&self) -> bool;
 
@@ -190,14 +190,14 @@ impl Listing {
     }
 }
 
-pub(crate) fn too_slow(limit: Duration) -> Error {
+pub(super) fn too_slow(limit: Duration) -> Error {
     Error::Unavailable(format!("no answer within {limit:?}"))
 }
 
-pub(crate) fn absent(key: &str) -> Error {
+pub(super) fn absent(key: &str) -> Error {
     Error::Failed(format!("there is no {key}"))
 }
 
-pub(crate) fn wrong_kind() -> Error {
+pub(super) fn wrong_kind() -> Error {
     Error::Failed("this store cannot do that".to_owned())
 }

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 
 use super::Error;
 use super::disk::Disk;
+use super::driver::Entry;
 use super::layout::{self, OwnKey};
 use super::metrics::Action;
 use super::storage::{Precondition, Stamp, Storage, Version};
@@ -45,6 +47,15 @@ impl Storage {
             digests.extend(folders.iter().filter_map(|hex| layout::digest_of_folder(algorithm, hex)));
         }
         Ok(digests)
+    }
+
+    /// Every file below a folder, in the bytewise order of keys: for whoever looks at all of them. Names are relative to the
+    /// folder; with `after`, only those that come after it, so that a walk that broke off goes on where it was. An error ends
+    /// it. Memory is bounded by the names of one folder on each level (disk), or by one page (object store). What is pushed
+    /// or deleted meanwhile may be told of or not.
+    #[cfg_attr(not(test), expect(dead_code, reason = "collection and backup are going to walk it"))]
+    pub fn below(&self, folder: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry, Error>> {
+        self.store().below(folder, after)
     }
 
     /// Manifests of which the repository has recorded a media type, because their bytes do not tell it.

@@ -89,7 +89,7 @@ pub const LEAST_TALLIED: u64 = 1 << 20;
 
 /// A random UUID, in distribution's form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct UploadId(pub(crate) uuid::Uuid);
+pub struct UploadId(uuid::Uuid);
 
 impl Uploads {
     /// Sweeps what a crash left of this process's spool.

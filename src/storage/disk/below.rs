@@ -14,7 +14,7 @@ const BATCH: usize = 256;
 const STEPS: usize = 1024;
 
 /// A walk under way. It remembers names: of the folders on the way down, what is in them and comes later.
-pub(in crate::storage) struct Below {
+pub(super) struct Below {
     folder: String,
     /// What is told of comes after it.
     after: Option<String>,

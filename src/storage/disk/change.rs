@@ -16,19 +16,19 @@ const DEPTH: usize = 32;
 
 /// What may be at the place that is written to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Occupant {
+pub(super) enum Occupant {
     Any,
     /// Nothing: otherwise the error is AlreadyExists.
     Empty,
 }
 
 impl Disk {
-    pub(crate) fn write(&self, key: &str, bytes: &[u8], place: Occupant) -> io::Result<()> {
+    pub(super) fn write(&self, key: &str, bytes: &[u8], place: Occupant) -> io::Result<()> {
         self.publish(key, place, |file| file.write_all(bytes))
     }
 
     /// Copies a file by the kernel's own means.
-    pub(crate) fn copy(&self, from: &str, to: &str) -> io::Result<()> {
+    pub(super) fn copy(&self, from: &str, to: &str) -> io::Result<()> {
         let Some((source, _)) = self.file(from)? else { return Err(io::ErrorKind::NotFound.into()) };
         self.publish(to, Occupant::Any, |file| io::copy(&mut &source, file).map(drop))
     }
@@ -43,7 +43,7 @@ impl Disk {
     }
 
     /// Removes a file, and its folder if that is empty then. False if it was not there.
-    pub(crate) fn remove(&self, key: &str) -> io::Result<bool> {
+    pub(super) fn remove(&self, key: &str) -> io::Result<bool> {
         let (path, name) = split(key);
         let folder = match self.open_folder(path) {
             Ok(folder) => folder,
@@ -62,7 +62,7 @@ impl Disk {
     }
 
     /// Removes a folder with all that is in it.
-    pub(crate) fn remove_all(&self, path: &str) -> io::Result<bool> {
+    pub(super) fn remove_all(&self, path: &str) -> io::Result<bool> {
         let (parent_path, name) = split(path);
         if name.is_empty() {
             return Err(io::ErrorKind::InvalidInput.into()); // not the root itself
@@ -113,22 +113,22 @@ impl Disk {
 
 /// A temporary file, removed unless it is put to its place. While it is there its folder is not empty, so that nobody
 /// removes that.
-pub(crate) struct Draft {
+pub(super) struct Draft {
     folder: OwnedFd,
-    pub(crate) file: File,
+    pub(super) file: File,
     /// `None` when it is no longer there.
     name: Option<String>,
 }
 
 impl Draft {
-    pub(crate) fn new(folder: OwnedFd, name: &str) -> io::Result<Self> {
+    pub(super) fn new(folder: OwnedFd, name: &str) -> io::Result<Self> {
         let name = format!("{name}.{}{TEMPORARY}", uuid::Uuid::new_v4());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&folder, name.as_str(), flags, Mode::from_raw_mode(0o666))?;
         Ok(Draft { folder, file: file.into(), name: Some(name) })
     }
 
-    pub(crate) fn put(mut self, name: &str, place: Occupant) -> io::Result<()> {
+    pub(super) fn put(mut self, name: &str, place: Occupant) -> io::Result<()> {
         let Some(own) = &self.name else { return Ok(()) };
         match place {
             Occupant::Any => {
@@ -162,7 +162,7 @@ fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 /// By handles, so that a symlink is removed and not followed.
-pub(crate) fn remove_tree(parent: impl AsFd, name: &str, depth: usize) -> io::Result<bool> {
+pub(super) fn remove_tree(parent: impl AsFd, name: &str, depth: usize) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
         Ok(folder) => folder,

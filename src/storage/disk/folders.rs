@@ -10,7 +10,7 @@ use super::{Disk, is_absent, split};
 
 /// Folders whose place in their parents is known to be on the disk: hash of the path → inode, since another program may
 /// have made a new one of the same name.
-pub(crate) struct Durable(moka::sync::Cache<u128, u64>);
+pub(super) struct Durable(moka::sync::Cache<u128, u64>);
 
 /// Folders remembered; beyond, some are fsynced once more than needed. About 6 MiB when full.
 const REMEMBERED: u64 = 65_536;
@@ -30,7 +30,7 @@ impl Durable {
         self.0.insert(key(path), inode);
     }
 
-    pub(crate) fn forget(&self, path: &str) {
+    pub(super) fn forget(&self, path: &str) {
         self.0.invalidate(&key(path));
     }
 }
@@ -40,7 +40,7 @@ fn key(path: &str) -> u128 {
 }
 
 /// An open folder, made if it was missing.
-pub(crate) struct Folder {
+pub(super) struct Folder {
     pub handle: OwnedFd,
     /// Folders on the way whose place in their parents is not known to be durable.
     unsettled: Vec<Unsettled>,
@@ -55,7 +55,7 @@ struct Unsettled {
 impl Disk {
     /// Opens a folder, making it and its parents where they are missing; they are durable after [`Self::settle_folder`].
     /// NotFound only if somebody removes one at the same moment: then it is worth another try.
-    pub(crate) fn folder(&self, path: &str) -> io::Result<Folder> {
+    pub(super) fn folder(&self, path: &str) -> io::Result<Folder> {
         match self.open_folder(path) {
             // The root's place is the business of whoever made it.
             Ok(handle) if path.is_empty() || self.durable.knows(path, inode(&handle)?) => {
@@ -78,7 +78,7 @@ impl Disk {
 
     /// Makes a folder durable, with what is in it and the way to it. Last of all, since a journal that was committed for
     /// the folder has the folders above in it too: their fsyncs cost little then.
-    pub(crate) fn settle_folder(&self, folder: &Folder) -> io::Result<()> {
+    pub(super) fn settle_folder(&self, folder: &Folder) -> io::Result<()> {
         rustix::fs::fsync(&folder.handle)?;
         for Unsettled { parent, path, inode } in folder.unsettled.iter().rev() {
             rustix::fs::fsync(parent)?;
@@ -88,7 +88,7 @@ impl Disk {
     }
 
     /// The same for a folder that is there, by its handle.
-    pub(crate) fn settle_open(&self, path: &str, handle: &OwnedFd) -> io::Result<()> {
+    pub(super) fn settle_open(&self, path: &str, handle: &OwnedFd) -> io::Result<()> {
         rustix::fs::fsync(handle)?;
         let inode = inode(handle)?;
         if !self.durable.knows(path, inode) {
@@ -98,7 +98,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(crate) fn open_folder(&self, path: &str) -> io::Result<OwnedFd> {
+    pub(super) fn open_folder(&self, path: &str) -> io::Result<OwnedFd> {
         self.resolver.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
     }
 }

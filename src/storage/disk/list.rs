@@ -11,14 +11,14 @@ use crate::storage::driver::{Entry, Listing};
 
 /// Names directly under a folder, in no order.
 #[derive(Default)]
-pub(crate) struct Names {
+pub(in crate::storage) struct Names {
     pub folders: Vec<String>,
     pub files: Vec<String>,
 }
 
 impl Disk {
     /// Empty if there is no such folder. Symlinks, temporary files and names that are no text are passed over.
-    pub(crate) fn list(&self, folder: &str) -> io::Result<Names> {
+    pub(in crate::storage) fn list(&self, folder: &str) -> io::Result<Names> {
         match self.open_folder(folder) {
             Ok(folder) => names(folder),
             Err(error) if is_absent(&error) => Ok(Names::default()),
@@ -27,7 +27,7 @@ impl Disk {
     }
 
     /// As [`Self::list`], with what is known of the files.
-    pub(crate) fn list_entries(&self, folder: &str) -> io::Result<Listing> {
+    pub(super) fn list_entries(&self, folder: &str) -> io::Result<Listing> {
         let handle = match self.open_folder(folder) {
             Ok(handle) => handle,
             Err(error) if is_absent(&error) => return Ok(Listing::default()),
@@ -46,7 +46,7 @@ impl Disk {
     }
 
     /// The sub-folders that hold a file of this name or path.
-    pub(crate) fn list_holding(&self, folder: &str, file: &str) -> io::Result<Vec<String>> {
+    pub(super) fn list_holding(&self, folder: &str, file: &str) -> io::Result<Vec<String>> {
         let handle = match self.open_folder(folder) {
             Ok(handle) => handle,
             Err(error) if is_absent(&error) => return Ok(Vec::new()),

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 impl Disk {
     /// Writes if `unchanged` says so of the present content. False: it did not.
-    pub(crate) fn replace(
+    pub(super) fn replace(
         &self,
         key: &str,
         bytes: &[u8],

@@ -61,14 +61,14 @@ pub(crate) struct Disk {
 }
 
 /// Of the volume, in bytes.
-pub(crate) struct Space {
+pub(super) struct Space {
     pub used: u64,
     pub total: u64,
 }
 
 impl Disk {
     /// Makes the folder, with its parents, if it is not there.
-    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
+    fn open(root: &Path) -> Result<Self, Error> {
         let named = |error: io::Error| match io_error(error) {
             Error::Failed(text) => Error::Failed(format!("{}: {text}", root.display())),
             Error::Refused(text) => Error::Refused(format!("{}: {text}", root.display())),
@@ -92,18 +92,18 @@ impl Disk {
 
     /// For tests that change files behind our back.
     #[cfg(test)]
-    pub(crate) fn path(&self, key: &str) -> PathBuf {
+    pub(super) fn path(&self, key: &str) -> PathBuf {
         self.root.join(key)
     }
 
     /// Whether the root can be read.
-    pub(crate) fn check(&self) -> io::Result<()> {
+    fn check(&self) -> io::Result<()> {
         rustix::fs::accessat(self.resolver.root(), ".", rustix::fs::Access::READ_OK, AtFlags::empty())?;
         Ok(())
     }
 
     /// Whether files can be made in it: fails on a read-only mount, whoever we are.
-    pub(crate) fn check_writes(&self) -> io::Result<()> {
+    fn check_writes(&self) -> io::Result<()> {
         let may =
             |folder| rustix::fs::accessat(self.resolver.root(), folder, rustix::fs::Access::WRITE_OK, AtFlags::empty());
         // The root itself is needed only until both trees are there.
@@ -111,7 +111,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(crate) fn space(&self) -> io::Result<Space> {
+    fn space(&self) -> io::Result<Space> {
         let volume = rustix::fs::fstatvfs(self.resolver.root())?;
         let unit = volume.f_frsize.max(1);
         let total = volume.f_blocks.saturating_mul(unit);
@@ -132,7 +132,7 @@ impl Disk {
     }
 
     /// Marks a folder as changed now. Not durable: it matters to programs that run, not to those that start.
-    pub(crate) fn touch_folder(&self, folder: &str) -> io::Result<()> {
+    pub(super) fn touch_folder(&self, folder: &str) -> io::Result<()> {
         let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
         let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
         match self.resolver.open(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {

@@ -36,7 +36,7 @@ pub(crate) struct Output {
 
 /// Buffers that begin where a block does.
 #[derive(Default)]
-pub(crate) struct Buffers {
+pub(super) struct Buffers {
     kept: Mutex<Vec<Vec<u8>>>,
     lent: AtomicUsize,
     /// The file system refused, or is distant.

@@ -13,7 +13,7 @@ use super::{Disk, is_absent, is_file};
 const PIECE: u64 = 256 << 10;
 
 /// What of an open file is still to be read.
-pub(crate) struct Chunks {
+pub(super) struct Chunks {
     file: File,
     offset: u64,
     end: u64,
@@ -46,7 +46,7 @@ impl Disk {
     }
 
     /// A file's size, and its bytes from `offset` to `end` or to its own end.
-    pub(crate) fn chunks(&self, key: &str, offset: u64, end: Option<u64>) -> io::Result<Option<(u64, Chunks)>> {
+    pub(super) fn chunks(&self, key: &str, offset: u64, end: Option<u64>) -> io::Result<Option<(u64, Chunks)>> {
         let Some((file, size)) = self.file(key)? else { return Ok(None) };
         let end = end.map_or(size, |end| end.min(size));
         Ok(Some((size, Chunks { file, offset, end })))
@@ -55,7 +55,7 @@ impl Disk {
 
 impl Chunks {
     /// The next bytes; `None` at the end. A file that is shorter than it said is an error.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Bytes>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<Bytes>> {
         let want = self.end.saturating_sub(self.offset).min(PIECE);
         if want == 0 {
             return Ok(None);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-pub(crate) struct Resolver {
+pub(super) struct Resolver {
     root: OwnedFd,
     /// The kernel does not check paths for us (before Linux 5.6, and in some sandboxes): we walk them ourselves.
     by_steps: AtomicBool,
@@ -19,16 +19,16 @@ pub(crate) struct Resolver {
 const TRIES: usize = 16;
 
 impl Resolver {
-    pub(crate) fn new(root: OwnedFd) -> Self {
+    pub(super) fn new(root: OwnedFd) -> Self {
         Resolver { root, by_steps: AtomicBool::new(false), uncached: AtomicBool::new(false) }
     }
 
-    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
 
     /// Opens `path`, relative to the root ("" is the root). A symlink out of the root is ELOOP or EXDEV.
-    pub(crate) fn open(&self, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    pub(super) fn open(&self, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let flags = if flags.contains(OFlags::PATH) { flags - OFlags::NONBLOCK - OFlags::NOCTTY } else { flags };
         let path = if path.is_empty() { "." } else { path };
@@ -43,7 +43,7 @@ impl Resolver {
 
     /// As `open`, but `None` where the kernel would have to wait for the disk.
     #[cfg(target_os = "linux")]
-    pub(crate) fn open_cached(&self, path: &str, flags: OFlags) -> Option<rustix::io::Result<OwnedFd>> {
+    pub(super) fn open_cached(&self, path: &str, flags: OFlags) -> Option<rustix::io::Result<OwnedFd>> {
         use rustix::fs::ResolveFlags;
         if self.by_steps.load(Ordering::Relaxed) || self.uncached.load(Ordering::Relaxed) {
             return None;
@@ -62,7 +62,7 @@ impl Resolver {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn open_cached(&self, _path: &str, _flags: OFlags) -> Option<rustix::io::Result<OwnedFd>> {
+    pub(super) fn open_cached(&self, _path: &str, _flags: OFlags) -> Option<rustix::io::Result<OwnedFd>> {
         None
     }
 

@@ -200,7 +200,11 @@ impl Driver for Remote {
             Some(Ok(after)) => self.reads.list_with_offset(Some(&path), &after),
             Some(Err(error)) => return futures::stream::once(std::future::ready(Err(error))).boxed(),
         };
-        found.map_err(store_error).try_filter_map(move |object| std::future::ready(Ok(entry(&path, object)))).boxed()
+        // Some stores pass over the offset: Azurite does.
+        let after = after.map(str::to_owned);
+        let is_after = move |entry: &Entry| after.as_ref().is_none_or(|after| entry.name > *after);
+        let told = move |object| std::future::ready(Ok(entry(&path, object).filter(&is_after)));
+        found.map_err(store_error).try_filter_map(told).boxed()
     }
 
     async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {

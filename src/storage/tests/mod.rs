@@ -2,7 +2,9 @@
 
 pub mod azurite;
 mod contract;
+mod contract_lists;
 mod contract_objects;
+mod contract_own;
 mod fault_proxy;
 mod faults;
 mod filesystem;
