@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, catalog};
+use crate::storage::format::{self, Format};
 use crate::storage::{Error, OwnKey, Precondition};
 use crate::uploads::Ages;
 
@@ -148,10 +148,18 @@ struct PurgeLease {
     nonce: u64,
 }
 
+impl Format for PurgeLease {
+    const WHAT: &'static str = "the lease of the purge";
+    const VERSION: u32 = 1;
+}
+
 async fn take_lease(registry: &Registry, now: SystemTime) -> Result<bool, Error> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let found = registry.storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await?;
-    let held = found.as_ref().and_then(|(bytes, _)| serde_json::from_slice::<PurgeLease>(bytes).ok());
+    let held = match found.as_ref().map(|(bytes, _)| format::read::<PurgeLease>(bytes)) {
+        Some(Err(error @ Error::Newer { .. })) => return Err(error),
+        held => held.and_then(Result::ok),
+    };
     let longest = now + PURGE_EVERY.as_secs();
     // One that reaches further was taken by a wrong clock.
     if held.is_some_and(|lease| lease.until > now && lease.until <= longest) {
@@ -159,8 +167,7 @@ async fn take_lease(registry: &Registry, now: SystemTime) -> Result<bool, Error>
     }
     let precondition = found.map_or(Precondition::Absent, |(_, version)| Precondition::Unchanged(version));
     let lease = PurgeLease { until: now + PURGE_EVERY.as_secs() * 9 / 10, nonce: rand::random() };
-    let bytes = Bytes::from(serde_json::to_vec(&lease).unwrap_or_default());
-    match registry.storage.own_put(&OwnKey::Lease(LEASE), bytes, precondition).await {
+    match registry.storage.own_put(&OwnKey::Lease(LEASE), format::write(&lease)?.into(), precondition).await {
         Ok(_) => Ok(true),
         Err(Error::Conflict) => Ok(false),
         Err(error) => Err(error),
@@ -185,6 +192,27 @@ mod tests {
         // Taken by a clock that is ten years ahead.
         assert!(take_lease(&one.registry, now + PURGE_EVERY * 24 * 3650).await.unwrap());
         assert!(take_lease(&other.registry, now).await.unwrap());
+    }
+
+    /// One without a version is as good as ours; one of a newer version is nobody's to replace.
+    #[tokio::test]
+    async fn leases_of_other_versions_are_minded() {
+        let harness = Harness::new().await;
+        let now = SystemTime::now();
+        let until = now.duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
+        let put = async |text: String| {
+            let put = harness.storage.own_put(&OwnKey::Lease(LEASE), text.into(), Precondition::None).await;
+            put.unwrap();
+        };
+        put(format!(r#"{{"until":{until}}}"#)).await;
+        assert!(!take_lease(&harness.registry, now).await.unwrap());
+        let newer = format!(r#"{{"version":2,"until":{until}}}"#);
+        put(newer.clone()).await;
+        for late in [now, now + PURGE_EVERY * 3] {
+            assert!(matches!(take_lease(&harness.registry, late).await, Err(Error::Newer { .. })));
+        }
+        let left = harness.storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await.unwrap().unwrap().0;
+        assert_eq!(left, newer);
     }
 
     #[tokio::test]

@@ -103,6 +103,10 @@ impl From<Error> for Refusal {
                 tracing::error!(%error, "storage refuses it: see [storage]");
                 Refusal::later(told)
             }
+            Error::Newer { .. } => {
+                tracing::error!(%error, "storage holds what a newer version has written");
+                Refusal::later(told)
+            }
             Error::Damaged(_) => {
                 tracing::error!(%error, "storage holds what was never written so");
                 Refusal::new(ErrorCode::Unknown, told)

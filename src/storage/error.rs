@@ -23,6 +23,9 @@ pub enum Error {
     /// What is stored cannot be what was written.
     #[error("storage holds damaged content: {0}")]
     Damaged(String),
+    /// One of our own files, written by a newer version of this program in a format that we do not know.
+    #[error("{what} in storage is of version {found}, and this program knows {known}: a newer one has written it")]
+    Newer { what: &'static str, found: u32, known: u32 },
     #[error("storage failed: {0}")]
     Failed(String),
 }
@@ -36,6 +39,7 @@ impl Error {
             Error::Refused(why) => told_of_refusal(why),
             Error::TooLarge(_) => "what is stored of it is larger than the registry reads",
             Error::Damaged(_) => "what is stored of it is damaged: push it again",
+            Error::Newer { .. } => "what is stored of it was written by a newer version of the registry",
             Error::Failed(_) => "the registry's storage failed: its operator finds out why in the log",
         }
     }

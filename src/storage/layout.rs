@@ -10,6 +10,19 @@
 //! | `repositories/<name>/_manifests/tags/<tag>/current/link` | the digest that the tag names |
 //! | `repositories/<name>/_manifests/tags/<tag>/index/<alg>/<hex>/link` | the digest itself |
 //! | `repositories/<name>/_uploads/<uuid>/…` | distribution's pushes under way; ours are elsewhere |
+//!
+//! Our own, and what tells the version of their format (see `format`):
+//!
+//! | key under `entrepot/v1/` | holds | version |
+//! |---|---|---|
+//! | `media-types/<name>/_types/<alg>/<hex>` | a media type | the key |
+//! | `revisions/<name>/_memo` | JSON: a memory of manifests | `version`, none in those before: a list |
+//! | `changes/catalog`, `changes/repositories/<name>/_changed` | chance: only whether it is another matters | the key |
+//! | `leases/<word>` | JSON: until when somebody does a job | `version`, none in those before |
+//! | `uploads/<uuid>/state` | JSON: what is known of an upload | `version` |
+//! | `uploads/<uuid>/data`, `uploads/<uuid>/<began>-<random>` | bytes of an upload | that of its state |
+//! | `multiparts/<uuid>` | JSON: the id of a multipart upload | `version`, none in those before |
+//! | `probe`, `lock` | nothing that is read | the key |
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
@@ -20,6 +33,8 @@ pub const OWN: &str = "entrepot/v1";
 pub const REPOSITORIES: &str = "docker/registry/v2/repositories";
 /// Folder of our uploads, one folder each.
 pub const UPLOADS: &str = "entrepot/v1/uploads";
+/// Folder of notes of multipart uploads under way, one file each.
+pub const MULTIPARTS: &str = "entrepot/v1/multiparts";
 /// Small folder that may be listed to see whether the store answers.
 pub const LEASES: &str = "entrepot/v1/leases";
 /// Held while a file of ours is replaced conditionally on a filesystem.
@@ -209,8 +224,11 @@ mod tests {
             (OwnKey::Probe.key(), "entrepot/v1/probe".into()),
             (upload_folder(&id), "entrepot/v1/uploads/00000000-0000-0000-0000-000000000000".into()),
             (upload_file(&id, "state"), "entrepot/v1/uploads/00000000-0000-0000-0000-000000000000/state".into()),
+            (LOCK.to_owned(), "entrepot/v1/lock".into()),
+            (MULTIPARTS.to_owned(), "entrepot/v1/multiparts".into()),
         ] {
             assert_eq!(key, text);
+            assert!(key.starts_with(&format!("{OWN}/")), "{key} has no version");
         }
     }
 

@@ -13,7 +13,7 @@ pub struct Metrics {
 
 /// What is asked of storage, by the names that distribution's drivers have for it.
 #[derive(Clone, Copy)]
-pub(crate) enum Action {
+pub(super) enum Action {
     GetContent,
     PutContent,
     Stat,
@@ -38,7 +38,7 @@ const ACTIONS: [(Action, &str); 9] = [
 ];
 
 /// One driver's part, its handles resolved once.
-pub(crate) struct DriverMetrics {
+pub(super) struct DriverMetrics {
     seconds: [Histogram; ACTIONS.len()],
     errors: IntCounterVec,
 }
@@ -56,7 +56,7 @@ impl Metrics {
         Ok(Metrics { seconds, errors })
     }
 
-    pub(crate) fn of(&self, kind: DriverKind) -> DriverMetrics {
+    pub(super) fn of(&self, kind: DriverKind) -> DriverMetrics {
         let driver = match kind {
             DriverKind::Filesystem => "filesystem",
             DriverKind::S3 => "s3aws",
@@ -76,14 +76,14 @@ impl Metrics {
 
 impl DriverMetrics {
     /// Counts a call and its time.
-    pub(crate) fn took(&self, action: Action, time: std::time::Duration) {
+    pub(super) fn took(&self, action: Action, time: std::time::Duration) {
         if let Some(seconds) = self.seconds.get(action as usize) {
             seconds.observe(time.as_secs_f64());
         }
     }
 
     /// Times `call` and counts what fails, but not what callers expect: a conflict, a limit of theirs.
-    pub(crate) async fn observe<T>(
+    pub(super) async fn observe<T>(
         &self,
         action: Action,
         call: impl Future<Output = Result<T, Error>>,
@@ -97,13 +97,13 @@ impl DriverMetrics {
         outcome
     }
 
-    pub(crate) fn failed(&self, error: &Error) {
+    pub(super) fn failed(&self, error: &Error) {
         let kind = match error {
             Error::Unavailable(_) => "unavailable",
             Error::Full(_) => "full",
             Error::Refused(_) => "refused",
             Error::Damaged(_) => "damaged",
-            Error::Failed(_) => "failed",
+            Error::Failed(_) | Error::Newer { .. } => "failed",
             Error::TooLarge(_) | Error::Conflict => return,
         };
         self.errors.with_label_values(&[kind]).inc();

@@ -1,7 +1,7 @@
 //! Durable bytes: distribution's tree, to the byte, on a filesystem or an object store. Knows no HTTP.
 //!
 //! - [`Storage`] is the door: blobs, links, lists, our own files
-//! - `layout`: every key of the tree and of our own files, as values
+//! - `layout`: every key of the tree and of our own files, as values; `format`: the versions of our own
 //! - `driver`: what a store has to do, whatever its kind; `disk` does it, and `remote`, the only user of `object_store`
 //! - `store`: the configured one, measured
 
@@ -12,6 +12,7 @@ mod body;
 pub(crate) mod disk;
 pub(crate) mod driver;
 mod error;
+pub(crate) mod format;
 mod lists;
 mod metrics;
 mod remote;

@@ -13,7 +13,7 @@ use super::UploadId;
 use crate::storage::layout;
 
 pub(super) const UPLOADS: &str = layout::UPLOADS;
-pub(super) const MULTIPARTS: &str = "entrepot/v1/multiparts";
+pub(super) const MULTIPARTS: &str = layout::MULTIPARTS;
 pub(super) const STATE: &str = "state";
 pub(super) const DATA: &str = "data";
 

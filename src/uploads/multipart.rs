@@ -15,6 +15,7 @@ use super::keys;
 use super::parts::{LARGE_PART, PART, Part};
 use super::state::MOST_PIECES;
 use crate::storage::driver::{Part as Stored, PartOf, WholeOf};
+use crate::storage::format::{self, Format};
 use crate::storage::{Error, Precondition, blocking, io_error};
 
 /// Parts that one upload sends at once.
@@ -27,6 +28,11 @@ pub(super) struct Note {
     pub(super) began: u64,
     pub(super) key: String,
     pub(super) id: String,
+}
+
+impl Format for Note {
+    const WHAT: &'static str = "the note of a multipart upload";
+    const VERSION: u32 = 1;
 }
 
 /// Aborted when dropped, unless it was completed.
@@ -46,9 +52,8 @@ impl Multipart {
         let note = keys::multipart(&uuid::Uuid::new_v4());
         let multipart = Multipart { inner: inner.clone(), key, id, note, size: AtomicU64::new(0), over: false };
         let began = to_millis(inner.clock.begin());
-        let bytes = serde_json::to_vec(&Note { began, key: multipart.key.clone(), id: multipart.id.clone() });
-        let bytes = Bytes::from(bytes.map_err(|error| Error::Failed(error.to_string()))?);
-        inner.store().put(&multipart.note, bytes, Precondition::None).await?;
+        let note = Note { began, key: multipart.key.clone(), id: multipart.id.clone() };
+        inner.store().put(&multipart.note, format::write(&note)?.into(), Precondition::None).await?;
         Ok(multipart)
     }
 

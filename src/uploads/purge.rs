@@ -9,7 +9,7 @@ use super::disk::Folder;
 use super::inner::Inner;
 use super::multipart::Note;
 use super::{Ages, UploadError, UploadId, keys};
-use crate::storage::{Error, blocking, io_error, layout};
+use crate::storage::{Error, blocking, format, io_error, layout};
 
 /// Sessions that are looked at at once.
 const AT_ONCE: usize = 4;
@@ -79,7 +79,7 @@ impl Inner {
 
     async fn purge_multipart(&self, key: &str, older_than: Duration) -> Result<(), Error> {
         let Some((bytes, _)) = self.store().get(key, NOTE_LIMIT).await? else { return Ok(()) };
-        let note: Note = serde_json::from_slice(&bytes).map_err(|error| Error::Damaged(error.to_string()))?;
+        let note: Note = format::read(&bytes)?;
         if self.clock.older(from_millis(note.began), older_than) {
             self.store().multipart_abort(&note.key, &note.id).await?;
             self.store().delete(key).await?;
@@ -161,8 +161,11 @@ impl Times {
 
 /// Without a readable state, when the folder was last changed.
 fn times(folder: &Folder) -> Result<Option<Times>, Error> {
-    if let Ok(Some(state)) = folder.state() {
-        return Ok(Some(Times { began: state.began(), touched: Some(state.touched()) }));
+    match folder.state() {
+        Ok(Some(state)) => return Ok(Some(Times { began: state.began(), touched: Some(state.touched()) })),
+        // Not ours to judge.
+        Err(error @ Error::Newer { .. }) => return Err(error),
+        _ => {}
     }
     let changed = folder.disk.folder_changed(&folder.path).map_err(io_error)?;
     let millis = changed.and_then(|(seconds, nanoseconds)| {

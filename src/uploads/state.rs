@@ -6,8 +6,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::clock;
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName, STATE_FORMAT};
 use crate::storage::Error;
+use crate::storage::format::{self, Format};
 
-const VERSION: u32 = 1;
 /// Pieces of one upload. S3 joins so many parts, and the state stays below [`LIMIT`].
 pub(super) const MOST_PIECES: usize = 10_000;
 /// Of the state's file, in bytes.
@@ -16,7 +16,6 @@ pub(super) const LIMIT: u64 = 4 << 20;
 /// Invariant: on object stores the pieces' sizes add up to `offset`; on a filesystem there are none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct UploadState {
-    version: u32,
     pub(super) repository: String,
     /// Milliseconds since 1970.
     pub(super) began: u64,
@@ -60,10 +59,14 @@ pub(super) enum PieceAt {
     Blob(String),
 }
 
+impl Format for UploadState {
+    const WHAT: &'static str = "an upload's state";
+    const VERSION: u32 = 1;
+}
+
 impl UploadState {
     pub(super) fn new(name: &RepositoryName, began: u64, algorithm: Algorithm) -> Self {
         let mut state = UploadState {
-            version: VERSION,
             repository: name.as_str().to_owned(),
             began,
             touched: 0,
@@ -86,15 +89,12 @@ impl UploadState {
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, Error> {
-        serde_json::to_vec(self).map_err(|error| Error::Failed(error.to_string()))
+        format::write(self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let damaged = |what: &str| Error::Damaged(format!("an upload's state: {what}"));
-        let state: UploadState = serde_json::from_slice(bytes).map_err(|error| damaged(&error.to_string()))?;
-        if state.version != VERSION {
-            return Err(damaged("of another version"));
-        }
+        let state: UploadState = format::read(bytes)?;
         let held = state.pieces.iter().try_fold(0u64, |sum, piece| sum.checked_add(piece.size));
         if !state.pieces.is_empty() && held != Some(state.offset) {
             return Err(damaged("its pieces do not add up"));
@@ -203,6 +203,15 @@ mod tests {
             damaged.damage_hash(format);
             assert!(damaged.hasher().is_none());
         }
+    }
+
+    /// As all versions so far have written it.
+    #[test]
+    fn the_version_is_where_it_has_always_been() {
+        let text = state().encode().unwrap();
+        assert!(text.starts_with(br#"{"version":1,"repository":"a/b","began":5,"#));
+        let newer = String::from_utf8(text).unwrap().replacen("1", "2", 1);
+        assert!(matches!(UploadState::decode(newer.as_bytes()), Err(Error::Newer { found: 2, .. })));
     }
 
     #[test]

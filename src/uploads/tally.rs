@@ -25,7 +25,7 @@ impl Inner {
                 }
                 Ok(None) => {}
                 // One that cannot be read is nobody's to count; a store that does not answer is.
-                Err(Error::Damaged(_) | Error::TooLarge(_)) => {}
+                Err(Error::Damaged(_) | Error::TooLarge(_) | Error::Newer { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

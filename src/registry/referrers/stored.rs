@@ -10,7 +10,8 @@ use super::memo::{Memo, Referrer};
 use crate::oci::{Descriptor, Digest, RepositoryName};
 use crate::registry::Registry;
 use crate::registry::media_types::ImpliedType;
-use crate::storage::{OwnKey, Precondition};
+use crate::storage::format::{self, Format};
+use crate::storage::{Error, OwnKey, Precondition};
 
 /// Largest memo that is written to or read from storage, in bytes.
 const MAX_STORED: u64 = 32 << 20;
@@ -31,6 +32,17 @@ struct Stored {
     shape: Option<String>,
 }
 
+/// The whole of it.
+#[derive(Serialize, Deserialize)]
+struct StoredMemo {
+    lines: Vec<Stored>,
+}
+
+impl Format for StoredMemo {
+    const WHAT: &'static str = "what is remembered of a repository's manifests";
+    const VERSION: u32 = 1;
+}
+
 #[derive(Serialize, Deserialize)]
 struct Shortened {
     descriptor: Descriptor,
@@ -43,37 +55,53 @@ pub(super) async fn of(registry: &Registry, name: &RepositoryName) -> Arc<Memo> 
     if let Some(memo) = memos.get(name) {
         return memo;
     }
-    let memo = match registry.storage.own(&OwnKey::Revisions(name.clone()), MAX_STORED).await {
-        Ok(Some((bytes, _))) => load(&bytes),
-        Ok(None) => Memo::default(),
-        Err(error) => {
-            tracing::debug!(%error, %name, "what was remembered of referrers is read anew from the manifests");
-            Memo::default()
-        }
-    };
+    let found = registry.storage.own(&OwnKey::Revisions(name.clone()), MAX_STORED).await;
+    let memo = found.and_then(|found| found.map_or(Ok(Memo::default()), |(bytes, _)| load(&bytes)));
+    let memo = memo.unwrap_or_else(|error| {
+        tracing::debug!(%error, %name, "what was remembered of referrers is read anew from the manifests");
+        Memo::default()
+    });
     let memo = Arc::new(memo);
     memos.insert(name, &memo);
     memo
 }
 
 pub(super) async fn store(registry: &Registry, name: &RepositoryName, memo: &Memo) {
-    let text = dump(memo);
-    if text.len() as u64 > MAX_STORED {
-        return;
-    }
-    let key = OwnKey::Revisions(name.clone());
-    if let Err(error) = registry.storage.own_put(&key, text, Precondition::None).await {
+    if let Err(error) = try_store(registry, name, memo).await {
         tracing::debug!(%error, %name, "what is known of referrers could not be kept for the next start");
     }
 }
 
-fn load(bytes: &[u8]) -> Memo {
-    let lines: Vec<Stored> = serde_json::from_slice(bytes).unwrap_or_default();
+/// What a newer version remembers is left to it. (Looked at before, not locked: who writes it in between loses a memory.)
+async fn try_store(registry: &Registry, name: &RepositoryName, memo: &Memo) -> Result<(), Error> {
+    let (key, text) = (OwnKey::Revisions(name.clone()), dump(memo)?);
+    if text.len() as u64 > MAX_STORED {
+        return Ok(());
+    }
+    match registry.storage.own(&key, MAX_STORED).await.map(|found| found.map(|(bytes, _)| check(&bytes))) {
+        Ok(Some(Err(error @ Error::Newer { .. }))) => return Err(error),
+        // None of ours is so large.
+        Err(error @ Error::TooLarge(_)) => return Err(error),
+        _ => {}
+    }
+    registry.storage.own_put(&key, text, Precondition::None).await.map(drop)
+}
+
+fn check(bytes: &[u8]) -> Result<(), Error> {
+    format::check::<StoredMemo>(bytes)
+}
+
+/// Before it had a version, it was a list.
+fn load(bytes: &[u8]) -> Result<Memo, Error> {
+    let lines = match bytes.first() {
+        Some(b'[') => serde_json::from_slice(bytes).map_err(|error| Error::Damaged(error.to_string()))?,
+        _ => format::read::<StoredMemo>(bytes)?.lines,
+    };
     let memo = Memo::default();
     for (digest, referrer) in lines.into_iter().filter_map(entry) {
         memo.learn(digest, referrer);
     }
-    memo
+    Ok(memo)
 }
 
 fn entry(stored: Stored) -> Option<(Digest, Option<Referrer>)> {
@@ -93,7 +121,7 @@ fn entry(stored: Stored) -> Option<(Digest, Option<Referrer>)> {
     Some((digest, Some(Referrer { subject: stored.subject?.parse().ok()?, line: Arc::new(line), told })))
 }
 
-fn dump(memo: &Memo) -> Bytes {
+fn dump(memo: &Memo) -> Result<Bytes, Error> {
     let mut lines = Vec::new();
     memo.for_each(|digest, referrer| {
         let line = referrer.map(|referrer| Line::clone(&referrer.line));
@@ -110,7 +138,7 @@ fn dump(memo: &Memo) -> Bytes {
             shape: referrer.filter(|found| !found.told.surely).map(|found| found.told.media_type.clone()),
         });
     });
-    serde_json::to_vec(&lines).unwrap_or_default().into()
+    Ok(format::write(&StoredMemo { lines })?.into())
 }
 
 #[cfg(test)]
@@ -120,6 +148,7 @@ mod tests {
     use super::*;
     use crate::oci::{Algorithm, Manifest, media_type};
     use crate::registry::referrers::memo;
+    use crate::registry::tests::harness::Harness;
 
     fn digest(text: &str) -> Digest {
         Digest::of(Algorithm::Sha256, text.as_bytes())
@@ -138,7 +167,12 @@ mod tests {
             let memo = Memo::default();
             memo.learn(digest("r"), annotated(&value));
             memo.learn(digest("plain"), None);
-            let read = load(&dump(&memo));
+            let text = dump(&memo).unwrap();
+            assert!(text.starts_with(br#"{"version":1,"lines":["#));
+            // As it was before it had a version.
+            let list = text.slice(br#"{"version":1,"lines":"#.len()..text.len() - 1);
+            assert_eq!(load(&list).unwrap().weight(), memo.weight());
+            let read = load(&text).unwrap();
             assert_eq!(read.weight(), memo.weight());
             assert!(read.get(&digest("plain")).unwrap().is_none());
             let referrer = read.get(&digest("r")).flatten().unwrap();
@@ -149,13 +183,30 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_memo_of_a_newer_version_is_neither_read_nor_written_over() {
+        let harness = Harness::new().await;
+        let name: RepositoryName = "a/b".parse().unwrap();
+        let key = OwnKey::Revisions(name.clone());
+        let newer = Bytes::from_static(br#"{"version":2,"lines":[{"digest":1}]}"#);
+        harness.storage.own_put(&key, newer.clone(), Precondition::None).await.unwrap();
+        let memo = Memo::default();
+        memo.learn(digest("plain"), None);
+        store(&harness.registry, &name, &memo).await;
+        assert_eq!(of(&harness.registry, &name).await.weight(), 0);
+        assert_eq!(harness.storage.own(&key, 1000).await.unwrap().unwrap().0, newer);
+        harness.storage.own_put(&key, Bytes::from_static(b"[]"), Precondition::None).await.unwrap();
+        store(&harness.registry, &name, &memo).await;
+        assert!(harness.storage.own(&key, 1000).await.unwrap().unwrap().0.starts_with(br#"{"version":1,"#));
+    }
+
     #[test]
-    fn a_broken_memo_is_an_empty_one() {
+    fn a_broken_memo_is_none() {
         for text in ["", "[", "{}", r#"[{"digest":"x"}]"#, r#"[{"digest":1}]"#, "\0\0"] {
-            assert_eq!(load(text.as_bytes()).weight(), 0, "{text}");
+            assert!(load(text.as_bytes()).map_or(true, |memo| memo.weight() == 0), "{text}");
         }
         let lying = json!([{"digest": digest("a").text(), "subject": digest("s").text(),
             "descriptor": {"digest": digest("b").text()}}]);
-        assert_eq!(load(lying.to_string().as_bytes()).weight(), 0);
+        assert_eq!(load(lying.to_string().as_bytes()).unwrap().weight(), 0);
     }
 }

@@ -3,6 +3,7 @@
 mod budget;
 mod crash;
 mod model;
+mod opening;
 mod purge;
 mod scenarios;
 mod slow;
@@ -34,6 +35,7 @@ const ALL: &[(&str, Scenario)] = &[
     ("purge", |world| purge::purge(world).boxed()),
     ("purge-idle", |world| purge::purge_idle(world).boxed()),
     ("held", |world| purge::held(world).boxed()),
+    ("newer", |world| purge::of_a_newer_version(world).boxed()),
     ("purge-tree", |world| purge::purge_distributions(world).boxed()),
     ("many-small", |world| scenarios::many_small_bodies(world).boxed()),
     ("two-writers", |world| writers::the_loser_is_busy(world).boxed()),

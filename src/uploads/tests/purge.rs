@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{Pieces, World, name};
 use crate::oci::Algorithm;
-use crate::storage::Precondition;
+use crate::storage::{Error, Precondition};
 use crate::uploads::{Ages, Upload, keys};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -122,4 +122,21 @@ pub(super) async fn purge_distributions(world: &World) {
     let (mut left, _) = world.storage.store().list(folder).await.unwrap().names();
     left.sort();
     assert_eq!(left, ["new", "odd"]);
+}
+
+/// What a newer version of this program keeps of an upload is neither read nor removed by us, however old it looks.
+pub(super) async fn of_a_newer_version(world: &World) {
+    let uploads = world.instance(0).await;
+    let mut upload = uploads.begin(&name(), Algorithm::Sha256).await.unwrap();
+    upload.append(&mut Pieces::announced(&[7; 2 << 20])).await.unwrap();
+    let text = String::from_utf8(upload.state.encode().unwrap()).unwrap().replacen("1", "2", 1);
+    let key = keys::state(upload.id());
+    world.storage.store().put(&key, text.clone().into(), Precondition::None).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(uploads.purge(begun(Duration::from_millis(1))).await.unwrap(), 0);
+    assert!(uploads.held().await.unwrap().is_empty());
+    let resumed = uploads.resume(&name(), upload.id()).await;
+    assert!(matches!(resumed, Err(Error::Newer { found: 2, .. })));
+    let (left, _) = world.storage.store().get(&key, 1 << 20).await.unwrap().unwrap();
+    assert_eq!(left, text);
 }

@@ -21,6 +21,7 @@ use crate::uploads::{Limits, Uploads};
 pub(super) struct World {
     pub(super) storage: Arc<Storage>,
     pub(super) folder: tempfile::TempDir,
+    config: Config,
 }
 
 pub(super) const MIB: usize = 1 << 20;
@@ -33,7 +34,14 @@ impl World {
             _ => config,
         };
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-        World { storage: Storage::open(&config, metrics).await.unwrap(), folder }
+        World { storage: Storage::open(&config, metrics).await.unwrap(), folder, config }
+    }
+
+    /// The same store, opened by another process. Gone with this one's folder.
+    pub(super) async fn again(&self) -> World {
+        let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let storage = Storage::open(&self.config, metrics).await.unwrap();
+        World { storage, folder: tempfile::tempdir().unwrap(), config: self.config.clone() }
     }
 
     pub(super) async fn filesystem() -> World {
