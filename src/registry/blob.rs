@@ -19,11 +19,13 @@ const REDIRECT_VALID: Duration = Duration::from_secs(20 * 60);
 
 pub(super) async fn get(registry: &Registry, method: &Method, name: &RepositoryName, digest: &Digest) -> Answer {
     let head = method == Method::HEAD;
-    if !head && let Some(bytes) = registry.content.blob(digest) {
-        let held = membership::holds_layer(registry, name, digest, bytes.len() as u64).await?;
+    if !head && let Some(bytes) = registry.reads.content.blob(digest) {
+        let held =
+            membership::holds_layer((&registry.stores, &registry.reads.layers), name, digest, bytes.len() as u64)
+                .await?;
         return if held { Ok(reply(digest, ContentBytes::Whole(bytes))) } else { Err(unknown()) };
     }
-    let found = match registry.storage.is_local() {
+    let found = match registry.stores.storage.is_local() {
         true => local(registry, name, digest).await?,
         false => remote(registry, name, digest, head).await?,
     };
@@ -32,9 +34,9 @@ pub(super) async fn get(registry: &Registry, method: &Method, name: &RepositoryN
 
 /// From a file: opening it tells that it is there, and its size.
 async fn local(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Option<Reply>, Error> {
-    let target = membership::target(registry, &Link::Layer(name.clone(), *digest)).await?;
+    let target = membership::target(&registry.stores.storage, &Link::Layer(name.clone(), *digest)).await?;
     let Some(target) = target else { return Ok(None) };
-    let Some(blob) = registry.storage.blob_file(&target).await? else { return Ok(None) };
+    let Some(blob) = registry.stores.storage.blob_file(&target).await? else { return Ok(None) };
     if blob.size > MAX_SMALL_BLOB {
         return Ok(Some(reply(digest, ContentBytes::Local(blob))));
     }
@@ -48,10 +50,10 @@ async fn remote(
     head: bool,
 ) -> Result<Option<Reply>, Error> {
     // A GET proves by its bytes that they are there.
-    let layer = membership::layer(registry, name, digest, head).await?;
+    let layer = membership::layer(&registry.stores, name, digest, head).await?;
     let Some(Layer { target, size }) = layer else { return Ok(None) };
     if registry.settings.load().config.redirect
-        && let Some(address) = registry.storage.blob_address(&target, head, REDIRECT_VALID).await?
+        && let Some(address) = registry.stores.storage.blob_address(&target, head, REDIRECT_VALID).await?
     {
         let reply = Reply::empty(StatusCode::TEMPORARY_REDIRECT).with(LOCATION, address.as_str());
         return Ok(Some(reply.with(DOCKER_CONTENT_DIGEST, digest.text())));
@@ -60,14 +62,14 @@ async fn remote(
         return small(registry, digest, &target).await;
     }
     if target != *digest {
-        registry.aliases.insert(*digest, target);
+        registry.reads.aliases.insert(*digest, target);
     }
     Ok(Some(reply(digest, ContentBytes::Remote(size))))
 }
 
 async fn small(registry: &Registry, digest: &Digest, target: &Digest) -> Result<Option<Reply>, Error> {
-    let Some(bytes) = content::read(&registry.storage, target, MAX_SMALL_BLOB).await? else { return Ok(None) };
-    let kept = registry.content.keep(*digest, bytes, None);
+    let Some(bytes) = content::read(&registry.stores.storage, target, MAX_SMALL_BLOB).await? else { return Ok(None) };
+    let kept = registry.reads.content.keep(*digest, bytes, None);
     Ok(Some(reply(digest, ContentBytes::Whole(kept.bytes.clone()))))
 }
 
@@ -82,14 +84,14 @@ fn unknown() -> Refusal {
 
 /// For the blob cache, after `get` has granted it.
 pub(super) async fn open(registry: &Registry, digest: &Digest, offset: u64) -> Result<Option<BlobStream>, Error> {
-    let target = registry.aliases.get(digest).unwrap_or(*digest);
-    registry.storage.blob_open(&target, offset).await
+    let target = registry.reads.aliases.get(digest).unwrap_or(*digest);
+    registry.stores.storage.blob_open(&target, offset).await
 }
 
 /// Whoever opened it found other bytes than the digest says.
 pub(super) fn damaged(registry: &Registry, digest: &Digest) {
-    let target = registry.aliases.get(digest).unwrap_or(*digest);
-    registry.storage.blob_damaged(&target);
+    let target = registry.reads.aliases.get(digest).unwrap_or(*digest);
+    registry.stores.storage.blob_damaged(&target);
 }
 
 /// Takes the blob from this repository; its bytes stay for other ones, until a garbage collection.
@@ -100,17 +102,17 @@ pub(super) async fn delete(writing: Writing<'_>, digest: &Digest) -> Result<Writ
     }
     let concerned = registry.settings.load().immutable.concerns(name);
     // While tags are pushed here, it is not known whether one of them is immutable.
-    let _alone = if concerned { Some(registry.locks.deleting(name).await) } else { None };
+    let _alone = if concerned { Some(registry.bounds.locks.deleting(name).await) } else { None };
     let link = Link::Layer(name.clone(), *digest);
     // Object stores do not tell at removal.
-    if !registry.storage.link_exists(&link).await? {
+    if !registry.stores.storage.link_exists(&link).await? {
         return Err(unknown());
     }
     if concerned {
         keep_immutable(registry, name).await?;
     }
-    let deleting = registry.fleet.deleting(name).await?;
-    let deleted = registry.storage.link_delete(&link).await;
+    let deleting = registry.stores.fleet.deleting(name).await?;
+    let deleted = registry.stores.storage.link_delete(&link).await;
     deleting.done().await;
     if !deleted? {
         return Err(unknown());

@@ -1,10 +1,33 @@
 //! What the kept lists of tags, the catalog and the lists of referrers make of a write: those that are kept here take it in,
 //! and every other instance is told that they have changed.
 
+use std::time::Duration;
+
+use moka::sync::Cache;
+
+use super::arriving::Arriving;
+use super::catalog::{self, CatalogList};
 use super::lists::Base;
-use super::{Registry, referrers, tags};
+use super::referrers::Referrers;
+use super::tags::{self, TagLists};
 use crate::oci::{Digest, Manifest, RepositoryName, Tag};
-use crate::storage::{Error, Stamp};
+use crate::storage::{Error, Stamp, Storage};
+
+/// Repositories that catalogs were told of a moment ago, so that a new tag need not ask whether they change by it.
+const MAX_EXISTING: u64 = 10_000;
+/// If another instance takes the last manifest from one in between, on an object store, and it comes again within this time,
+/// catalogs may lack it until `list_ttl` is over.
+const EXISTING_TIME: Duration = Duration::from_secs(5);
+
+/// The lists that are kept here. Behind an `Arc`, since some are read anew in the background.
+pub(super) struct KeptLists {
+    pub tags: TagLists,
+    pub catalog: CatalogList,
+    pub walks: catalog::Walks,
+    pub referrers: Referrers,
+    pub existing: Cache<RepositoryName, ()>,
+    pub arriving: Arriving,
+}
 
 /// The lists that were kept before anything was written: only those may grow by it.
 pub(super) struct Bases {
@@ -30,48 +53,65 @@ pub(super) struct Pushed<'a> {
     pub repository: bool,
 }
 
-/// To be asked for before anything is written.
-pub(super) fn bases(registry: &Registry, name: &RepositoryName) -> Bases {
-    Bases { tags: registry.tag_lists.base(name), catalog: registry.catalog.base(&()) }
-}
+impl KeptLists {
+    pub(super) fn new() -> Self {
+        KeptLists {
+            tags: tags::lists(),
+            catalog: catalog::lists(),
+            walks: catalog::Walks::new(),
+            referrers: Referrers::new(),
+            existing: Cache::builder().max_capacity(MAX_EXISTING).time_to_live(EXISTING_TIME).build(),
+            arriving: Arriving::default(),
+        }
+    }
 
-/// A tag that moved changes no list.
-pub(super) async fn pushed(registry: &Registry, name: &RepositoryName, pushed: Pushed<'_>) -> Result<(), Error> {
-    let storage = &registry.storage;
-    // One that was there may be what another push has written that failed then, or has not told yet.
-    let listed = registry.tag_lists.lists.peek(name);
-    let is_listed = |tag: &Tag| listed.as_ref().is_some_and(|list| tags::lists_tag(list, tag));
-    let is_new = |(tag, old): &&(&Tag, Option<Digest>)| old.is_none_or(|old| old == *pushed.digest) || !is_listed(tag);
-    let new: Vec<Tag> = pushed.tags.iter().filter(is_new).map(|(tag, _)| (*tag).clone()).collect();
-    let write = async |of: Option<&RepositoryName>, expected: Option<&Stamp>| match expected {
-        Some(stamp) => storage.stamp_follows(of, stamp).await,
-        None => storage.stamp_changed(of).await.map(|()| None),
-    };
-    if !new.is_empty() || pushed.about || pushed.again || !pushed.repository {
-        let write = async |expected: Option<&Stamp>| write(Some(name), expected).await;
-        registry.tag_lists.tell(name, pushed.bases.tags, new, write).await?;
+    /// To be asked for before anything is written.
+    pub(super) fn bases(&self, name: &RepositoryName) -> Bases {
+        Bases { tags: self.tags.base(name), catalog: self.catalog.base(&()) }
     }
-    if pushed.again || !pushed.repository {
-        let write = async |expected: Option<&Stamp>| write(None, expected).await;
-        registry.catalog.tell(&(), pushed.bases.catalog, vec![name.clone()], write).await?;
-    }
-    registry.existing.insert(name.clone(), ());
-    referrers::pushed(registry, name, &pushed);
-    Ok(())
-}
 
-/// Every instance is told, too, when nothing was there: an earlier deletion may have failed before it told anybody.
-pub(super) async fn deleted(registry: &Registry, name: &RepositoryName) -> Result<(), Error> {
-    registry.existing.invalidate(name);
-    referrers::deleted(registry, name);
-    let storage = &registry.storage;
-    if !storage.is_local() {
-        storage.stamp_changed(Some(name)).await?;
+    /// A tag that moved changes no list.
+    pub(super) async fn pushed(
+        &self,
+        storage: &Storage,
+        name: &RepositoryName,
+        pushed: Pushed<'_>,
+    ) -> Result<(), Error> {
+        // One that was there may be what another push has written that failed then, or has not told yet.
+        let listed = self.tags.lists.peek(name);
+        let is_listed = |tag: &Tag| listed.as_ref().is_some_and(|list| tags::lists_tag(list, tag));
+        let is_new =
+            |(tag, old): &&(&Tag, Option<Digest>)| old.is_none_or(|old| old == *pushed.digest) || !is_listed(tag);
+        let new: Vec<Tag> = pushed.tags.iter().filter(is_new).map(|(tag, _)| (*tag).clone()).collect();
+        let write = async |of: Option<&RepositoryName>, expected: Option<&Stamp>| match expected {
+            Some(stamp) => storage.stamp_follows(of, stamp).await,
+            None => storage.stamp_changed(of).await.map(|()| None),
+        };
+        if !new.is_empty() || pushed.about || pushed.again || !pushed.repository {
+            let write = async |expected: Option<&Stamp>| write(Some(name), expected).await;
+            self.tags.tell(name, pushed.bases.tags, new, write).await?;
+        }
+        if pushed.again || !pushed.repository {
+            let write = async |expected: Option<&Stamp>| write(None, expected).await;
+            self.catalog.tell(&(), pushed.bases.catalog, vec![name.clone()], write).await?;
+        }
+        self.existing.insert(name.clone(), ());
+        self.referrers.pushed(name, &pushed);
+        Ok(())
     }
-    match (storage.repository_exists(name).await?, storage.is_local()) {
-        (true, true) => storage.stamp_changed(Some(name)).await,
-        // On an object store, a repository ends with its last object.
-        (false, false) => storage.stamp_changed(None).await,
-        _ => Ok(()),
+
+    /// Every instance is told, too, when nothing was there: an earlier deletion may have failed before it told anybody.
+    pub(super) async fn deleted(&self, storage: &Storage, name: &RepositoryName) -> Result<(), Error> {
+        self.existing.invalidate(name);
+        self.referrers.deleted(name);
+        if !storage.is_local() {
+            storage.stamp_changed(Some(name)).await?;
+        }
+        match (storage.repository_exists(name).await?, storage.is_local()) {
+            (true, true) => storage.stamp_changed(Some(name)).await,
+            // On an object store, a repository ends with its last object.
+            (false, false) => storage.stamp_changed(None).await,
+            _ => Ok(()),
+        }
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Registry, catalog};
+use super::changed::KeptLists;
+use super::{Health, Metrics, Registry, Stores, catalog};
 use crate::storage::format::{self, Format};
-use crate::storage::{Error, OwnKey, Precondition};
+use crate::storage::{Error, OwnKey, Precondition, Storage};
 use crate::uploads::Ages;
 
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ const MAX_LEASE: u64 = 1024;
 pub(super) async fn run(registry: Arc<Registry>) -> Infallible {
     let probes = async {
         for number in 0_u32.. {
-            probe(&registry).await;
+            probe(&registry.stores.storage, &registry.health, &registry.metrics).await;
             probe_writes(&registry, number.is_multiple_of(WRITES_EVERY)).await;
             tokio::time::sleep(PROBE_EVERY).await;
         }
@@ -41,7 +42,7 @@ pub(super) async fn run(registry: Arc<Registry>) -> Infallible {
     };
     let counts = async {
         loop {
-            count(&registry).await;
+            count(&registry.stores, &registry.lists, &registry.metrics).await;
             tokio::time::sleep(jittered(COUNT_EVERY)).await;
         }
     };
@@ -60,39 +61,39 @@ fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(1.0 + JITTER * rand::random::<f64>())
 }
 
-async fn probe(registry: &Registry) {
-    let trouble = match tokio::time::timeout(PROBE_TIME, registry.storage.check()).await {
+async fn probe(storage: &Storage, health: &Health, metrics: &Metrics) {
+    let trouble = match tokio::time::timeout(PROBE_TIME, storage.check()).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("storage has not answered for {} seconds", PROBE_TIME.as_secs())),
     };
-    let before = std::mem::replace(&mut *registry.trouble.lock(), trouble.clone());
+    let before = std::mem::replace(&mut *health.trouble.lock(), trouble.clone());
     match (before, trouble) {
         (None, Some(trouble)) => tracing::error!(trouble, "the registry cannot serve"),
         (Some(_), None) => tracing::info!("the registry's storage is well again"),
         _ => {}
     }
-    if let Some(usage) = registry.storage.usage().await {
-        registry.metrics.storage_used.set(i64::try_from(usage.used).unwrap_or(i64::MAX));
-        registry.metrics.storage_total.set(i64::try_from(usage.total).unwrap_or(i64::MAX));
+    if let Some(usage) = storage.usage().await {
+        metrics.storage_used.set(i64::try_from(usage.used).unwrap_or(i64::MAX));
+        metrics.storage_total.set(i64::try_from(usage.total).unwrap_or(i64::MAX));
     }
 }
 
 /// Whether it may be written to: of an object store less often, while all is well.
 async fn probe_writes(registry: &Registry, due: bool) {
     let before = registry.write_trouble();
-    if !due && before.is_none() && !registry.storage.is_local() {
+    if !due && before.is_none() && !registry.stores.storage.is_local() {
         return;
     }
     let read_only = registry.settings.load().config.read_only;
-    let trouble = match tokio::time::timeout(PROBE_TIME, registry.storage.check_writes()).await {
+    let trouble = match tokio::time::timeout(PROBE_TIME, registry.stores.storage.check_writes()).await {
         _ if read_only => None,
         Ok(Err(error @ Error::Refused(_))) => Some(error.to_string()),
         Ok(Ok(())) => None,
         // Does not answer: `probe` tells.
         _ => before.clone(),
     };
-    *registry.write_trouble.lock() = trouble.clone();
+    *registry.health.write_trouble.lock() = trouble.clone();
     match (before, trouble) {
         (None, Some(trouble)) => tracing::error!(trouble, "nothing can be pushed to the registry"),
         (Some(_), None) => tracing::info!("the registry's storage can be written to again"),
@@ -100,14 +101,14 @@ async fn probe_writes(registry: &Registry, due: bool) {
     }
 }
 
-async fn count(registry: &Registry) {
+async fn count(stores: &Stores, lists: &KeptLists, metrics: &Metrics) {
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    match catalog::count(registry).await {
-        Ok(count) => registry.metrics.repositories.set(gauge(count)),
+    match catalog::count(lists, &stores.storage).await {
+        Ok(count) => metrics.repositories.set(gauge(count)),
         Err(error) => tracing::debug!(%error, "repositories could not be counted"),
     }
-    match registry.uploads.count().await {
-        Ok(count) => registry.metrics.uploads.set(gauge(count)),
+    match stores.uploads.count().await {
+        Ok(count) => metrics.uploads.set(gauge(count)),
         Err(error) => tracing::debug!(%error, "uploads could not be counted"),
     }
 }
@@ -122,13 +123,13 @@ async fn purge(registry: &Registry) {
     if registry.settings.load().config.read_only {
         return;
     }
-    let Some(_lease) = registry.fleet.lease(LEASE, LEASE_TIME).await else { return };
-    match take_lease(registry, SystemTime::now()).await {
+    let Some(_lease) = registry.stores.fleet.lease(LEASE, LEASE_TIME).await else { return };
+    match take_lease(&registry.stores.storage, SystemTime::now()).await {
         Ok(true) => {}
         Ok(false) => return,
         Err(error) => return tracing::warn!(%error, "expired uploads could not be purged"),
     }
-    match registry.uploads.purge(ages).await {
+    match registry.stores.uploads.purge(ages).await {
         Ok(0) => {}
         Ok(count) => {
             registry.metrics.purged.inc_by(count as u64);
@@ -153,9 +154,9 @@ impl Format for PurgeLease {
     const VERSION: u32 = 1;
 }
 
-async fn take_lease(registry: &Registry, now: SystemTime) -> Result<bool, Error> {
+async fn take_lease(storage: &Storage, now: SystemTime) -> Result<bool, Error> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let found = registry.storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await?;
+    let found = storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await?;
     let held = match found.as_ref().map(|(bytes, _)| format::read::<PurgeLease>(bytes)) {
         Some(Err(error @ Error::Newer { .. })) => return Err(error),
         held => held.and_then(Result::ok),
@@ -167,7 +168,7 @@ async fn take_lease(registry: &Registry, now: SystemTime) -> Result<bool, Error>
     }
     let precondition = found.map_or(Precondition::Absent, |(_, version)| Precondition::Unchanged(version));
     let lease = PurgeLease { until: now + PURGE_EVERY.as_secs() * 9 / 10, nonce: rand::random() };
-    match registry.storage.own_put(&OwnKey::Lease(LEASE), format::write(&lease)?.into(), precondition).await {
+    match storage.own_put(&OwnKey::Lease(LEASE), format::write(&lease)?.into(), precondition).await {
         Ok(_) => Ok(true),
         Err(Error::Conflict) => Ok(false),
         Err(error) => Err(error),
@@ -185,13 +186,13 @@ mod tests {
         let one = Harness::new().await;
         let other = Harness::over(Config::default(), one.storage.clone()).await;
         let now = SystemTime::now();
-        assert!(take_lease(&one.registry, now).await.unwrap());
-        assert!(!take_lease(&other.registry, now).await.unwrap());
-        assert!(!take_lease(&one.registry, now).await.unwrap());
-        assert!(take_lease(&other.registry, now + PURGE_EVERY).await.unwrap());
+        assert!(take_lease(&one.storage, now).await.unwrap());
+        assert!(!take_lease(&other.storage, now).await.unwrap());
+        assert!(!take_lease(&one.storage, now).await.unwrap());
+        assert!(take_lease(&other.storage, now + PURGE_EVERY).await.unwrap());
         // Taken by a clock that is ten years ahead.
-        assert!(take_lease(&one.registry, now + PURGE_EVERY * 24 * 3650).await.unwrap());
-        assert!(take_lease(&other.registry, now).await.unwrap());
+        assert!(take_lease(&one.storage, now + PURGE_EVERY * 24 * 3650).await.unwrap());
+        assert!(take_lease(&other.storage, now).await.unwrap());
     }
 
     /// One without a version is as good as ours; one of a newer version is nobody's to replace.
@@ -205,11 +206,11 @@ mod tests {
             put.unwrap();
         };
         put(format!(r#"{{"until":{until}}}"#)).await;
-        assert!(!take_lease(&harness.registry, now).await.unwrap());
+        assert!(!take_lease(&harness.storage, now).await.unwrap());
         let newer = format!(r#"{{"version":2,"until":{until}}}"#);
         put(newer.clone()).await;
         for late in [now, now + PURGE_EVERY * 3] {
-            assert!(matches!(take_lease(&harness.registry, late).await, Err(Error::Newer { .. })));
+            assert!(matches!(take_lease(&harness.storage, late).await, Err(Error::Newer { .. })));
         }
         let left = harness.storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await.unwrap().unwrap().0;
         assert_eq!(left, newer);
@@ -220,7 +221,7 @@ mod tests {
         let one = Harness::new().await;
         let other = Harness::over(Config::default(), one.storage.clone()).await;
         let now = SystemTime::now();
-        let (one, other) = tokio::join!(take_lease(&one.registry, now), take_lease(&other.registry, now));
+        let (one, other) = tokio::join!(take_lease(&one.storage, now), take_lease(&other.storage, now));
         assert!(one.unwrap() != other.unwrap());
     }
 
@@ -229,10 +230,10 @@ mod tests {
         let harness = Harness::new().await;
         harness.push_image("a", "latest", "x").await;
         harness.status("POST", "/v2/a/blobs/uploads/").await;
-        probe(&harness.registry).await;
-        count(&harness.registry).await;
+        let Registry { stores, health, metrics, .. } = &*harness.registry;
+        probe(&stores.storage, health, metrics).await;
+        count(stores, &harness.registry.lists, metrics).await;
         assert_eq!(harness.registry.trouble(), None);
-        let metrics = &harness.registry.metrics;
         assert_eq!((metrics.repositories.get(), metrics.uploads.get()), (1, 1));
     }
 }

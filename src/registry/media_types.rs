@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 
-use super::Registry;
+use super::Stores;
 use super::reply::Refusal;
 use crate::oci::{Digest, Manifest, RepositoryName};
-use crate::storage::{Error, OwnKey, Precondition};
+use crate::storage::{Error, OwnKey, Precondition, Storage};
 
 /// Longest media type (RFC 6838 has 127 and 127 characters around '/').
 pub(super) const MAX_MEDIA_TYPE: usize = 255;
@@ -28,7 +28,7 @@ impl ImpliedType {
 
 /// The media type of a manifest in this repository. Storage is asked only where the bytes do not tell.
 pub(super) async fn of(
-    registry: &Registry,
+    storage: &Storage,
     name: &RepositoryName,
     digest: &Digest,
     told: &ImpliedType,
@@ -36,18 +36,18 @@ pub(super) async fn of(
     if told.surely {
         return Ok(told.media_type.clone());
     }
-    Ok(recorded(registry, name, digest).await?.unwrap_or_else(|| told.media_type.clone()))
+    Ok(recorded(storage, name, digest).await?.unwrap_or_else(|| told.media_type.clone()))
 }
 
-async fn recorded(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Option<String>, Error> {
-    let found = registry.storage.own(&OwnKey::MediaType(name.clone(), *digest), MAX_MEDIA_TYPE as u64).await?;
+async fn recorded(storage: &Storage, name: &RepositoryName, digest: &Digest) -> Result<Option<String>, Error> {
+    let found = storage.own(&OwnKey::MediaType(name.clone(), *digest), MAX_MEDIA_TYPE as u64).await?;
     Ok(found.map(|(text, _)| String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Makes `media_type` the one of a manifest that is being pushed, before its revision is linked; whether it was another
 /// one until now. Like a deletion, a change ends what the fleet remembers of the repository.
 pub(super) async fn record(
-    registry: &Registry,
+    Stores { storage, fleet, .. }: &Stores,
     name: &RepositoryName,
     digest: &Digest,
     told: &ImpliedType,
@@ -57,17 +57,17 @@ pub(super) async fn record(
         return Ok(false);
     }
     let wanted = (!told.media_type.eq_ignore_ascii_case(media_type)).then_some(media_type);
-    if recorded(registry, name, digest).await?.as_deref() == wanted {
+    if recorded(storage, name, digest).await?.as_deref() == wanted {
         return Ok(false);
     }
     let key = OwnKey::MediaType(name.clone(), *digest);
-    let changing = registry.fleet.deleting(name).await?;
+    let changing = fleet.deleting(name).await?;
     let written = match wanted {
         Some(media_type) => {
             let text = Bytes::from(media_type.to_owned());
-            registry.storage.own_put(&key, text, Precondition::None).await.map(drop)
+            storage.own_put(&key, text, Precondition::None).await.map(drop)
         }
-        None => registry.storage.own_delete(&key).await.map(drop),
+        None => storage.own_delete(&key).await.map(drop),
     };
     changing.done().await;
     written?;

@@ -3,11 +3,11 @@
 //! A blob is in a repository only by its own link there, however many others hold it; a manifest likewise by its revision.
 //! A link whose bytes are gone (a garbage collector took them) counts as none.
 
-use super::Registry;
+use super::Stores;
 use super::shared_read::SharedReads;
-use crate::fleet::{Holding, Lookup, Ticket};
+use crate::fleet::{Fleet, Holding, Lookup, Ticket};
 use crate::oci::{Digest, RepositoryName};
-use crate::storage::{Error, Link};
+use crate::storage::{Error, Link, Storage};
 
 /// Questions whether a repository links a blob.
 pub(super) type LayerReads = SharedReads<(RepositoryName, Digest), Result<bool, Error>>;
@@ -28,8 +28,8 @@ pub(super) enum Known {
 }
 
 /// `Holding::media_type` tells manifests from blobs: a digest may be one and not the other.
-pub(super) async fn known(registry: &Registry, name: &RepositoryName, digest: &Digest, manifest: bool) -> Known {
-    match registry.fleet.lookup(name, digest).await {
+pub(super) async fn known(fleet: &Fleet, name: &RepositoryName, digest: &Digest, manifest: bool) -> Known {
+    match fleet.lookup(name, digest).await {
         Lookup::Held(descriptor) if descriptor.media_type.is_some() == manifest => Known::Held(descriptor),
         Lookup::Held(_) => Known::Ask(None),
         Lookup::Unknown(ticket) => Known::Ask(Some(ticket)),
@@ -37,20 +37,20 @@ pub(super) async fn known(registry: &Registry, name: &RepositoryName, digest: &D
 }
 
 pub(super) async fn remember(
-    registry: &Registry,
+    fleet: &Fleet,
     ticket: Option<Ticket>,
     name: &RepositoryName,
     digest: &Digest,
     descriptor: Holding,
 ) {
     if let Some(ticket) = ticket {
-        registry.fleet.remember(ticket, name, digest, &descriptor).await;
+        fleet.remember(ticket, name, digest, &descriptor).await;
     }
 }
 
 /// The target of a link. One that was torn by a crash counts as none: pushing again repairs it.
-pub(super) async fn target(registry: &Registry, link: &Link) -> Result<Option<Digest>, Error> {
-    match registry.storage.link(link).await {
+pub(super) async fn target(storage: &Storage, link: &Link) -> Result<Option<Digest>, Error> {
+    match storage.link(link).await {
         Err(Error::Damaged(what)) => {
             tracing::warn!(?link, what, "a damaged link counts as none");
             Ok(None)
@@ -63,21 +63,21 @@ pub(super) async fn target(registry: &Registry, link: &Link) -> Result<Option<Di
 /// remembers them: whoever asks goes on to leave the blob out of a push, or to name it in a manifest, and another program
 /// may have taken the link or the bytes away.
 pub(super) async fn layer(
-    registry: &Registry,
+    stores: &Stores,
     name: &RepositoryName,
     digest: &Digest,
     proof: bool,
 ) -> Result<Option<Layer>, Error> {
-    let ticket = match known(registry, name, digest, false).await {
+    let ticket = match known(&stores.fleet, name, digest, false).await {
         Known::Held(Holding { size, .. }) if !proof => return Ok(Some(Layer { target: *digest, size })),
         Known::Held(_) => None,
         Known::Ask(ticket) => ticket,
     };
     let link = Link::Layer(name.clone(), *digest);
-    let Some(target) = target(registry, &link).await? else { return Ok(None) };
-    let Some(size) = registry.storage.blob_size(&target).await? else { return Ok(None) };
+    let Some(target) = target(&stores.storage, &link).await? else { return Ok(None) };
+    let Some(size) = stores.storage.blob_size(&target).await? else { return Ok(None) };
     if target == *digest {
-        remember(registry, ticket, name, digest, Holding { size, media_type: None }).await;
+        remember(&stores.fleet, ticket, name, digest, Holding { size, media_type: None }).await;
     }
     Ok(Some(Layer { target, size }))
 }
@@ -85,23 +85,23 @@ pub(super) async fn layer(
 /// Like `layer`, for content whose bytes the caller has: only the link is asked for, and by those who ask at the same
 /// time together.
 pub(super) async fn holds_layer(
-    registry: &Registry,
+    (stores, reads): (&Stores, &LayerReads),
     name: &RepositoryName,
     digest: &Digest,
     size: u64,
 ) -> Result<bool, Error> {
     let key = (name.clone(), *digest);
-    registry.layer_reads.get(&key, || linked(registry, name, digest, size)).await
+    reads.get(&key, || linked(stores, name, digest, size)).await
 }
 
-async fn linked(registry: &Registry, name: &RepositoryName, digest: &Digest, size: u64) -> Result<bool, Error> {
-    let ticket = match known(registry, name, digest, false).await {
+async fn linked(stores: &Stores, name: &RepositoryName, digest: &Digest, size: u64) -> Result<bool, Error> {
+    let ticket = match known(&stores.fleet, name, digest, false).await {
         Known::Held(_) => return Ok(true),
         Known::Ask(ticket) => ticket,
     };
-    let held = registry.storage.link_exists(&Link::Layer(name.clone(), *digest)).await?;
+    let held = stores.storage.link_exists(&Link::Layer(name.clone(), *digest)).await?;
     if held {
-        remember(registry, ticket, name, digest, Holding { size, media_type: None }).await;
+        remember(&stores.fleet, ticket, name, digest, Holding { size, media_type: None }).await;
     }
     Ok(held)
 }

@@ -152,6 +152,9 @@ fn method(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Identity;
+    use crate::oci::{Algorithm, Digest};
+    use crate::telemetry::RequestId;
 
     #[test]
     fn requests_are_counted_by_distributions_names() {
@@ -159,6 +162,9 @@ mod tests {
         let metrics = Metrics::new(&registry).unwrap();
         let action = Action::parse(&Method::PATCH, "/v2/a/blobs/uploads/x", None).unwrap();
         let in_flight = metrics.begin(&action.resource);
+        let (actor, request, repository) = (Identity::Anonymous, RequestId::new(), "a".parse().unwrap());
+        let what = What::ManifestDeleted { digest: Digest::of(Algorithm::Sha256, b"x") };
+        metrics.changed(&Change { actor, request, repository, what });
         let status = StatusCode::ACCEPTED;
         metrics.answered(&Done { action: &action, status, time: Duration::from_millis(7), received: 9, sent: 0 });
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
@@ -167,6 +173,8 @@ mod tests {
             r#"registry_http_in_flight_requests{handler="blob_upload_chunk"} 1"#,
             r#"registry_http_request_duration_seconds_bucket{handler="blob_upload_chunk",method="patch",le="0.01"} 1"#,
             r#"registry_http_request_size_bytes_sum{handler="blob_upload_chunk"} 9"#,
+            r#"entrepot_registry_changes_total{change="manifest_deleted"} 1"#,
+            r#"entrepot_registry_changes_total{change="tag_moved"} 0"#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -43,8 +43,7 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -56,53 +55,29 @@ use tokio::sync::Semaphore;
 use crate::auth::Identity;
 use crate::events::Listener;
 use crate::fleet::Fleet;
-use crate::oci::{Action, Digest, RepositoryName};
+use crate::oci::{Action, Digest};
 pub use crate::storage::{BlobStream, Body, BodyError};
 use crate::storage::{Error, LocalBlob, Storage};
 use crate::telemetry::RequestId;
 use crate::uploads::Uploads;
+use changed::KeptLists;
 pub use config::Config;
 pub use metrics::Metrics;
 
 /// Blobs under another digest than that of their bytes' place, which the blob cache may come to fetch.
 const MAX_ALIASES: u64 = 10_000;
-/// Repositories that catalogs were told of a moment ago, so that a new tag need not ask whether they change by it.
-const MAX_EXISTING: u64 = 10_000;
-/// If another instance takes the last manifest from one in between, on an object store, and it comes again within this time,
-/// catalogs may lack it until `list_ttl` is over.
-const EXISTING_TIME: Duration = Duration::from_secs(5);
 
-/// The integrated registry. Shared behind an `Arc`.
+/// The integrated registry. Shared behind an `Arc`. Verbs begin here; what they call gets the parts that it uses.
 pub struct Registry {
-    /// For what goes on in the background.
-    me: Weak<Registry>,
-    settings: ArcSwap<Settings>,
-    storage: Arc<Storage>,
-    uploads: Arc<Uploads>,
-    fleet: Arc<Fleet>,
+    settings: Arc<ArcSwap<Settings>>,
+    stores: Stores,
+    reads: Reads,
+    lists: Arc<KeptLists>,
+    bounds: Bounds,
+    health: Health,
     metrics: Arc<Metrics>,
     /// Who is told of every change: see `publish`.
     listeners: Vec<Arc<dyn Listener>>,
-    content: content::ContentCache,
-    gets: manifest::Gets,
-    tag_reads: tags::TagReads,
-    layer_reads: membership::LayerReads,
-    tag_lists: tags::TagLists,
-    catalog: catalog::CatalogList,
-    walks: catalog::Walks,
-    referrers: referrers::Referrers,
-    fan: fan::Fan,
-    unfinished: unfinished::Unfinished,
-    aliases: Cache<Digest, Digest>,
-    existing: Cache<RepositoryName, ()>,
-    arriving: arriving::Arriving,
-    locks: locks::Locks,
-    /// Bytes of manifests that are being pushed.
-    manifest_memory: Semaphore,
-    /// What the last probe of storage said.
-    trouble: Mutex<Option<String>>,
-    /// Why nothing can be written, for good.
-    write_trouble: Mutex<Option<String>>,
 }
 
 /// Where the registry's content is, and who else has to know of it; opened by whoever wires the rooms, with
@@ -113,6 +88,34 @@ pub struct Stores {
     /// Of the same storage.
     pub uploads: Arc<Uploads>,
     pub fleet: Arc<Fleet>,
+}
+
+/// What was read of the stores and is good for ever, and questions to them that are under way.
+struct Reads {
+    content: content::ContentCache,
+    gets: manifest::Gets,
+    tags: tags::TagReads,
+    layers: membership::LayerReads,
+    /// Blobs whose bytes are under another digest than theirs, for the blob cache, which comes to fetch them.
+    aliases: Cache<Digest, Digest>,
+}
+
+/// What keeps requests from each other's way, and from taking more than there is.
+struct Bounds {
+    locks: locks::Locks,
+    fan: fan::Fan,
+    unfinished: unfinished::Unfinished,
+    /// Bytes of manifests that are being pushed.
+    manifest_memory: Semaphore,
+}
+
+/// What the last probes of storage said.
+#[derive(Default)]
+struct Health {
+    /// Why nothing can be read.
+    trouble: Mutex<Option<String>>,
+    /// Why nothing can be written, for good.
+    write_trouble: Mutex<Option<String>>,
 }
 
 /// What a reload replaces.
@@ -173,39 +176,33 @@ impl Registry {
         mut listeners: Vec<Arc<dyn Listener>>,
     ) -> Arc<Self> {
         listeners.push(metrics.clone());
-        let Stores { storage, uploads, fleet } = stores;
-        Arc::new_cyclic(|me| Registry {
-            me: me.clone(),
-            settings: ArcSwap::from_pointee(settings(config)),
-            storage,
-            uploads,
-            fleet,
+        Arc::new(Registry {
+            settings: Arc::new(ArcSwap::from_pointee(settings(config))),
+            stores,
+            reads: Reads {
+                content: content::ContentCache::new(),
+                gets: manifest::Gets::new(),
+                tags: tags::TagReads::new(),
+                layers: membership::LayerReads::new(),
+                aliases: Cache::new(MAX_ALIASES),
+            },
+            lists: Arc::new(KeptLists::new()),
+            bounds: Bounds {
+                locks: locks::Locks::new(),
+                fan: fan::Fan::new(),
+                unfinished: unfinished::Unfinished::default(),
+                manifest_memory: Semaphore::new(manifest::MEMORY),
+            },
+            health: Health::default(),
             metrics,
             listeners,
-            content: content::ContentCache::new(),
-            gets: manifest::Gets::new(),
-            tag_reads: tags::TagReads::new(),
-            layer_reads: membership::LayerReads::new(),
-            tag_lists: tags::lists(),
-            catalog: catalog::lists(),
-            walks: catalog::Walks::new(),
-            referrers: referrers::Referrers::new(),
-            fan: fan::Fan::new(),
-            unfinished: unfinished::Unfinished::default(),
-            aliases: Cache::new(MAX_ALIASES),
-            existing: Cache::builder().max_capacity(MAX_EXISTING).time_to_live(EXISTING_TIME).build(),
-            arriving: arriving::Arriving::default(),
-            locks: locks::Locks::new(),
-            manifest_memory: Semaphore::new(manifest::MEMORY),
-            trouble: Mutex::new(None),
-            write_trouble: Mutex::new(None),
         })
     }
 
     /// Takes a new configuration over (reload).
     pub fn reconfigure(&self, config: &Config) {
         self.settings.store(Arc::new(settings(config)));
-        self.uploads.reconfigure(config.upload_limits());
+        self.stores.uploads.reconfigure(config.upload_limits());
     }
 
     /// Answers every route below `/v2/`. Never panics, never hangs without bound. `body` need not have been read to its end
@@ -226,13 +223,13 @@ impl Registry {
 
     /// Why the registry cannot serve now, for readiness: what the last probe of storage said.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().clone()
+        self.health.trouble.lock().clone()
     }
 
     /// Why nothing can be pushed until somebody acts (no bucket, wrong keys, a read-only volume), for readiness where writes come
     /// here. A storage that does not answer now is no such reason. `None` as well where `read_only` says so.
     pub fn write_trouble(&self) -> Option<String> {
-        self.write_trouble.lock().clone()
+        self.health.write_trouble.lock().clone()
     }
 
     /// Runs until dropped: probes of storage, purge of expired uploads, gauges.

@@ -16,13 +16,13 @@ pub(super) async fn try_mount(writing: Writing<'_>, mount: &Mount) -> Result<Opt
     let digest = mount.digest;
     let (found, from) = match &mount.from {
         Some(from) => {
-            let layer = membership::layer(registry, from, &digest, true).await?;
+            let layer = membership::layer(&registry.stores, from, &digest, true).await?;
             (layer.map(|layer| (layer.target, layer.size)), MountedFrom::Repository(from.clone()))
         }
-        None => (registry.storage.blob_size(&digest).await?.map(|size| (digest, size)), MountedFrom::Anywhere),
+        None => (registry.stores.storage.blob_size(&digest).await?.map(|size| (digest, size)), MountedFrom::Anywhere),
     };
     let Some((target, size)) = found else { return Ok(None) };
-    registry.storage.link_put(&Link::Layer(name.clone(), digest), &target).await?;
+    registry.stores.storage.link_put(&Link::Layer(name.clone(), digest), &target).await?;
     let linked = What::BlobLinked { digest, size, mounted: Some(from) };
     let published = publish(writing, vec![linked], ForLists::Nothing).await?;
     Ok(Some(published.created(blob::location(name, &digest), &digest)))

@@ -46,8 +46,8 @@ pub(super) async fn publish(writing: Writing<'_>, changes: Vec<What>, lists: For
     }
     match lists {
         ForLists::Nothing => {}
-        ForLists::Pushed(pushed) => changed::pushed(registry, name, pushed).await?,
-        ForLists::Deleted => changed::deleted(registry, name).await?,
+        ForLists::Pushed(pushed) => registry.lists.pushed(&registry.stores.storage, name, pushed).await?,
+        ForLists::Deleted => registry.lists.deleted(&registry.stores.storage, name).await?,
     }
     Ok(Published(()))
 }

@@ -12,7 +12,7 @@ use super::shared_read::SharedReads;
 use super::{Registry, Reply};
 use crate::oci::pagination::link_next;
 use crate::oci::{Digest, ErrorCode, Page, PageError, RepositoryName, Tag};
-use crate::storage::{Error, Link};
+use crate::storage::{Error, Link, Storage};
 
 /// Bytes of all kept lists of tags together.
 const MAX_KEPT: u64 = 32 << 20;
@@ -57,14 +57,18 @@ pub(super) fn lists_tag(list: &Option<Vec<Tag>>, tag: &Tag) -> bool {
 
 /// Where the tag leads now. Storage is asked each time, because other programs move tags too; simultaneous askers share
 /// the question.
-pub(super) async fn resolve(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
+pub(super) async fn resolve(
+    (storage, reads): (&Storage, &TagReads),
+    name: &RepositoryName,
+    tag: &Tag,
+) -> Result<Option<Digest>, Error> {
     let key = (name.clone(), tag.clone());
-    registry.tag_reads.get(&key, || read(registry, name, tag)).await
+    reads.get(&key, || read(storage, name, tag)).await
 }
 
 /// Like `resolve`, asked by one.
-pub(super) async fn read(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
-    membership::target(registry, &Link::Tag(name.clone(), tag.clone())).await
+pub(super) async fn read(storage: &Storage, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
+    membership::target(storage, &Link::Tag(name.clone(), tag.clone())).await
 }
 
 /// `GET /v2/<name>/tags/list`
@@ -92,22 +96,20 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, page: &Resu
 /// As it is kept: what other programs tagged within `list_ttl` may be missing.
 pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Arc<KeptList<Option<Vec<Tag>>>>, Error> {
     let ttl = registry.settings.load().config.list_ttl.0;
-    let storage = &registry.storage;
+    let storage = &registry.stores.storage;
     let stamp = async || {
         let stamp = storage.stamp(Some(name)).await?;
-        registry.tag_lists.settle(name, &stamp).await;
+        registry.lists.tags.settle(name, &stamp).await;
         Ok(stamp)
     };
-    let kept = registry.tag_lists.lists.get(name, ttl, stamp, async || storage.tags(name).await).await?;
-    if kept.should_be_refreshed(ttl)
-        && let Some(registry) = registry.me.upgrade()
-    {
-        let (name, old) = (name.clone(), kept.clone());
+    let kept = registry.lists.tags.lists.get(name, ttl, stamp, async || storage.tags(name).await).await?;
+    if kept.should_be_refreshed(ttl) {
+        let (name, old, lists, storage) = (name.clone(), kept.clone(), registry.lists.clone(), storage.clone());
         tokio::spawn(async move {
             let read = Instant::now();
             // When it fails, the next asker's own read says so.
-            if let Ok(tags) = registry.storage.tags(&name).await {
-                registry.tag_lists.refresh(&name, &old, read, tags);
+            if let Ok(tags) = storage.tags(&name).await {
+                lists.tags.refresh(&name, &old, read, tags);
             }
         });
     }

@@ -120,7 +120,7 @@ impl Unfinished {
         if self.known.lock().asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
             return;
         }
-        let held = registry.uploads.held().await;
+        let held = registry.stores.uploads.held().await;
         let mut known = self.known.lock();
         known.asked = Some(Instant::now());
         known.said = held.is_ok();
@@ -150,7 +150,7 @@ impl<'a> Counted<'a> {
         body: &'a mut dyn Body,
     ) -> Result<Self, Refusal> {
         let announced = body.length().unwrap_or(0);
-        if announced > 0 && !registry.unfinished.has_room(registry, name, announced).await {
+        if announced > 0 && !registry.bounds.unfinished.has_room(registry, name, announced).await {
             return Err(full());
         }
         Ok(Counted { registry, name, body, came: 0, counted: 0, full: false })
@@ -159,6 +159,7 @@ impl<'a> Counted<'a> {
     /// So many bytes are kept of what came.
     pub(super) fn kept(self, bytes: u64) {
         self.registry
+            .bounds
             .unfinished
             .known
             .lock()
@@ -167,7 +168,7 @@ impl<'a> Counted<'a> {
 
     fn count(&mut self, bytes: u64) {
         self.counted += bytes;
-        self.registry.unfinished.known.lock().change(self.name, |here| here.arriving += signed(bytes));
+        self.registry.bounds.unfinished.known.lock().change(self.name, |here| here.arriving += signed(bytes));
     }
 }
 
@@ -185,7 +186,7 @@ impl Body for Counted<'_> {
         self.came = self.came.saturating_add(piece.len() as u64);
         if self.came > self.counted {
             let step = (self.came - self.counted).max(STEP);
-            if !self.registry.unfinished.has_room(self.registry, self.name, step).await {
+            if !self.registry.bounds.unfinished.has_room(self.registry, self.name, step).await {
                 self.full = true;
                 return Some(Err(BodyError("the repository's unfinished uploads hold too much".into())));
             }
@@ -198,7 +199,7 @@ impl Body for Counted<'_> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         let counted = signed(self.counted);
-        self.registry.unfinished.known.lock().change(self.name, |here| {
+        self.registry.bounds.unfinished.known.lock().change(self.name, |here| {
             here.arriving -= counted;
             here.seen = here.seen.min(here.arriving);
         });

@@ -7,7 +7,7 @@ use super::chunk::Chunk;
 use super::publish::{ForLists, Published, Writing, Written, publish};
 use super::reply::{Answer, DOCKER_UPLOAD_UUID, Refusal};
 use super::unfinished::Counted;
-use super::{Body, Registry, Reply, blob, membership, mount, unfinished};
+use super::{Body, Registry, Reply, Stores, blob, membership, mount, unfinished};
 use crate::events::What;
 use crate::oci::action::UploadStart;
 use crate::oci::{Digest, ErrorCode, RepositoryName};
@@ -23,11 +23,11 @@ pub(super) async fn start(writing: Writing<'_>, start: &UploadStart, body: &mut 
         return Ok(mounted.into());
     }
     if let Some(digest) = &start.digest {
-        let size = registry.uploads.put(digest, body).await?;
+        let size = registry.stores.uploads.put(digest, body).await?;
         return Ok(finish(writing, digest, size).await?.into());
     }
     let algorithm = start.algorithm.clone()?;
-    let upload = registry.uploads.begin(name, algorithm).await?;
+    let upload = registry.stores.uploads.begin(name, algorithm).await?;
     Ok(progress(StatusCode::ACCEPTED, name, upload.id(), 0))
 }
 
@@ -36,9 +36,9 @@ pub(super) async fn go_on(writing: Writing<'_>, (id, digest): (&str, Option<&Dig
     let Writing { registry, request, name } = writing;
     let id: UploadId = id.parse().map_err(|_| unknown())?;
     let method = &request.action.method;
-    let Some(upload) = registry.uploads.resume(name, &id).await? else {
+    let Some(upload) = registry.stores.uploads.resume(name, &id).await? else {
         return if *method == Method::PUT {
-            Ok(finished(registry, name, digest).await?.into())
+            Ok(finished(&registry.stores, name, digest).await?.into())
         } else {
             Err(unknown())
         };
@@ -49,7 +49,7 @@ pub(super) async fn go_on(writing: Writing<'_>, (id, digest): (&str, Option<&Dig
         Method::DELETE => {
             let held = upload.offset();
             upload.cancel().await?;
-            registry.unfinished.ended(name, held);
+            registry.bounds.unfinished.ended(name, held);
             Ok(Reply::empty(StatusCode::NO_CONTENT).with(DOCKER_UPLOAD_UUID, id.to_string()))
         }
         _ => Ok(progress(StatusCode::NO_CONTENT, name, &id, upload.offset())),
@@ -92,23 +92,23 @@ async fn put(
             // Only then is the upload over: without the link, the client sends the same PUT again.
             let created = finish(writing, digest, committed.size).await?;
             committed.done().await;
-            registry.unfinished.ended(name, held);
+            registry.bounds.unfinished.ended(name, held);
             Ok(created)
         }
         Err(error @ UploadError::Mismatch { .. }) => {
-            registry.unfinished.ended(name, held);
+            registry.bounds.unfinished.ended(name, held);
             Err(error.into())
         }
-        Err(UploadError::Gone) => finished(registry, name, Some(digest)).await,
+        Err(UploadError::Gone) => finished(&registry.stores, name, Some(digest)).await,
         Err(error) => Err(chunk.fault().unwrap_or_else(|| error.into())),
     }
 }
 
 /// PUT to an upload that is not there. It may be one whose answer was lost on its way: then the repository has the blob, and
 /// the client is told so again. Otherwise the upload is unknown.
-async fn finished(registry: &Registry, name: &RepositoryName, digest: Option<&Digest>) -> Result<Written, Refusal> {
+async fn finished(stores: &Stores, name: &RepositoryName, digest: Option<&Digest>) -> Result<Written, Refusal> {
     let digest = digest.ok_or_else(digest_missing)?;
-    match membership::layer(registry, name, digest, true).await? {
+    match membership::layer(stores, name, digest, true).await? {
         Some(_) => Ok(Published::before().created(blob::location(name, digest), digest)),
         None => Err(unknown()),
     }
@@ -121,7 +121,7 @@ fn digest_missing() -> Refusal {
 /// The bytes are there, so many: the repository holds them from now on.
 async fn finish(writing: Writing<'_>, digest: &Digest, size: u64) -> Result<Written, Refusal> {
     let Writing { registry, name, .. } = writing;
-    registry.storage.link_put(&Link::Layer(name.clone(), *digest), digest).await?;
+    registry.stores.storage.link_put(&Link::Layer(name.clone(), *digest), digest).await?;
     let linked = What::BlobLinked { digest: *digest, size, mounted: None };
     let published = publish(writing, vec![linked], ForLists::Nothing).await?;
     Ok(published.created(blob::location(name, digest), digest))

@@ -8,11 +8,12 @@ use tokio::sync::watch;
 
 use super::{Names, after, order};
 use crate::oci::RepositoryName;
+use crate::registry::changed::KeptLists;
 use crate::registry::lists::{Grows, KeptList};
 use crate::registry::reply::Answer;
 use crate::registry::shared_read::SharedReads;
 use crate::registry::{Registry, Reply};
-use crate::storage::{Error, Stamp};
+use crate::storage::{Error, Stamp, Storage};
 
 pub(in crate::registry) struct Walks {
     /// The last one that was begun, until it ends.
@@ -50,7 +51,7 @@ impl Walks {
 /// The catalog as it was at some moment after this call began, or as another program may have changed it within `list_ttl`,
 /// or, where that takes longer, since the walk began.
 pub(super) async fn ask(registry: &Registry) -> Result<Catalog, Error> {
-    registry.walks.asks.get(&(), || find(registry)).await
+    registry.lists.walks.asks.get(&(), || find(registry)).await
 }
 
 async fn find(registry: &Registry) -> Result<Catalog, Error> {
@@ -58,7 +59,7 @@ async fn find(registry: &Registry) -> Result<Catalog, Error> {
     if let Some(found) = present(registry, &stamp) {
         return Ok(found);
     }
-    if let Some(walk) = running(registry) {
+    if let Some(walk) = running(&registry.lists.walks) {
         // One at a time: those who ask now wait together, for what it finds or for the next.
         let _ = walk.end().await;
         stamp = self::stamp(registry).await?;
@@ -66,15 +67,14 @@ async fn find(registry: &Registry) -> Result<Catalog, Error> {
             return Ok(found);
         }
     }
-    let list = registry.catalog.lists.keep(&(), stamp, Instant::now(), Names::default());
+    let list = registry.lists.catalog.lists.keep(&(), stamp, Instant::now(), Names::default());
     let added = list.value.clone();
-    let walk = begin(registry, list).ok_or_else(|| Error::Unavailable("the registry is ending".to_owned()))?;
-    Ok(Catalog::Walk(walk, added))
+    Ok(Catalog::Walk(begin(registry, list), added))
 }
 
 async fn stamp(registry: &Registry) -> Result<Stamp, Error> {
-    let stamp = registry.storage.stamp(None).await?;
-    registry.catalog.settle(&(), &stamp).await;
+    let stamp = registry.stores.storage.stamp(None).await?;
+    registry.lists.catalog.settle(&(), &stamp).await;
     Ok(stamp)
 }
 
@@ -82,8 +82,8 @@ async fn stamp(registry: &Registry) -> Result<Stamp, Error> {
 fn present(registry: &Registry, stamp: &Stamp) -> Option<Catalog> {
     let ttl = registry.settings.load().config.list_ttl.0;
     // Before the list: a walk that ends now has put its names there.
-    let walk = running(registry);
-    let kept = registry.catalog.lists.kept(&(), Duration::MAX, stamp)?;
+    let walk = running(&registry.lists.walks);
+    let kept = registry.lists.catalog.lists.kept(&(), Duration::MAX, stamp)?;
     if !kept.value.complete {
         return Some(Catalog::Walk(walk.filter(|walk| walk.reading == kept.reading())?, kept.value.clone()));
     }
@@ -96,32 +96,33 @@ fn present(registry: &Registry, stamp: &Stamp) -> Option<Catalog> {
     Some(Catalog::KeptList(kept.value.clone()))
 }
 
-fn running(registry: &Registry) -> Option<Arc<Walk>> {
+fn running(walks: &Walks) -> Option<Arc<Walk>> {
     // One whose task has died never ends.
-    registry.walks.last.lock().clone().filter(|walk| walk.found.has_changed().is_ok())
+    walks.last.lock().clone().filter(|walk| walk.found.has_changed().is_ok())
 }
 
-/// Finds the names for a list. Goes on when nobody waits for it any more. `None` if the registry is ending.
-fn begin(registry: &Registry, list: Arc<KeptList<Names>>) -> Option<Arc<Walk>> {
-    let registry = registry.me.upgrade()?;
+/// Finds the names for a list. Goes on when nobody waits for it any more.
+fn begin(registry: &Registry, list: Arc<KeptList<Names>>) -> Arc<Walk> {
+    let (lists, storage, settings) =
+        (registry.lists.clone(), registry.stores.storage.clone(), registry.settings.clone());
     let (told, found) = watch::channel(Found::default());
     let walk = Arc::new(Walk { reading: list.reading(), found });
-    *registry.walks.last.lock() = Some(walk.clone());
+    *lists.walks.last.lock() = Some(walk.clone());
     tokio::spawn(async move {
         let began = Instant::now();
-        let end = registry.storage.walk(|names| told.send_modify(|found| found.names.extend(names))).await;
+        let end = storage.walk(|names| told.send_modify(|found| found.names.extend(names))).await;
         if end.is_ok() {
             let names = told.borrow().names.clone();
             // One that took long must be of use all the same.
-            let ttl = registry.settings.load().config.list_ttl.0;
+            let ttl = settings.load().config.list_ttl.0;
             let read = Instant::now().checked_sub(ttl / 2).map_or(began, |least| began.max(least));
-            registry.catalog.refresh(&(), &list, read, Names { names, complete: true });
+            lists.catalog.refresh(&(), &list, read, Names { names, complete: true });
         }
         // Its names are not held twice.
-        registry.walks.last.lock().take_if(|last| last.found.same_channel(&told.subscribe()));
+        lists.walks.last.lock().take_if(|last| last.found.same_channel(&told.subscribe()));
         told.send_modify(|found| found.end = Some(end));
     });
-    Some(walk)
+    walk
 }
 
 impl Walk {
@@ -176,11 +177,11 @@ impl Catalog {
 
 /// How many there are, for a gauge. Nobody asked for the list, so what is read for it is never served: a client's first
 /// catalog has what another program pushed before (issue 9, 14).
-pub(in crate::registry) async fn count(registry: &Registry) -> Result<usize, Error> {
-    if let Some(walk) = running(registry) {
+pub(in crate::registry) async fn count(lists: &KeptLists, storage: &Storage) -> Result<usize, Error> {
+    if let Some(walk) = running(&lists.walks) {
         return walk.end().await;
     }
     let mut count = 0;
-    registry.storage.walk(|names| count += names.len()).await?;
+    storage.walk(|names| count += names.len()).await?;
     Ok(count)
 }

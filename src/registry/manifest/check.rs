@@ -123,6 +123,6 @@ async fn missing(registry: &Registry, name: &RepositoryName, manifest: &Manifest
 }
 
 async fn absent(registry: &Registry, name: &RepositoryName, digest: Digest) -> Result<Option<String>, Error> {
-    let found = registry.fan.ask(membership::layer(registry, name, &digest, true)).await?;
+    let found = registry.bounds.fan.ask(membership::layer(&registry.stores, name, &digest, true)).await?;
     Ok(found.is_none().then(|| digest.text()))
 }

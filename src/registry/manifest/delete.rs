@@ -20,7 +20,7 @@ pub(crate) async fn delete(writing: Writing<'_>, reference: &Reference) -> Resul
     if !registry.settings.load().config.delete {
         return Err(unsupported("tags and manifests cannot be deleted here: [registry] delete = false"));
     }
-    let _alone = registry.locks.deleting(name).await;
+    let _alone = registry.bounds.locks.deleting(name).await;
     let (was_there, deleted) = match reference {
         Reference::Tag(tag) => self::tag(registry, name, tag).await?,
         Reference::Digest(digest) => revision(writing, digest).await?,
@@ -34,8 +34,8 @@ pub(crate) async fn delete(writing: Writing<'_>, reference: &Reference) -> Resul
 async fn tag(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<(bool, Vec<What>), Refusal> {
     keep_immutable(registry, name, tag)?;
     // Only told: one that cannot be read is deleted all the same.
-    let old = tags::read(registry, name, tag).await.ok().flatten();
-    let was_there = registry.storage.tag_delete(name, tag).await?;
+    let old = tags::read(&registry.stores.storage, name, tag).await.ok().flatten();
+    let was_there = registry.stores.storage.tag_delete(name, tag).await?;
     let deleted = was_there.then(|| What::TagDeleted { tag: tag.clone(), old });
     Ok((was_there, deleted.into_iter().collect()))
 }
@@ -48,12 +48,12 @@ fn keep_immutable(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Resu
 /// Whether it was there, and what was deleted.
 async fn revision(writing: Writing<'_>, digest: &Digest) -> Result<(bool, Vec<What>), Refusal> {
     let Writing { registry, name, .. } = writing;
-    if !registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await? {
+    if !registry.stores.storage.link_exists(&Link::Revision(name.clone(), *digest)).await? {
         return Ok((false, Vec::new()));
     }
     let leading = tags_to(registry, name, digest).await?;
     leading.iter().try_for_each(|tag| keep_immutable(registry, name, tag))?;
-    let deleting = registry.fleet.deleting(name).await?;
+    let deleting = registry.stores.fleet.deleting(name).await?;
     let mut deleted = Vec::new();
     let outcome = delete_links(registry, name, (leading, digest), &mut deleted).await;
     deleting.done().await;
@@ -69,10 +69,11 @@ async fn revision(writing: Writing<'_>, digest: &Digest) -> Result<(bool, Vec<Wh
 
 /// All tags that lead to the digest now. Storage has no way back from a digest, so each tag is read.
 async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
-    let tags = registry.storage.tags(name).await?.unwrap_or_default();
+    let tags = registry.stores.storage.tags(name).await?.unwrap_or_default();
     stream::iter(tags)
         .map(|tag| async move {
-            let leads = registry.fan.ask(tags::read(registry, name, &tag)).await? == Some(*digest);
+            let leads =
+                registry.bounds.fan.ask(tags::read(&registry.stores.storage, name, &tag)).await? == Some(*digest);
             Ok(leads.then_some(tag))
         })
         .buffer_unordered(AT_ONCE)
@@ -90,14 +91,14 @@ async fn delete_links(
 ) -> Result<bool, Error> {
     let mut gone = stream::iter(tags)
         .map(|tag| async move {
-            let was_there = registry.fan.ask(registry.storage.tag_delete(name, &tag)).await?;
+            let was_there = registry.bounds.fan.ask(registry.stores.storage.tag_delete(name, &tag)).await?;
             Ok::<_, Error>(was_there.then_some(What::TagDeleted { tag, old: Some(*digest) }))
         })
         .buffer_unordered(AT_ONCE);
     while let Some(tag) = gone.try_next().await? {
         deleted.extend(tag);
     }
-    let was_there = registry.storage.link_delete(&Link::Revision(name.clone(), *digest)).await?;
+    let was_there = registry.stores.storage.link_delete(&Link::Revision(name.clone(), *digest)).await?;
     deleted.extend(was_there.then_some(What::ManifestDeleted { digest: *digest }));
     Ok(was_there)
 }

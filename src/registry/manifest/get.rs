@@ -37,7 +37,7 @@ pub(crate) async fn get(registry: &Registry, method: &Method, name: &RepositoryN
     let proof = method == Method::HEAD && !by_tag;
     let key = (name.clone(), reference.clone(), proof);
     // Storage is asked each time, because other programs move tags too; those who ask at the same time share the answer.
-    let found = registry.gets.get(&key, || find(registry, name, reference, proof)).await?;
+    let found = registry.reads.gets.get(&key, || find(registry, name, reference, proof)).await?;
     let Found { digest, kept, media_type } = found.ok_or_else(unknown)?;
     let bytes = ContentBytes::Whole(kept.bytes.clone());
     let reply = Reply::content(Content { digest, media_type, by_tag, bytes });
@@ -53,7 +53,7 @@ async fn find(
 ) -> Result<Option<Found>, Error> {
     let digest = match reference {
         Reference::Digest(digest) => *digest,
-        Reference::Tag(tag) => match tags::read(registry, name, tag).await? {
+        Reference::Tag(tag) => match tags::read(&registry.stores.storage, name, tag).await? {
             Some(digest) => digest,
             None => return Ok(None),
         },
@@ -68,25 +68,25 @@ async fn revision(
     digest: Digest,
     proof: bool,
 ) -> Result<Option<Found>, Error> {
-    let known = membership::known(registry, name, &digest, true).await;
+    let known = membership::known(&registry.stores.fleet, name, &digest, true).await;
     let ticket = match known {
         Known::Held(Holding { media_type: Some(media_type), .. }) if !proof => {
-            let kept = registry.content.manifest(&registry.storage, &digest).await?;
+            let kept = registry.reads.content.manifest(&registry.stores.storage, &digest).await?;
             return Ok(kept.map(|kept| Found { digest, kept, media_type }));
         }
         Known::Held(_) => None,
         Known::Ask(ticket) => ticket,
     };
-    if !registry.storage.link_exists(&Link::Revision(name.clone(), digest)).await? {
+    if !registry.stores.storage.link_exists(&Link::Revision(name.clone(), digest)).await? {
         return Ok(None);
     }
-    if proof && registry.storage.blob_size(&digest).await?.is_none() {
+    if proof && registry.stores.storage.blob_size(&digest).await?.is_none() {
         return Ok(None);
     }
-    let Some(kept) = registry.content.manifest(&registry.storage, &digest).await? else { return Ok(None) };
+    let Some(kept) = registry.reads.content.manifest(&registry.stores.storage, &digest).await? else { return Ok(None) };
     let Some(told) = &kept.told else { return Ok(None) };
-    let media_type = media_types::of(registry, name, &digest, told).await?;
+    let media_type = media_types::of(&registry.stores.storage, name, &digest, told).await?;
     let descriptor = Holding { size: kept.bytes.len() as u64, media_type: Some(media_type.clone()) };
-    membership::remember(registry, ticket, name, &digest, descriptor).await;
+    membership::remember(&registry.stores.fleet, ticket, name, &digest, descriptor).await;
     Ok(Some(Found { digest, kept, media_type }))
 }

@@ -14,11 +14,11 @@ use crate::oci::action::QueryError;
 use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
 use crate::registry::apart::apart;
 use crate::registry::arriving::Arrival;
-use crate::registry::changed::{self, Pushed};
+use crate::registry::changed::{KeptLists, Pushed};
 use crate::registry::publish::{ForLists, Published, Writing, Written, publish};
 use crate::registry::reply::{OCI_SUBJECT, OCI_TAG, Refusal};
-use crate::registry::{Body, Registry, media_types, tags};
-use crate::storage::{Error, Link};
+use crate::registry::{Body, Stores, media_types, tags};
+use crate::storage::{Error, Link, Storage};
 
 pub(crate) async fn put(
     writing: Writing<'_>,
@@ -26,7 +26,7 @@ pub(crate) async fn put(
     body: &mut dyn Body,
 ) -> Result<Written, Refusal> {
     let more = tags.clone()?;
-    let (bytes, _memory) = receive(&writing.registry.manifest_memory, body).await?;
+    let (bytes, _memory) = receive(&writing.registry.bounds.manifest_memory, body).await?;
     let (checked, digest) = judged(&bytes, &writing.request.headers, reference).await?;
     let tags: Vec<&Tag> = match reference {
         Reference::Tag(tag) => std::iter::once(tag).chain(&more).collect(),
@@ -73,26 +73,28 @@ async fn store(
     let (settings, size) = (registry.settings.load_full(), bytes.len() as u64);
     let referrer = checked.manifest.subject.is_some();
     let fixed = |tag: &&&Tag| settings.immutable.matches(name, tag);
-    let _changing = registry.locks.changing(name, tags.iter().filter(fixed).copied()).await;
-    let bases = changed::bases(registry, name);
+    let _changing = registry.bounds.locks.changing(name, tags.iter().filter(fixed).copied()).await;
+    let bases = registry.lists.bases(name);
     let (before, (), present) = tokio::try_join!(
-        async { Ok::<_, Refusal>(before(registry, name, digest, tags, referrer).await?) },
+        async {
+            Ok::<_, Refusal>(before((&registry.stores.storage, &registry.lists), name, digest, tags, referrer).await?)
+        },
         check::references(registry, name, checked),
-        async { Ok(registry.storage.blob_present(digest, size).await?) },
+        async { Ok(registry.stores.storage.blob_present(digest, size).await?) },
     )?;
     for (tag, old) in tags.iter().zip(&before.tags) {
         if old.is_some_and(|old| old != *digest) && settings.immutable.matches(name, tag) {
             return Err(immutable(tag));
         }
     }
-    let new = !present || is_new(registry, name, digest, &before).await?;
+    let new = !present || is_new(&registry.stores.storage, name, digest, &before).await?;
     if !present {
-        registry.storage.blob_put(digest, bytes.clone()).await?;
+        registry.stores.storage.blob_put(digest, bytes.clone()).await?;
     }
-    let retyped = link(registry, name, digest, tags, checked).await?;
+    let retyped = link(&registry.stores, name, digest, tags, checked).await?;
     let leading = tags.iter().zip(&before.tags).map(|(tag, old)| {
         let once = old.is_none() && settings.immutable.matches(name, tag);
-        lead(registry, name, tag, digest, once)
+        lead(&registry.stores.storage, name, tag, digest, once)
     });
     let led = join_all(leading).await;
     // Also after a failure: the manifest has been linked.
@@ -104,7 +106,7 @@ async fn store(
     let published = publish(writing, changes, ForLists::Pushed(pushed)).await;
     led.into_iter().collect::<Result<(), Refusal>>()?;
     let published = published?;
-    registry.content.keep(*digest, bytes, Some(checked.told.clone()));
+    registry.reads.content.keep(*digest, bytes, Some(checked.told.clone()));
     Ok(published)
 }
 
@@ -134,7 +136,7 @@ struct Before<'a> {
 }
 
 async fn before<'a>(
-    registry: &'a Registry,
+    (storage, lists): (&Storage, &'a KeptLists),
     name: &RepositoryName,
     digest: &Digest,
     tags: &[&Tag],
@@ -142,74 +144,63 @@ async fn before<'a>(
 ) -> Result<Before<'a>, Error> {
     let revision = async {
         match referrer || tags.is_empty() {
-            true => registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await.map(Some),
+            true => storage.link_exists(&Link::Revision(name.clone(), *digest)).await.map(Some),
             // Its tag tells.
             false => Ok(None),
         }
     };
-    let tags = try_join_all(tags.iter().map(|tag| tags::read(registry, name, tag)));
+    let tags = try_join_all(tags.iter().map(|tag| tags::read(storage, name, tag)));
     let (tags, revision) = try_join(tags, revision).await?;
     let again = revision == Some(true) || tags.contains(&Some(*digest));
-    if registry.existing.contains_key(name) {
+    if lists.existing.contains_key(name) {
         return Ok(Before { tags, repository: true, revision, again, _arrival: None });
     }
-    let there = tags.iter().any(Option::is_some) || registry.storage.repository_exists(name).await?;
-    let listed = registry.catalog.lists.peek(&()).is_none_or(|list| list.lists(name));
-    let repository = there && listed && !registry.arriving.has(name);
-    let arrival = (!repository).then(|| registry.arriving.begin(name));
+    let there = tags.iter().any(Option::is_some) || storage.repository_exists(name).await?;
+    let listed = lists.catalog.lists.peek(&()).is_none_or(|list| list.lists(name));
+    let repository = there && listed && !lists.arriving.has(name);
+    let arrival = (!repository).then(|| lists.arriving.begin(name));
     Ok(Before { tags, repository, revision, again, _arrival: arrival })
 }
 
 /// Whether the repository did not hold the manifest, whose bytes were there: asked only where nothing else tells.
-async fn is_new(
-    registry: &Registry,
-    name: &RepositoryName,
-    digest: &Digest,
-    before: &Before<'_>,
-) -> Result<bool, Error> {
+async fn is_new(storage: &Storage, name: &RepositoryName, digest: &Digest, before: &Before<'_>) -> Result<bool, Error> {
     match before.revision {
         _ if before.again => Ok(false),
         Some(there) => Ok(!there),
-        None => Ok(!registry.storage.link_exists(&Link::Revision(name.clone(), *digest)).await?),
+        None => Ok(!storage.link_exists(&Link::Revision(name.clone(), *digest)).await?),
     }
 }
 
 /// The manifest's own links, and the tags' histories. Whether the manifest has another type now.
 async fn link(
-    registry: &Registry,
+    stores: &Stores,
     name: &RepositoryName,
     digest: &Digest,
     tags: &[&Tag],
     checked: &Checked,
 ) -> Result<bool, Refusal> {
-    let retyped = media_types::record(registry, name, digest, &checked.told, &checked.media_type).await?;
+    let retyped = media_types::record(stores, name, digest, &checked.told, &checked.media_type).await?;
     let revision = Link::Revision(name.clone(), *digest);
     let indexes = tags.iter().map(|tag| Link::TagIndex(name.clone(), (*tag).clone(), *digest));
     let links: Vec<Link> = std::iter::once(revision).chain(indexes).collect();
-    try_join_all(links.iter().map(|link| registry.storage.link_put(link, digest))).await?;
+    try_join_all(links.iter().map(|link| stores.storage.link_put(link, digest))).await?;
     Ok(retyped)
 }
 
 /// Makes the tag lead there. `once`: it never changes, and was not there a moment ago; another instance may have created it
 /// since.
-async fn lead(
-    registry: &Registry,
-    name: &RepositoryName,
-    tag: &Tag,
-    digest: &Digest,
-    once: bool,
-) -> Result<(), Refusal> {
+async fn lead(storage: &Storage, name: &RepositoryName, tag: &Tag, digest: &Digest, once: bool) -> Result<(), Refusal> {
     let link = Link::Tag(name.clone(), tag.clone());
     if once {
-        if registry.storage.link_create(&link, digest).await? {
+        if storage.link_create(&link, digest).await? {
             return Ok(());
         }
-        if tags::read(registry, name, tag).await?.is_some_and(|found| found != *digest) {
+        if tags::read(storage, name, tag).await?.is_some_and(|found| found != *digest) {
             return Err(immutable(tag));
         }
         // It leads there already, or a crash left it torn.
     }
-    Ok(registry.storage.link_put(&link, digest).await?)
+    Ok(storage.link_put(&link, digest).await?)
 }
 
 /// ECR's code for this, which clients show as it is, with the status of a conflict.

@@ -96,7 +96,9 @@ pub(super) async fn listed(
     index: &Index,
 ) -> Result<Vec<Arc<Line>>, Error> {
     let Some(tag) = tag_of(subject) else { return Ok(Vec::new()) };
-    let Some(digest) = tags::resolve(registry, name, &tag).await? else { return Ok(Vec::new()) };
+    let Some(digest) = tags::resolve((&registry.stores.storage, &registry.reads.tags), name, &tag).await? else {
+        return Ok(Vec::new());
+    };
     let all = lines(registry, &digest).await?;
     let (known, unsure): (Vec<_>, Vec<_>) = all.iter().partition(|(digest, _)| index.has(digest));
     let mut found: Vec<Arc<Line>> = known.into_iter().map(|(_, line)| line.clone()).collect();
@@ -108,7 +110,7 @@ pub(super) async fn listed(
     }
     let asked = unsure.into_iter().cloned().map(|(digest, line)| async move {
         let link = Link::Revision(name.clone(), digest);
-        let there = registry.fan.ask(registry.storage.link_exists(&link)).await?;
+        let there = registry.bounds.fan.ask(registry.stores.storage.link_exists(&link)).await?;
         Ok::<_, Error>(there.then_some(line))
     });
     let asked: Vec<Option<Arc<Line>>> = stream::iter(asked).buffer_unordered(PER_REQUEST).try_collect().await?;
@@ -118,11 +120,13 @@ pub(super) async fn listed(
 
 /// An index never changes under its digest.
 async fn lines(registry: &Registry, digest: &Digest) -> Result<Listed, Error> {
-    let lists = &registry.referrers.fallbacks.lists;
+    let lists = &registry.lists.referrers.fallbacks.lists;
     if let Some(list) = lists.get(digest) {
         return Ok(list);
     }
-    let Some(kept) = registry.content.manifest(&registry.storage, digest).await? else { return Ok(Listed::default()) };
+    let Some(kept) = registry.reads.content.manifest(&registry.stores.storage, digest).await? else {
+        return Ok(Listed::default());
+    };
     let list = apart(kept.bytes.len(), move || read_index(&kept.bytes)).await?;
     lists.insert(*digest, list.clone());
     Ok(list)
@@ -140,7 +144,7 @@ fn read_index(bytes: &[u8]) -> Listed {
 
 /// What the repository holds, as it was within `list_ttl`, and with all that was pushed here.
 async fn held(registry: &Registry, name: &RepositoryName) -> Result<Arc<Held>, Error> {
-    let fallbacks = &registry.referrers.fallbacks;
+    let fallbacks = &registry.lists.referrers.fallbacks;
     let read = async || {
         let (now, pushes) = (Instant::now(), fallbacks.pushes(name));
         let ttl = registry.settings.load().config.list_ttl.0;
@@ -148,7 +152,7 @@ async fn held(registry: &Registry, name: &RepositoryName) -> Result<Arc<Held>, E
         if let Some(held) = fallbacks.held.get(name).filter(good) {
             return Ok(held);
         }
-        let revisions = registry.storage.revisions(name).await?.into_iter().collect();
+        let revisions = registry.stores.storage.revisions(name).await?.into_iter().collect();
         let held = Arc::new(Held { revisions, read: now, pushes });
         fallbacks.held.insert(name.clone(), held.clone());
         Ok(held)

@@ -12,11 +12,11 @@ use super::stored;
 use crate::oci::manifest::MAX_MANIFEST;
 use crate::oci::{Digest, Manifest, RepositoryName};
 use crate::registry::apart::apart;
-use crate::registry::fan::PER_REQUEST;
+use crate::registry::fan::{Fan, PER_REQUEST};
 use crate::registry::lists::Lists;
 use crate::registry::media_types::{self, ImpliedType};
 use crate::registry::{Registry, content};
-use crate::storage::Error;
+use crate::storage::{Error, Storage};
 
 /// Bytes of all kept indexes together.
 const MAX_KEPT: u64 = 64 << 20;
@@ -58,25 +58,25 @@ impl Index {
 
 pub(super) async fn get(registry: &Registry, name: &RepositoryName) -> Result<Arc<Index>, Error> {
     let ttl = registry.settings.load().config.list_ttl.0;
-    let stamp = async || registry.storage.stamp(Some(name)).await;
-    let kept = registry.referrers.indexes.get(name, ttl, stamp, async || build(registry, name).await).await?;
+    let stamp = async || registry.stores.storage.stamp(Some(name)).await;
+    let kept = registry.lists.referrers.indexes.get(name, ttl, stamp, async || build(registry, name).await).await?;
     Ok(kept.value.clone())
 }
 
 async fn build(registry: &Registry, name: &RepositoryName) -> Result<Index, Error> {
-    let revisions = registry.storage.revisions(name).await?;
+    let revisions = registry.stores.storage.revisions(name).await?;
     if revisions.is_empty() {
         return Ok(Index::default());
     }
-    let memo = stored::of(registry, name).await;
-    let new = unread(registry, name, &revisions, &memo).await?;
+    let memo = stored::of(&registry.stores.storage, &registry.lists.referrers.memos, name).await;
+    let new = unread((&registry.stores.storage, &registry.bounds.fan), name, &revisions, &memo).await?;
     let count = new.len();
-    let read = read_all(registry, name, new, &memo).await;
+    let read = read_all((&registry.stores.storage, &registry.bounds.fan), name, new, &memo).await;
     if count > 0 {
-        registry.referrers.memos.weigh(name, &memo);
+        registry.lists.referrers.memos.weigh(name, &memo);
     }
     if count >= WORTH_STORING {
-        stored::store(registry, name, &memo).await;
+        stored::store(&registry.stores.storage, name, &memo).await;
     }
     read?;
     let mut index = Index::default();
@@ -90,7 +90,7 @@ async fn build(registry: &Registry, name: &RepositoryName) -> Result<Index, Erro
 /// What the memo does not know, and referrers that the repository holds as another type by now: where bytes do not tell
 /// their type, a push to any instance may change it.
 async fn unread(
-    registry: &Registry,
+    (storage, fan): (&Storage, &Fan),
     name: &RepositoryName,
     revisions: &[Digest],
     memo: &Memo,
@@ -105,14 +105,14 @@ async fn unread(
     }
     if unsure.len() > FEW {
         // Most are what their shape tells, and nothing is recorded of them: one list says so of all.
-        let recorded = registry.storage.recorded_types(name).await?;
+        let recorded = storage.recorded_types(name).await?;
         unsure.retain(|(digest, found)| {
             recorded.contains(digest) || found.line.descriptor.media_type != found.told.media_type
         });
     }
     let retyped: Vec<Digest> = stream::iter(unsure)
         .map(|(digest, referrer)| async move {
-            let media_type = registry.fan.ask(media_types::of(registry, name, &digest, &referrer.told)).await?;
+            let media_type = fan.ask(media_types::of(storage, name, &digest, &referrer.told)).await?;
             Ok::<_, Error>((media_type != referrer.line.descriptor.media_type).then_some(digest))
         })
         .buffer_unordered(PER_REQUEST)
@@ -123,9 +123,14 @@ async fn unread(
     Ok(unread)
 }
 
-async fn read_all(registry: &Registry, name: &RepositoryName, new: Vec<Digest>, memo: &Memo) -> Result<(), Error> {
+async fn read_all(
+    (storage, fan): (&Storage, &Fan),
+    name: &RepositoryName,
+    new: Vec<Digest>,
+    memo: &Memo,
+) -> Result<(), Error> {
     let deadline = Instant::now() + READING_TIME;
-    let read = |digest| registry.fan.ask(read_one(registry, name, digest, memo));
+    let read = |digest| fan.ask(read_one(storage, name, digest, memo));
     let mut reads = stream::iter(new).map(read).buffer_unordered(PER_REQUEST);
     while let Some(read) = reads.next().await {
         read?;
@@ -137,8 +142,8 @@ async fn read_all(registry: &Registry, name: &RepositoryName, new: Vec<Digest>, 
 }
 
 /// What is missing or damaged is about nothing now; it is read again when it is back.
-async fn read_one(registry: &Registry, name: &RepositoryName, digest: Digest, memo: &Memo) -> Result<(), Error> {
-    let bytes = match content::read(&registry.storage, &digest, MAX_MANIFEST as u64).await {
+async fn read_one(storage: &Storage, name: &RepositoryName, digest: Digest, memo: &Memo) -> Result<(), Error> {
+    let bytes = match content::read(storage, &digest, MAX_MANIFEST as u64).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) | Err(Error::Damaged(_)) => return Ok(()),
         Err(Error::TooLarge(_)) => {
@@ -152,7 +157,7 @@ async fn read_one(registry: &Registry, name: &RepositoryName, digest: Digest, me
     let referrer = match manifest.subject {
         None => None,
         Some(_) => {
-            let media_type = media_types::of(registry, name, &digest, &ImpliedType::by(&manifest)).await?;
+            let media_type = media_types::of(storage, name, &digest, &ImpliedType::by(&manifest)).await?;
             memo::referrer(&digest, manifest, &media_type, bytes.len() as u64)
         }
     };

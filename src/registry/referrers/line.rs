@@ -8,9 +8,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::oci::{Annotations, Descriptor, Digest, Manifest};
 use crate::registry::Registry;
 use crate::registry::apart::apart;
+use crate::registry::content::ContentCache;
 use crate::registry::fan::PER_REQUEST;
 use crate::registry::tags::MAX_LIST_BYTES;
-use crate::storage::Error;
+use crate::storage::{Error, Storage};
 
 /// Annotations up to so many bytes are kept in memory: those of signatures and attestations have some hundred.
 const MAX_KEPT: usize = 4 << 10;
@@ -97,16 +98,20 @@ pub(super) async fn whole(registry: &Registry, page: Vec<Arc<Line>>) -> Result<V
         if line.left == 0 {
             return Ok(line);
         }
-        let annotations = registry.fan.ask(annotations(registry, &line.descriptor.digest)).await?;
+        let annotations = registry
+            .bounds
+            .fan
+            .ask(annotations(&registry.stores.storage, &registry.reads.content, &line.descriptor.digest))
+            .await?;
         Ok::<_, Error>(Arc::new(Line::of_index(Descriptor { annotations, ..line.descriptor.clone() })))
     });
     stream::iter(whole).buffered(PER_REQUEST).try_collect().await
 }
 
 /// `None` too where the manifest has gone since, or is damaged.
-async fn annotations(registry: &Registry, digest: &str) -> Result<Option<Annotations>, Error> {
+async fn annotations(storage: &Storage, content: &ContentCache, digest: &str) -> Result<Option<Annotations>, Error> {
     let Ok(digest) = digest.parse::<Digest>() else { return Ok(None) };
-    match registry.content.manifest(&registry.storage, &digest).await {
+    match content.manifest(storage, &digest).await {
         Ok(Some(kept)) => {
             apart(kept.bytes.len(), move || Manifest::parse(&kept.bytes).ok().and_then(|read| read.annotations)).await
         }

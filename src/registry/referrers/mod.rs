@@ -34,22 +34,22 @@ impl Referrers {
     pub(super) fn new() -> Self {
         Referrers { indexes: index::lists(), memos: memo::Memos::new(), fallbacks: fallback::Fallbacks::new() }
     }
-}
 
-/// Takes over what is known of a manifest that was just pushed here: called before that is acknowledged.
-pub(super) fn pushed(registry: &Registry, name: &RepositoryName, pushed: &Pushed<'_>) {
-    registry.referrers.fallbacks.pushed(name);
-    // Only of repositories that somebody has asked about.
-    if let Some(memo) = registry.referrers.memos.get(name) {
-        let referrer = memo::referrer(pushed.digest, pushed.manifest.clone(), pushed.media_type, pushed.size);
-        memo.learn(*pushed.digest, referrer);
-        registry.referrers.memos.weigh(name, &memo);
+    /// Takes over what is known of a manifest that was just pushed here: called before that is acknowledged.
+    pub(super) fn pushed(&self, name: &RepositoryName, pushed: &Pushed<'_>) {
+        self.fallbacks.pushed(name);
+        // Only of repositories that somebody has asked about.
+        if let Some(memo) = self.memos.get(name) {
+            let referrer = memo::referrer(pushed.digest, pushed.manifest.clone(), pushed.media_type, pushed.size);
+            memo.learn(*pushed.digest, referrer);
+            self.memos.weigh(name, &memo);
+        }
     }
-}
 
-/// A manifest of this repository was deleted here: called before that is acknowledged.
-pub(super) fn deleted(registry: &Registry, name: &RepositoryName) {
-    registry.referrers.fallbacks.pushed(name);
+    /// A manifest of this repository was deleted here: called before that is acknowledged.
+    pub(super) fn deleted(&self, name: &RepositoryName) {
+        self.fallbacks.pushed(name);
+    }
 }
 
 /// Never 404: nothing is about a manifest that is not there.

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::line::Line;
-use super::memo::{Memo, Referrer};
+use super::memo::{Memo, Memos, Referrer};
 use crate::oci::{Descriptor, Digest, RepositoryName};
-use crate::registry::Registry;
 use crate::registry::media_types::ImpliedType;
 use crate::storage::format::{self, Format};
-use crate::storage::{Error, OwnKey, Precondition};
+use crate::storage::{Error, OwnKey, Precondition, Storage};
 
 /// Largest memo that is written to or read from storage, in bytes.
 const MAX_STORED: u64 = 32 << 20;
@@ -50,12 +49,11 @@ struct Shortened {
 }
 
 /// The memo of a repository, from memory or storage; empty when there is none, or it cannot be read.
-pub(super) async fn of(registry: &Registry, name: &RepositoryName) -> Arc<Memo> {
-    let memos = &registry.referrers.memos;
+pub(super) async fn of(storage: &Storage, memos: &Memos, name: &RepositoryName) -> Arc<Memo> {
     if let Some(memo) = memos.get(name) {
         return memo;
     }
-    let found = registry.storage.own(&OwnKey::Revisions(name.clone()), MAX_STORED).await;
+    let found = storage.own(&OwnKey::Revisions(name.clone()), MAX_STORED).await;
     let memo = found.and_then(|found| found.map_or(Ok(Memo::default()), |(bytes, _)| load(&bytes)));
     let memo = memo.unwrap_or_else(|error| {
         tracing::debug!(%error, %name, "what was remembered of referrers is read anew from the manifests");
@@ -66,14 +64,14 @@ pub(super) async fn of(registry: &Registry, name: &RepositoryName) -> Arc<Memo> 
     memo
 }
 
-pub(super) async fn store(registry: &Registry, name: &RepositoryName, memo: &Memo) {
-    if let Err(error) = try_store(registry, name, memo).await {
+pub(super) async fn store(storage: &Storage, name: &RepositoryName, memo: &Memo) {
+    if let Err(error) = try_store(storage, name, memo).await {
         tracing::debug!(%error, %name, "what is known of referrers could not be kept for the next start");
     }
 }
 
 /// What a newer version remembers is left to it. (Looked at before, not locked: who writes it in between loses a memory.)
-async fn try_store(registry: &Registry, name: &RepositoryName, memo: &Memo) -> Result<(), Error> {
+async fn try_store(storage: &Storage, name: &RepositoryName, memo: &Memo) -> Result<(), Error> {
     let (key, text) = (OwnKey::Revisions(name.clone()), dump(memo)?);
     if text.len() as u64 > MAX_STORED {
         return Ok(());
@@ -84,7 +82,7 @@ async fn try_store(registry: &Registry, name: &RepositoryName, memo: &Memo) -> R
         Err(error @ Error::TooLarge(_)) => return Err(error),
         _ => {}
     }
-    registry.storage.own_put(&key, text, Precondition::None).await.map(drop)
+    storage.own_put(&key, text, Precondition::None).await.map(drop)
 }
 
 fn check(bytes: &[u8]) -> Result<(), Error> {

@@ -160,7 +160,7 @@ async fn a_catalog_that_a_gauge_read_is_not_served() {
     let harness = Harness::new().await;
     harness.push_image("a", "v1", "x").await;
     for name in ["b", "c"] {
-        assert!(catalog::count(&harness.registry).await.unwrap() > 0);
+        assert!(catalog::count(&harness.registry.lists, &harness.storage).await.unwrap() > 0);
         // As another program does: no stamp changes.
         let digest = sha256(b"{}");
         harness.storage.link_put(&Link::Revision(name.parse().unwrap(), digest), &digest).await.unwrap();
@@ -169,5 +169,5 @@ async fn a_catalog_that_a_gauge_read_is_not_served() {
             assert_eq!(listed["repositories"], json!(["a", "b"]));
         }
     }
-    assert_eq!(catalog::count(&harness.registry).await.unwrap(), 3);
+    assert_eq!(catalog::count(&harness.registry.lists, &harness.storage).await.unwrap(), 3);
 }

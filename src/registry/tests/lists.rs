@@ -331,8 +331,8 @@ async fn a_repository_that_others_removed_has_a_list_again_when_it_comes_back() 
     harness.storage.tag_delete(&name, &tag).await.unwrap();
     harness.storage.link_delete(&Link::Revision(name, digest_of(&manifest))).await.unwrap();
     // Some seconds later.
-    harness.registry.tag_lists.lists.forget_all();
-    harness.registry.existing.invalidate_all();
+    harness.registry.lists.tags.lists.forget_all();
+    harness.registry.lists.existing.invalidate_all();
     assert_eq!(harness.get("/v2/a/tags/list").await.error(), (404, "NAME_UNKNOWN".into()));
     harness.push_manifest("a", &digest_of(&manifest).text(), &manifest).await;
     assert_eq!(harness.get("/v2/a/tags/list").await.json()["tags"], json!([]));
@@ -344,5 +344,5 @@ async fn lists_of_what_is_not_there_are_not_kept() {
     for number in 0..3 {
         assert_eq!(harness.get(&format!("/v2/made/up{number}/tags/list")).await.status.as_u16(), 404);
     }
-    assert_eq!(harness.registry.tag_lists.lists.count(), 0);
+    assert_eq!(harness.registry.lists.tags.lists.count(), 0);
 }
