@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use http::header::LINK;
 
-use super::lists::{GrowingLists, Grows, Lists};
+use super::lists::{self, GrowingLists, Grows, Lists};
 use super::reply::{Answer, Refusal};
 use super::tags::json_list;
 use super::{Registry, Reply};
@@ -16,8 +16,6 @@ pub(super) use walk::{Walks, count};
 
 /// Bytes of the kept list: about 300,000 repositories. A longer one is read again by whoever asks after it was read.
 const MAX_KEPT: u64 = 32 << 20;
-/// Memory of a name beside its text: its place in a list that may have grown to twice its need, and its allocation.
-const NAME_OVERHEAD: usize = 56;
 /// Repositories on a page for a client that does not say: distribution's.
 const DEFAULT_PAGE: usize = 100;
 
@@ -35,33 +33,23 @@ impl Grows for Names {
     type Item = RepositoryName;
 
     fn grown(&self, items: Vec<RepositoryName>) -> Self {
-        let mut grown = self.clone();
-        for item in items {
-            if let Err(place) = place(&grown.names, &item) {
-                grown.names.insert(place, item);
-            }
-        }
-        grown
+        Names { names: lists::merged(self.names.clone(), items, by_order), complete: self.complete }
     }
 
     fn since(&self, old: &Self) -> Vec<RepositoryName> {
-        self.names.iter().filter(|name| place(&old.names, name).is_err()).cloned().collect()
+        lists::added(&self.names, &old.names, by_order)
     }
 }
 
 impl Names {
     /// Whether it has the name; also if it does not know.
     pub(super) fn lists(&self, name: &RepositoryName) -> bool {
-        !self.complete || place(&self.names, name).is_ok()
+        !self.complete || self.names.binary_search_by(|other| by_order(other, name)).is_ok()
     }
 }
 
-fn place(names: &[RepositoryName], name: &RepositoryName) -> Result<usize, usize> {
-    names.binary_search_by(|other| order(other.as_str(), name.as_str()))
-}
-
 pub(super) fn lists() -> CatalogList {
-    let weigh = |list: &Names| list.names.iter().map(|name| name.as_str().len() + NAME_OVERHEAD).sum::<usize>();
+    let weigh = |list: &Names| lists::weight(list.names.iter().map(RepositoryName::as_str));
     GrowingLists::new(Lists::new(MAX_KEPT, weigh))
 }
 
@@ -92,6 +80,10 @@ fn reply(names: &[RepositoryName], last: Option<&str>, n: usize) -> Reply {
 fn after<'a>(names: &'a [RepositoryName], last: Option<&str>) -> &'a [RepositoryName] {
     let start = last.map_or(0, |last| names.partition_point(|name| order(name.as_str(), last).is_le()));
     names.get(start..).unwrap_or_default()
+}
+
+fn by_order(one: &RepositoryName, other: &RepositoryName) -> Ordering {
+    order(one.as_str(), other.as_str())
 }
 
 /// Distribution's order: '/' before everything else, so that what is below a name follows it.

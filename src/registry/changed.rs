@@ -20,12 +20,34 @@ const MAX_EXISTING: u64 = 10_000;
 const EXISTING_TIME: Duration = Duration::from_secs(5);
 
 /// The lists that are kept here. Behind an `Arc`, since some are read anew in the background.
+///
+/// What always holds of a list with a stamp (tags, catalog, the index of referrers):
+/// 1. Its stamp was asked of storage *before* the list was read, so a change since then has made it another one.
+/// 2. Who changes a list tells *after* writing and before the request is answered; also when the write failed half-way,
+///    since the manifest may be linked. Who cannot be sure that an earlier request told tells again ([`Pushed::again`],
+///    [`Pushed::repository`], and each deletion).
+/// 3. It grows by what was written here only if it is the very reading that was kept before anything was written
+///    ([`Bases`]), and our stamp took the place of its own: then nobody else has told of a change in between.
+/// 4. When telling fails or is given up, the list is forgotten: nobody will add to it what was written.
+/// 5. One that is read anew in the background takes in what the old one has grown by meanwhile; one that another request has
+///    read anew is left as it is.
+/// 6. Other programs tell nobody, so it is good for `list_ttl` from when its reading began, however often it has grown.
+///
+/// Each kind has its own bound of memory, weighed anew whenever something in it changes; what was asked for longest ago
+/// goes first, and costs reading it again.
 pub(super) struct KeptLists {
+    /// 32 MiB for all repositories together.
     pub tags: TagLists,
+    /// 32 MiB.
     pub catalog: CatalogList,
+    /// The names that the walk under way has found; they are the catalog's once it ends.
     pub walks: catalog::Walks,
+    /// 64 MiB of indexes, 64 MiB of what was read of manifests (the lines are in both), 32 MiB of fallback tags and 16 MiB of
+    /// what repositories hold.
     pub referrers: Referrers,
+    /// 10,000 names, for 5 s.
     pub existing: Cache<RepositoryName, ()>,
+    /// A name for each push under way that brings one.
     pub arriving: Arriving,
 }
 

@@ -5,11 +5,13 @@
 
 mod growing;
 
+use std::cmp::Ordering as Order;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use super::shared_read::SharedReads;
@@ -18,6 +20,9 @@ pub(super) use growing::{Base, GrowingLists, Grows};
 
 /// Bytes of an entry beside its list: the cache's own, a stamp, a name of at most 255.
 const ENTRY: usize = 700;
+
+/// Memory of a name in a list beside its text: its place in a list that may have grown to twice its need, and its allocation.
+const NAME_OVERHEAD: usize = 56;
 
 /// One kind of list, by what it is of.
 pub(super) struct Lists<K, V> {
@@ -90,6 +95,14 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
         self.kept.get(key).map(|kept| kept.value.clone())
     }
 
+    /// Puts another one in the place of what is kept, if `by` makes one of it, in one step.
+    fn replace(&self, key: &K, by: impl FnOnce(&KeptList<V>) -> Option<KeptList<V>>) {
+        self.kept.entry_by_ref(key).and_compute_with(|present| match present.and_then(|present| by(present.value())) {
+            Some(list) => Op::Put(Arc::new(list)),
+            None => Op::Nop,
+        });
+    }
+
     /// Keeps a list that was read since `read`, after its stamp.
     pub(super) fn keep(&self, key: &K, stamp: Stamp, read: Instant, value: V) -> Arc<KeptList<V>> {
         let (lasts, reading) = (stamp.lasts(), self.readings.fetch_add(1, Ordering::Relaxed));
@@ -100,6 +113,27 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lis
         }
         kept
     }
+}
+
+/// A list in some order with these in it, each once.
+pub(super) fn merged<T>(mut list: Vec<T>, items: Vec<T>, order: impl Fn(&T, &T) -> Order) -> Vec<T> {
+    for item in items {
+        if let Err(place) = list.binary_search_by(|other| order(other, &item)) {
+            list.insert(place, item);
+        }
+    }
+    list
+}
+
+/// What is in a list and was not in the old one, which is in the same order.
+pub(super) fn added<T: Clone>(list: &[T], old: &[T], order: impl Fn(&T, &T) -> Order) -> Vec<T> {
+    let is_new = |item: &&T| old.binary_search_by(|other| order(other, item)).is_err();
+    list.iter().filter(is_new).cloned().collect()
+}
+
+/// About how many bytes names take in memory, as a list.
+pub(super) fn weight<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.map(|name| name.len() + NAME_OVERHEAD).sum::<usize>() + NAME_OVERHEAD
 }
 
 #[cfg(test)]

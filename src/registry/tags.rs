@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::header::LINK;
 
-use super::lists::{GrowingLists, Grows, KeptList, Lists};
+use super::lists::{self, GrowingLists, Grows, KeptList, Lists};
 use super::membership;
 use super::reply::{Answer, Refusal};
 use super::shared_read::SharedReads;
@@ -16,8 +16,6 @@ use crate::storage::{Error, Link, Storage};
 
 /// Bytes of all kept lists of tags together.
 const MAX_KEPT: u64 = 32 << 20;
-/// Memory of a tag in a list beside its text: its place in a list that may have grown to twice its need, and its allocation.
-const TAG_OVERHEAD: usize = 56;
 /// Longest list that is sent at once; it goes on behind a `Link`.
 pub(super) const MAX_LIST_BYTES: usize = 4 << 20;
 
@@ -26,28 +24,20 @@ pub(super) type TagLists = GrowingLists<RepositoryName, Option<Vec<Tag>>>;
 pub(super) type TagReads = SharedReads<(RepositoryName, Tag), Result<Option<Digest>, Error>>;
 
 pub(super) fn lists() -> TagLists {
-    let weigh = |tags: &Option<Vec<Tag>>| {
-        tags.iter().flatten().map(|tag| tag.as_str().len() + TAG_OVERHEAD).sum::<usize>() + TAG_OVERHEAD
-    };
-    GrowingLists::new(Lists::new(MAX_KEPT, weigh))
+    GrowingLists::new(Lists::new(MAX_KEPT, |tags: &Option<Vec<Tag>>| {
+        lists::weight(tags.iter().flatten().map(Tag::as_str))
+    }))
 }
 
 impl Grows for Option<Vec<Tag>> {
     type Item = Tag;
 
     fn grown(&self, items: Vec<Tag>) -> Self {
-        let mut tags = self.clone().unwrap_or_default();
-        for item in items {
-            if let Err(place) = tags.binary_search(&item) {
-                tags.insert(place, item);
-            }
-        }
-        Some(tags)
+        Some(lists::merged(self.clone().unwrap_or_default(), items, Tag::cmp))
     }
 
     fn since(&self, old: &Self) -> Vec<Tag> {
-        let old = old.as_deref().unwrap_or_default();
-        self.iter().flatten().filter(|tag| old.binary_search(tag).is_err()).cloned().collect()
+        lists::added(self.as_deref().unwrap_or_default(), old.as_deref().unwrap_or_default(), Tag::cmp)
     }
 }
 
@@ -97,11 +87,7 @@ pub(super) async fn list(registry: &Registry, name: &RepositoryName, page: &Resu
 pub(super) async fn all(registry: &Registry, name: &RepositoryName) -> Result<Arc<KeptList<Option<Vec<Tag>>>>, Error> {
     let ttl = registry.settings.load().config.list_ttl.0;
     let storage = &registry.stores.storage;
-    let stamp = async || {
-        let stamp = storage.stamp(Some(name)).await?;
-        registry.lists.tags.settle(name, &stamp).await;
-        Ok(stamp)
-    };
+    let stamp = async || registry.lists.tags.stamp(name, storage.stamp(Some(name))).await;
     let kept = registry.lists.tags.lists.get(name, ttl, stamp, async || storage.tags(name).await).await?;
     if kept.should_be_refreshed(ttl) {
         let (name, old, lists, storage) = (name.clone(), kept.clone(), registry.lists.clone(), storage.clone());

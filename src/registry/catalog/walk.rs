@@ -73,9 +73,7 @@ async fn find(registry: &Registry) -> Result<Catalog, Error> {
 }
 
 async fn stamp(registry: &Registry) -> Result<Stamp, Error> {
-    let stamp = registry.stores.storage.stamp(None).await?;
-    registry.lists.catalog.settle(&(), &stamp).await;
-    Ok(stamp)
+    registry.lists.catalog.stamp(&(), registry.stores.storage.stamp(None)).await
 }
 
 /// What is kept, or being found, with this stamp.

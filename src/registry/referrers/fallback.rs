@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use moka::sync::Cache;
@@ -20,9 +19,9 @@ use crate::oci::manifest::MAX_LISTED;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::registry::apart::apart;
 use crate::registry::fan::PER_REQUEST;
-use crate::registry::shared_read::SharedReads;
+use crate::registry::lists::Lists;
 use crate::registry::{Registry, tags};
-use crate::storage::{Error, Link};
+use crate::storage::{Error, Link, Stamp};
 
 /// Bytes of all kept indexes together.
 const MAX_LISTS: u64 = 32 << 20;
@@ -39,19 +38,11 @@ type Listed = Arc<Vec<(Digest, Arc<Line>)>>;
 
 pub(super) struct Fallbacks {
     lists: Cache<Digest, Listed>,
-    held: Cache<RepositoryName, Arc<Held>>,
-    reads: SharedReads<RepositoryName, Result<Arc<Held>, Error>>,
+    /// What repositories held a moment ago, beyond what their indexes know, which a push that changes no list of tags or
+    /// referrers does not tell of. Stamped with the number of pushes here.
+    held: Lists<RepositoryName, HashSet<Digest>>,
     pushes: [AtomicU64; COUNTERS],
     hasher: RandomState,
-}
-
-/// What a repository held a moment ago, beyond what its index knows: a push that no list of tags or referrers changes by
-/// tells nobody.
-struct Held {
-    revisions: HashSet<Digest>,
-    read: Instant,
-    /// Pushes here before it was read.
-    pushes: u64,
 }
 
 impl Fallbacks {
@@ -60,13 +51,9 @@ impl Fallbacks {
             let total: usize = list.iter().map(|(_, line)| PLACE + line.weight()).sum();
             u32::try_from(PLACE + total).unwrap_or(u32::MAX)
         };
-        let digests = |name: &RepositoryName, held: &Arc<Held>| {
-            u32::try_from(PLACE + name.as_str().len() + PLACE * held.revisions.len()).unwrap_or(u32::MAX)
-        };
         Fallbacks {
             lists: Cache::builder().max_capacity(MAX_LISTS).weigher(lines).build(),
-            held: Cache::builder().max_capacity(MAX_HELD).weigher(digests).build(),
-            reads: SharedReads::new(),
+            held: Lists::new(MAX_HELD, |held: &HashSet<Digest>| PLACE * held.len()),
             pushes: std::array::from_fn(|_| AtomicU64::new(0)),
             hasher: RandomState::new(),
         }
@@ -104,7 +91,7 @@ pub(super) async fn listed(
     let mut found: Vec<Arc<Line>> = known.into_iter().map(|(_, line)| line.clone()).collect();
     if unsure.len() > FEW {
         let held = held(registry, name).await?;
-        let there = unsure.into_iter().filter(|(digest, _)| held.revisions.contains(digest));
+        let there = unsure.into_iter().filter(|(digest, _)| held.contains(digest));
         found.extend(there.map(|(_, line)| line.clone()));
         return Ok(found);
     }
@@ -143,21 +130,15 @@ fn read_index(bytes: &[u8]) -> Listed {
 }
 
 /// What the repository holds, as it was within `list_ttl`, and with all that was pushed here.
-async fn held(registry: &Registry, name: &RepositoryName) -> Result<Arc<Held>, Error> {
-    let fallbacks = &registry.lists.referrers.fallbacks;
+async fn held(registry: &Registry, name: &RepositoryName) -> Result<Arc<HashSet<Digest>>, Error> {
+    let (fallbacks, storage) = (&registry.lists.referrers.fallbacks, &registry.stores.storage);
+    let ttl = registry.settings.load().config.list_ttl.0;
+    let stamp = async || Ok(Stamp(fallbacks.pushes(name).to_string()));
     let read = async || {
-        let (now, pushes) = (Instant::now(), fallbacks.pushes(name));
-        let ttl = registry.settings.load().config.list_ttl.0;
-        let good = |held: &Arc<Held>| held.pushes == pushes && held.read.elapsed() < ttl;
-        if let Some(held) = fallbacks.held.get(name).filter(good) {
-            return Ok(held);
-        }
-        let revisions = registry.stores.storage.revisions(name).await?.into_iter().collect();
-        let held = Arc::new(Held { revisions, read: now, pushes });
-        fallbacks.held.insert(name.clone(), held.clone());
+        let held: HashSet<Digest> = storage.revisions(name).await?.into_iter().collect();
         Ok(held)
     };
-    fallbacks.reads.get(name, read).await
+    Ok(fallbacks.held.get(name, ttl, stamp, read).await?.value.clone())
 }
 
 /// The hash is cut to 64 characters (distribution-spec, "Referrers Tag Schema").
