@@ -3,6 +3,9 @@
 //! `2026-01-31T23:59:59.123Z INFO entrepot::app listening address=127.0.0.1:5000`. Owns the level and what other crates
 //! may say; pingora and others log through `log`, which is bridged here. Does not own the access log.
 //!
+//! Lines are put together here and not by `tracing_subscriber::fmt`, which lets line ends in messages and displayed values
+//! through: what a peer or a client said could begin a line of its own.
+//!
 //! Nothing that a client does alone is above debug: whoever can open a connection could fill the disk. What repeats is
 //! limited: [`limit`].
 

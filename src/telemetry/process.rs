@@ -1,5 +1,8 @@
 //! What the kernel says of this process, read from `/proc/self` at each scrape. The names are those that every
 //! Prometheus client library uses, so that existing dashboards work. Elsewhere than on Linux the values stay 0.
+//!
+//! Not the collector of the crate `prometheus` (feature `process`): it counts processor time in whole seconds, so the rate of
+//! an instance that does little would be steps of 0 and 1.
 
 use std::fs;
 
