@@ -1,5 +1,17 @@
 //! One integration binary, so that linking happens once. A module is a behaviour, a test's name is a fact.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails, and its helpers are tests too"
+)]
+#![allow(
+    clippy::too_many_lines,
+    clippy::too_many_arguments,
+    reason = "a behaviour is told from its beginning to its end"
+)]
+
 mod ground;
 mod harness;
 
@@ -17,6 +29,7 @@ mod conformance;
 mod crash;
 mod dropin;
 mod fleet;
+mod fleet_secret;
 mod headers;
 mod herd;
 mod images;

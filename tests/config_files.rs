@@ -17,6 +17,7 @@ fn certificates() -> TempDir {
         std::fs::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).expect("written");
     }
     std::fs::write(folder.path().join("text.pem"), "no certificate\n").expect("written");
+    std::fs::write(folder.path().join("short.secret"), "c2hvcnQ=\n").expect("written");
     folder
 }
 

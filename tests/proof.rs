@@ -1,5 +1,17 @@
 //! What is too long for every commit: `make proof`. Counts and contents are asserted; times are printed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails, and its helpers are tests too"
+)]
+#![allow(
+    clippy::too_many_lines,
+    clippy::too_many_arguments,
+    reason = "a behaviour is told from its beginning to its end"
+)]
+
 mod ground;
 mod harness;
 

@@ -13,6 +13,7 @@ use super::integrated::Integrated;
 use super::rooms::Rooms;
 use crate::admin::{Admin, AdminState, Config, Readiness};
 use crate::cache::BlobCache;
+use crate::fleet::FleetSecret;
 use crate::front::Front;
 use crate::oci::Digest;
 
@@ -21,6 +22,7 @@ pub struct Status {
     front: Arc<Front>,
     cache: Arc<BlobCache>,
     registry: Arc<Integrated>,
+    secret: Arc<FleetSecret>,
     draining: AtomicBool,
     reloads: IntCounterVec,
 }
@@ -33,8 +35,14 @@ impl Status {
             reloads.with_label_values(&[result]);
         }
         rooms.registry.register(Box::new(reloads.clone()))?;
-        let (front, cache, registry) = (rooms.front.clone(), rooms.cache.clone(), rooms.integrated.clone());
-        Ok(Status { front, cache, registry, draining: AtomicBool::new(false), reloads })
+        Ok(Status {
+            front: rooms.front.clone(),
+            cache: rooms.cache.clone(),
+            registry: rooms.integrated.clone(),
+            secret: rooms.secret.clone(),
+            draining: AtomicBool::new(false),
+            reloads,
+        })
     }
 
     pub fn drain(&self) {
@@ -98,6 +106,7 @@ impl AdminState for Status {
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.draining.load(Ordering::Acquire),
             "clusters": clusters,
+            "fleet": { "secret": if self.secret.is_present() { "present" } else { "absent" } },
             "registry": registry,
         })
     }

@@ -7,6 +7,7 @@ mod admin;
 mod integrated;
 mod listeners;
 mod rooms;
+mod secret;
 mod site;
 
 use std::process::ExitCode;
@@ -104,6 +105,7 @@ async fn reload(
         tracing::warn!(keys = fixed.join(", "), "these keys take effect only after a restart");
     }
     let new = config.with_reload(new, registry_open);
+    let keyring = secret::read(&new).await?;
     let site = site::build(&new, rooms).await?;
     write_log_to(rooms, &new.log.access).await?;
     if let Err(error) = listeners.follow(&new.listener, rooms).await {
@@ -115,6 +117,7 @@ async fn reload(
     if let Some(registry) = rooms.integrated.get() {
         registry.reconfigure(&new.registry);
     }
+    rooms.secret.replace(keyring);
     rooms.front.replace_site(site);
     advice(&new);
     *config = new;

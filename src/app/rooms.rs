@@ -9,6 +9,7 @@ use super::{Failure, site};
 use crate::cache::BlobCache;
 use crate::cluster::PeerTable;
 use crate::config::Config;
+use crate::fleet::FleetSecret;
 use crate::front::Front;
 use crate::http::{Proxy, Shared};
 use crate::listener::Metrics as ListenerMetrics;
@@ -25,6 +26,7 @@ pub struct Rooms {
     pub peers: PeerTable,
     pub cluster_metrics: Arc<cluster::Metrics>,
     pub listener_metrics: Arc<ListenerMetrics>,
+    pub secret: Arc<FleetSecret>,
     pub integrated: Arc<Integrated>,
     pub front: Arc<Front>,
     pub proxy: Arc<Proxy>,
@@ -40,6 +42,8 @@ impl Rooms {
         let listener_metrics = Arc::new(ListenerMetrics::new(&registry)?);
         let http_metrics = Arc::new(HttpMetrics::new(&registry)?);
         let peers = PeerTable::default();
+        let secret = Arc::new(FleetSecret::default());
+        secret.replace(super::secret::read(config).await?);
         let integrated = Arc::new(Integrated::new(&registry));
         let ours = integrated.for_config(config).await?;
         let site = site::of(config, &peers, &cluster_metrics, ours.as_ref()).await?;
@@ -54,6 +58,7 @@ impl Rooms {
             peers,
             cluster_metrics,
             listener_metrics,
+            secret,
             integrated,
             front,
             proxy,

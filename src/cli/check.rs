@@ -41,6 +41,12 @@ fn summary(config: &Config) -> String {
         let state = if config.redis.is_some() { "redis" } else { "this process" };
         let _ = writeln!(text, "  registry {}; shared state in {state}", storage(&config.storage));
     }
+    if let Some(address) = &config.fleet.advertise {
+        let _ = writeln!(text, "  fleet    reached at {address}");
+    }
+    if let Some(file) = &config.fleet.secret_file {
+        let _ = writeln!(text, "  fleet    secret in {}", file.display());
+    }
     for route in &config.route {
         let hosts = route.hosts.as_ref().map_or("any host".into(), |hosts| hosts.join(", "));
         let write = route.write.as_deref().unwrap_or("refused");

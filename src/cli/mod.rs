@@ -2,6 +2,7 @@
 
 mod cache;
 mod check;
+mod fleet;
 mod serve;
 
 use std::path::PathBuf;
@@ -37,6 +38,11 @@ enum Command {
         #[command(subcommand)]
         command: cache::Command,
     },
+    /// What the instances of a fleet need.
+    Fleet {
+        #[command(subcommand)]
+        command: fleet::Command,
+    },
 }
 
 /// Parses the command line and runs the command.
@@ -47,6 +53,7 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => serve::run(config),
         Command::Check { file } => check::run(file),
         Command::Cache { command } => cache::run(command),
+        Command::Fleet { command } => fleet::run(command),
     }
 }
 

@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn sections_are_known() {
         for name in [
-            "threads", "listener", "admin", "log", "drain", "cache", "cluster", "registry", "storage", "redis", "route",
+            "threads", "listener", "admin", "log", "drain", "cache", "cluster", "registry", "storage", "fleet",
+            "redis", "route",
         ] {
             assert!(!is_alone(name), "{name}");
         }

@@ -29,11 +29,18 @@ pub struct Config {
     pub registry: registry::Config,
     #[serde(default)]
     pub storage: storage::Config,
+    #[serde(default)]
+    pub fleet: fleet::MemberConfig,
     pub redis: Option<fleet::Config>,
     pub route: Vec<Route>,
 }
 
 impl Config {
+    /// Whether nothing speaks of other instances: then this one may make what all would need to have.
+    pub fn is_alone(&self) -> bool {
+        self.redis.is_none() && self.fleet.advertise.is_none()
+    }
+
     /// Whether any route goes to the integrated registry.
     pub fn uses_registry(&self) -> bool {
         let ours = |target: &str| target == REGISTRY;

@@ -2,6 +2,7 @@
 
 use super::model::Config;
 use crate::cluster::config::Authorization;
+use crate::fleet::secret;
 use crate::routing::REGISTRY;
 
 impl Config {
@@ -30,6 +31,13 @@ impl Config {
                      trust, or put something before it that asks"
                 )
             }));
+        }
+        if let Some(file) = self.fleet.secret_file.as_deref().filter(|file| secret::may_be_read_by_others(file)) {
+            warnings.push(format!(
+                "{} may be read or written by others than its owner, and whoever knows the fleet's secret is taken for an \
+                 instance: `chmod 600` it",
+                file.display()
+            ));
         }
         let unused = self.storage != Default::default() || self.redis.is_some();
         if unused && !self.uses_registry() {
@@ -75,6 +83,19 @@ mod tests {
         assert_eq!(variables("127.0.0.1:1").warnings(), Vec::<String>::new());
         let warnings = variables("0.0.0.0:1").warnings();
         assert!(warnings.len() == 1 && warnings[0].contains("'ann'") && !warnings[0].contains("1234"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_told_of() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, crate::fleet::secret::fresh()).unwrap();
+        for (mode, count) in [(0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let warnings = built_in(&[("ENTREPOT_FLEET__SECRET_FILE", file.to_str().unwrap())]).warnings();
+            assert_eq!(warnings.iter().filter(|warning| warning.contains("chmod 600")).count(), count, "{mode:o}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the instances of a fleet tell each other, in Redis or, for one instance, in memory. Never the truth: losing it
+//! What the instances of a fleet have in common: a secret ([`secret`]), and what they tell each other, in Redis or, for one instance, in memory. Never the truth: losing it
 //! costs speed only.
 //!
 //! Believed is what storage said at a time since which nothing was deleted from the repository. Each repository has a
@@ -10,8 +10,10 @@ pub mod config;
 
 mod alone;
 mod lease;
+mod member;
 mod metrics;
 mod redis;
+pub mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +27,10 @@ use alone::Alone;
 pub use config::Config;
 pub use lease::Lease;
 use lease::LocalLeases;
+pub use member::MemberConfig;
 pub use metrics::Metrics;
 use redis::Redis;
+pub use secret::FleetSecret;
 
 /// How long a deletion that never said that it is done keeps its repository from being believed.
 const CLOSED_FOR: Duration = Duration::from_secs(30);

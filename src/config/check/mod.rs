@@ -2,6 +2,7 @@
 //! names that must exist, files that must parse. Every fault is reported, not only the first.
 
 mod cluster;
+mod fleet;
 mod listener;
 mod names;
 mod pem;
@@ -28,6 +29,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     listener::check(config, &mut report);
     cluster::check(config, &mut report);
     registry::check(config, &mut report);
+    fleet::check(config, &mut report);
     route::check(config, &mut report);
 
     report.within(root.key("threads"), config.threads, 0..=1024);
