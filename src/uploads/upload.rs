@@ -1,8 +1,6 @@
 //! One push of one blob between POST and PUT.
 
 use std::sync::Arc;
-#[cfg(test)]
-use std::time::SystemTime;
 
 use super::inner::Inner;
 use super::remote::Session;
@@ -45,11 +43,6 @@ impl Upload {
     /// Bytes received and durable.
     pub fn offset(&self) -> u64 {
         self.state.offset
-    }
-
-    #[cfg(test)]
-    pub fn began(&self) -> SystemTime {
-        self.state.began()
     }
 
     /// Takes the whole body and makes it durable, with the state to go on from; returns the new offset.

@@ -76,7 +76,7 @@ async fn try_store(storage: &Storage, name: &RepositoryName, memo: &Memo) -> Res
     if text.len() as u64 > MAX_STORED {
         return Ok(());
     }
-    match registry.storage.own(&key, MAX_STORED).await.map(|found| found.map(|(bytes, _)| check(&bytes))) {
+    match storage.own(&key, MAX_STORED).await.map(|found| found.map(|(bytes, _)| check(&bytes))) {
         Ok(Some(Err(error @ Error::Newer { .. }))) => return Err(error),
         // None of ours is so large.
         Err(error @ Error::TooLarge(_)) => return Err(error),
@@ -190,11 +190,11 @@ mod tests {
         harness.storage.own_put(&key, newer.clone(), Precondition::None).await.unwrap();
         let memo = Memo::default();
         memo.learn(digest("plain"), None);
-        store(&harness.registry, &name, &memo).await;
-        assert_eq!(of(&harness.registry, &name).await.weight(), 0);
+        store(&harness.storage, &name, &memo).await;
+        assert_eq!(of(&harness.storage, &Memos::new(), &name).await.weight(), 0);
         assert_eq!(harness.storage.own(&key, 1000).await.unwrap().unwrap().0, newer);
         harness.storage.own_put(&key, Bytes::from_static(b"[]"), Precondition::None).await.unwrap();
-        store(&harness.registry, &name, &memo).await;
+        store(&harness.storage, &name, &memo).await;
         assert!(harness.storage.own(&key, 1000).await.unwrap().unwrap().0.starts_with(br#"{"version":1,"#));
     }
 
