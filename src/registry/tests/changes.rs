@@ -1,9 +1,10 @@
 //! What every write tells of: each change once, and nothing where nothing changed.
 
-use super::harness::{Harness, artifact, digest_of, sha256};
+use super::harness::{Harness, artifact, digest_of, on_disk, sha256};
 use crate::auth::Identity;
 use crate::events::{MountedFrom, What};
 use crate::oci::{Digest, Tag, media_type};
+use crate::registry::Config;
 
 /// What the last request told of, in this repository.
 fn told(harness: &Harness, name: &str) -> Vec<What> {
@@ -100,4 +101,22 @@ async fn a_manifest_without_a_subject_is_known_under_another_tag() {
     harness.push_manifest("b", "gone", &manifest).await;
     harness.status("DELETE", &format!("/v2/b/manifests/{}", digest_of(&manifest))).await;
     assert!(is_new("b", "v1").await && !is_new("b", "v2").await);
+}
+
+#[tokio::test]
+async fn a_push_that_fails_half_way_tells_what_it_did() {
+    let root = tempfile::tempdir().unwrap();
+    let harness = Harness::over(Config::default(), on_disk(root.path()).await).await;
+    let manifest = artifact(&sha256(b"subject"), "application/x", "x");
+    let digest = digest_of(&manifest);
+    // A file where the tag's folder would have to be: no such tag, and none can be made.
+    let bad = root.path().join("docker/registry/v2/repositories/a/_manifests/tags/bad");
+    std::fs::create_dir_all(&bad).unwrap();
+    std::fs::write(bad.join("current"), "").unwrap();
+    let seen = harness.push_manifest("a", &format!("{digest}?tag=bad&tag=good"), &manifest).await;
+    assert!(seen.status.is_server_error(), "{seen:?}");
+    let changes = told(&harness, "a");
+    assert!(matches!(changes[0], What::ManifestPushed { new: true, .. }), "{changes:?}");
+    assert_eq!(changes[1..], [moved("good", None, digest)]);
+    assert_eq!(harness.get("/v2/a/tags/list").await.json()["tags"], serde_json::json!(["good"]));
 }
