@@ -174,7 +174,7 @@ impl Catalog {
 }
 
 /// How many there are, for a gauge. Nobody asked for the list, so what is read for it is never served: a client's first
-/// catalog has what another program pushed before (issue 9, 14).
+/// catalog has what another program pushed before.
 pub(in crate::registry) async fn count(lists: &KeptLists, storage: &Storage) -> Result<usize, Error> {
     if let Some(walk) = running(&lists.walks) {
         return walk.end().await;

@@ -1,4 +1,4 @@
-//! Issue 4, proof 7: random sequences of requests, sent to two instances over one storage, against a model of what a
+//! Random sequences of requests, sent to two instances over one storage, against a model of what a
 //! registry is. After each request the answer must be the model's; at the end everything that can be asked is asked of
 //! both instances. `PROPTEST_CASES` sets how many sequences.
 
