@@ -1,9 +1,9 @@
-# make run | run-front | test | bench | proof | install: each installs what it lacks, and says so.
+# make run | run-front | test | lint | bench | proof | install: each installs what it lacks, and says so.
 
 # rustup puts cargo there; a fresh shell may not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: run run-front test proof bench install
+.PHONY: run run-front test lint proof bench install
 
 # A registry: one process, nothing besides. The profile quick is built sooner than release: Cargo.toml.
 run:
@@ -20,6 +20,11 @@ run-front:
 test:
 	scripts/install test
 	cargo test
+
+# What is asked of the dependencies and of the oldest Rust: 15 minutes at first, for the tools that it builds.
+lint:
+	scripts/install build
+	scripts/lint
 
 # What is too long for every commit: 6 GiB both ways, 10,000 pulls with a peer killed among them.
 proof:

@@ -30,7 +30,7 @@ pub enum Command {
 /// How the running Entrepot is found.
 #[derive(Args)]
 pub struct AdminArguments {
-    /// The configuration file that it runs with; its [admin] address is asked
+    /// The configuration file that it runs with; its `[admin]` address is asked
     #[arg(long, value_name = "FILE", conflicts_with = "admin")]
     config: Option<PathBuf>,
     /// Its admin address

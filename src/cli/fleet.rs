@@ -9,7 +9,7 @@ use crate::fleet::secret;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Print a new secret for [fleet] secret_file: (umask 077; entrepot fleet secret > FILE)
+    /// Print a new secret for `[fleet] secret_file`: (umask 077; entrepot fleet secret > FILE)
     Secret,
 }
 

@@ -12,7 +12,7 @@ use super::config::TlsSettings;
 use super::error::Error;
 use crate::outbound::tls::{self, ClientCertificate};
 
-/// How one peer is spoken to over TLS, for clients other than [`Peer::send`](super::Peer::send).
+/// How one peer is spoken to over TLS, for clients other than `Peer::send`.
 #[derive(Clone)]
 pub struct PeerTls {
     server_name: Arc<str>,

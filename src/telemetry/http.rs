@@ -46,7 +46,7 @@ const BUCKETS: [f64; 16] =
 /// The front's metrics; one for the process.
 pub struct Metrics {
     requests: IntCounterVec,
-    /// `requests`, resolved: [route][method][code].
+    /// `requests`, resolved: `[route][method][code]`.
     resolved: Box<[OnceLock<IntCounter>]>,
     durations: [Histogram; ROUTES.len()],
     bytes_in: IntCounter,

@@ -92,7 +92,7 @@ pub(super) fn read_entry(value: &[u8], generation: &Generation) -> Option<Holdin
     Some(Holding { size: size.parse().ok()?, media_type: media_type.map(str::to_owned) })
 }
 
-/// Closes KEYS[1] for the deletion ARGV[1], for ARGV[2] milliseconds. More deletions at once than a value of 4096 bytes
+/// Closes `KEYS[1]` for the deletion `ARGV[1]`, for `ARGV[2]` milliseconds. More deletions at once than a value of 4096 bytes
 /// holds are closed by '*', which no deletion takes away: then the time does.
 pub(super) const CLOSE: &str = "
 local now = redis.call('GET', KEYS[1])
@@ -109,7 +109,7 @@ end
 redis.call('SET', KEYS[1], marks, 'PX', ARGV[2])
 return 1";
 
-/// Takes the deletion ARGV[1] from KEYS[1]; the last one gives it the generation ARGV[2] for ARGV[3] milliseconds.
+/// Takes the deletion `ARGV[1]` from `KEYS[1]`; the last one gives it the generation `ARGV[2]` for `ARGV[3]` milliseconds.
 /// A generation that began meanwhile (the mark was lost) may have seen what was deleted, so it ends. Where there is
 /// nothing, nothing is believed.
 pub(super) const OPEN_AGAIN: &str = "
@@ -132,7 +132,7 @@ else
 end
 return 1";
 
-/// Deletes KEYS[1] if it is still ARGV[1].
+/// Deletes `KEYS[1]` if it is still `ARGV[1]`.
 pub(super) const RELEASE: &str = "
 if redis.call('GET', KEYS[1]) == ARGV[1] then
     return redis.call('DEL', KEYS[1])

@@ -1,7 +1,7 @@
 //! One secret that all instances of a fleet have. Nothing is done with it itself: each use has a key of its own, derived
 //! by HKDF-SHA-256 (RFC 5869) under a label, so that what one key gives away says nothing of another.
 //!
-//! [`seal`] keeps what storage shall not show, [`proof`] tells an instance from a stranger, [`file`] is where the secret
+//! [`seal`] keeps what storage shall not show, [`proof`] tells an instance from a stranger, `file` is where the secret
 //! comes from. Several secrets are a change from one to the next under way: the first seals and proves, all open and
 //! verify.
 
