@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 
 use super::budget::Budget;
 use super::clock::Clock;
-use super::disk::Folder;
+use super::local::OnDisk;
+use super::remote::AsObjects;
 use super::spool::Spool;
 use super::state::{LIMIT, Piece, PieceAt, UploadState};
+use super::ways::Way;
 use super::{Limits, UploadError, UploadId, keys};
 use crate::oci::{Digest, RepositoryName};
 use crate::storage::{Error, Precondition, Storage, Store, Version, blocking, io_error, layout};
@@ -19,6 +21,7 @@ pub(super) struct Inner {
     storage: Arc<Storage>,
     pub(super) clock: Clock,
     bounds: ArcSwap<Bounds>,
+    way: Box<dyn Way>,
     /// Sessions that a request of this process writes to. Other instances are kept out by conditional writes of the state,
     /// and on a filesystem everybody is by a lock.
     writing: Mutex<HashSet<UploadId>>,
@@ -47,6 +50,10 @@ fn for_bodies(promised: u64) -> u64 {
 impl Inner {
     pub(super) async fn new(storage: &Arc<Storage>, limits: Limits) -> Result<Self, Error> {
         let (disk, memory) = (storage.store().files().cloned(), for_bodies(limits.memory));
+        let way: Box<dyn Way> = match &disk {
+            Some(disk) => Box::new(OnDisk(disk.clone())),
+            None => Box::new(AsObjects),
+        };
         let opened = blocking(move || -> Result<_, Error> {
             match disk.map_or(Ok(()), |disk| disk.make_folder(keys::UPLOADS, true)).map_err(io_error) {
                 // Reads may go on; whoever pushes is told.
@@ -59,7 +66,7 @@ impl Inner {
         });
         let spool = opened.await?;
         let bounds = ArcSwap::from_pointee(Bounds { budget: Arc::new(Budget::new(memory)), memory, spool });
-        Ok(Inner { storage: storage.clone(), clock: Clock::start(), bounds, writing: Mutex::default() })
+        Ok(Inner { storage: storage.clone(), clock: Clock::start(), bounds, way, writing: Mutex::default() })
     }
 
     pub(super) fn reconfigure(&self, limits: Limits) {
@@ -81,9 +88,8 @@ impl Inner {
         &self.storage
     }
 
-    /// Of a session; `None` on object stores.
-    pub(super) fn local_folder(&self, id: &UploadId) -> Option<Folder> {
-        self.store().files().map(|disk| Folder { disk: disk.clone(), path: keys::folder(id) })
+    pub(super) fn way(&self) -> &dyn Way {
+        &*self.way
     }
 
     pub(super) fn blob_key(&self, digest: &Digest) -> String {
@@ -119,13 +125,7 @@ impl Inner {
         name: &RepositoryName,
         id: &UploadId,
     ) -> Result<Option<(UploadState, Version)>, Error> {
-        let found = match self.local_folder(id) {
-            Some(folder) => {
-                let state = blocking(move || folder.state()).await.map_err(|error| self.store().failed(error))?;
-                state.map(|state| (state, Version(String::new())))
-            }
-            None => self.state(id).await?,
-        };
+        let found = self.way.state(self, id).await.map_err(|error| self.failed(error))?;
         Ok(found.filter(|(state, _)| state.repository == name.as_str()))
     }
 
@@ -160,19 +160,20 @@ impl Inner {
         }
     }
 
-    /// Removes a session with all its files. The state first: without it, nobody goes on with the rest.
+    /// Removes a session with all its files.
     pub(super) async fn remove(&self, id: &UploadId) -> Result<(), Error> {
-        if let Some(folder) = self.local_folder(id) {
-            return blocking(move || folder.remove().map(drop)).await.map_err(|error| self.store().failed(error));
-        }
-        self.store().delete(&keys::state(id)).await?;
-        self.store().delete_all(&keys::folder(id)).await
+        self.way.remove(self, id).await.map_err(|error| self.failed(error))
     }
 
     /// Counts what went wrong on a disk; what goes wrong in an object store is counted there.
+    pub(super) fn failed(&self, error: Error) -> Error {
+        self.way.failed(self, error)
+    }
+
+    /// As [`Self::failed`].
     pub(super) fn count<T>(&self, outcome: Result<T, UploadError>) -> Result<T, UploadError> {
         match outcome {
-            Err(UploadError::Storage(error)) => Err(self.store().failed(error).into()),
+            Err(UploadError::Storage(error)) => Err(self.failed(error).into()),
             other => other,
         }
     }

@@ -2,16 +2,78 @@
 
 use std::sync::Arc;
 
-use super::UploadError;
+use async_trait::async_trait;
+
 use super::batch::Target;
 use super::budget::Budget;
 use super::disk::Folder;
+use super::inner::Inner;
 use super::pump::{Pump, Pumped};
+use super::purge::purge_folder;
 use super::rehash::hash_file;
 use super::state::UploadState;
+use super::ways::{Appended, Session, Way};
+use super::{Ages, UploadError, UploadId, keys};
 use crate::oci::{Digest, Hasher};
-use crate::storage::disk::Output;
-use crate::storage::{Body, Error, blocking, io_error};
+use crate::storage::disk::{Disk, Output};
+use crate::storage::{Body, Error, Version, blocking, io_error};
+
+/// Uploads are kept as files of this machine.
+pub(super) struct OnDisk(pub(super) Arc<Disk>);
+
+impl OnDisk {
+    fn folder(&self, id: &UploadId) -> Folder {
+        Folder { disk: self.0.clone(), path: keys::folder(id) }
+    }
+}
+
+/// Versions are the state's own here: whoever writes holds the file's lock.
+fn no_version() -> Version {
+    Version(String::new())
+}
+
+#[async_trait]
+impl Way for OnDisk {
+    fn failed(&self, inner: &Inner, error: Error) -> Error {
+        inner.store().failed(error)
+    }
+
+    async fn create(&self, _inner: &Inner, id: &UploadId, state: &UploadState) -> Result<Version, Error> {
+        let (folder, state) = (self.folder(id), state.clone());
+        blocking(move || create(&folder, &state).map(|()| no_version())).await
+    }
+
+    async fn state(&self, _inner: &Inner, id: &UploadId) -> Result<Option<(UploadState, Version)>, Error> {
+        let folder = self.folder(id);
+        blocking(move || Ok(folder.state()?.map(|state| (state, no_version())))).await
+    }
+
+    async fn append(&self, session: Session<'_>, body: &mut dyn Body) -> Result<Appended, UploadError> {
+        let bounds = session.inner.bounds();
+        let (state, outcome) = append(&self.folder(session.id), session.state, body, &bounds.budget).await?;
+        Ok((state, no_version(), outcome))
+    }
+
+    async fn commit(&self, session: Session<'_>, digest: &Digest, body: &mut dyn Body) -> Result<u64, UploadError> {
+        let (bounds, target) = (session.inner.bounds(), session.inner.blob_key(digest));
+        commit(&self.folder(session.id), session.state, digest, target, body, &bounds.budget).await
+    }
+
+    async fn put(&self, inner: &Arc<Inner>, digest: &Digest, body: &mut dyn Body) -> Result<u64, UploadError> {
+        let (bounds, target) = (inner.bounds(), inner.blob_key(digest));
+        put(self.folder(&UploadId::random()), digest, target, body, &bounds.budget).await
+    }
+
+    async fn remove(&self, _inner: &Inner, id: &UploadId) -> Result<(), Error> {
+        let folder = self.folder(id);
+        blocking(move || folder.remove().map(drop)).await
+    }
+
+    async fn purge(&self, inner: &Inner, id: &UploadId, ages: Ages) -> Result<bool, Error> {
+        let (folder, clock) = (self.folder(id), inner.clock);
+        blocking(move || purge_folder(&folder, &clock, ages)).await
+    }
+}
 
 /// A session whose file is ours alone, positioned at its offset.
 struct Writing {
@@ -22,7 +84,7 @@ struct Writing {
 }
 
 /// A new session. Blocks.
-pub(super) fn create(folder: &Folder, state: &UploadState) -> Result<(), Error> {
+fn create(folder: &Folder, state: &UploadState) -> Result<(), Error> {
     folder.create()?;
     match folder.put_state(state, false) {
         Ok(()) => Ok(()),
@@ -32,7 +94,7 @@ pub(super) fn create(folder: &Folder, state: &UploadState) -> Result<(), Error> 
 }
 
 /// Takes the body; returns the state that is durable then, and why the body ended early, if it did.
-pub(super) async fn append(
+async fn append(
     folder: &Folder,
     state: &UploadState,
     body: &mut dyn Body,
@@ -68,7 +130,7 @@ pub(super) async fn append(
 
 /// Takes the last body, verifies and names the file. The session is over after a mismatch; otherwise it stays, and the same
 /// body again gives the same answer: its state promises more bytes than are in its file then, see [`Writing::moved`].
-pub(super) async fn commit(
+async fn commit(
     folder: &Folder,
     state: &UploadState,
     expected: &Digest,
@@ -115,7 +177,7 @@ pub(super) async fn commit(
 }
 
 /// A whole blob of known digest, without a session.
-pub(super) async fn put(
+async fn put(
     folder: Folder,
     expected: &Digest,
     target: String,

@@ -1,6 +1,7 @@
 //! Pushes of blobs under way: bytes and state are in storage, so that any instance can go on with them.
 //!
 //! - `upload`: one session; `state`: what is kept of it; `keys`: where
+//! - `ways`: the two ways of keeping them
 //! - on a filesystem (`local`, `disk`), a file of our own grows, and gets the blob's name at the end
 //! - on an object store (`remote`, `segments`), a first body goes by way of the `spool` straight under its digest; other
 //!   bodies become segments, which the store joins at the end (`finish`, `assemble`, `multipart`)
@@ -42,6 +43,7 @@ mod spool;
 mod state;
 mod tally;
 mod upload;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -51,7 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::oci::{Algorithm, Digest, RepositoryName};
-use crate::storage::{Body, Error, Precondition, Storage, Version, blocking};
+use crate::storage::{Body, Error, Storage};
 use inner::Inner;
 use state::UploadState;
 
@@ -107,18 +109,8 @@ impl Uploads {
     pub async fn begin(&self, name: &RepositoryName, algorithm: Algorithm) -> Result<Upload, Error> {
         let id = UploadId::random();
         let state = UploadState::new(name, clock::to_millis(self.inner.clock.begin()), algorithm);
-        let version = match self.inner.local_folder(&id) {
-            Some(folder) => {
-                let state = state.clone();
-                let created = blocking(move || local::create(&folder, &state)).await;
-                created.map_err(|error| self.inner.store().failed(error))?;
-                Version(String::new())
-            }
-            None => {
-                let bytes = state.encode()?.into();
-                self.inner.store().put(&keys::state(&id), bytes, Precondition::None).await?
-            }
-        };
+        let created = self.inner.way().create(&self.inner, &id, &state).await;
+        let version = created.map_err(|error| self.inner.failed(error))?;
         Ok(Upload { inner: self.inner.clone(), id, state, version })
     }
 
@@ -131,17 +123,8 @@ impl Uploads {
     /// A whole blob whose digest is known before its bytes: straight to its key, complete only when it is proven.
     /// Returns its size. The closing PUT of an upload that holds no bytes yet does the same.
     pub async fn put(&self, digest: &Digest, body: &mut dyn Body) -> Result<u64, UploadError> {
-        match self.inner.local_folder(&UploadId::random()) {
-            Some(folder) => {
-                let (bounds, target) = (self.inner.bounds(), self.inner.blob_key(digest));
-                self.inner.count(local::put(folder, digest, target, body, &bounds.budget).await)
-            }
-            None => {
-                let size = finish::put(&self.inner, digest, body).await?;
-                self.inner.storage().blob_healed(digest);
-                Ok(size)
-            }
-        }
+        let put = self.inner.way().put(&self.inner, digest, body).await;
+        self.inner.count(put)
     }
 
     /// Ends uploads that `ages` says are too old, with everything that they left (multiparts too), ours and distribution's

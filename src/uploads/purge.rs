@@ -9,7 +9,7 @@ use super::disk::Folder;
 use super::inner::Inner;
 use super::multipart::Note;
 use super::{Ages, UploadError, UploadId, keys};
-use crate::storage::{Error, blocking, format, io_error, layout};
+use crate::storage::{Error, format, io_error, layout};
 
 /// Sessions that are looked at at once.
 const AT_ONCE: usize = 4;
@@ -41,21 +41,17 @@ impl Inner {
 
     async fn purge_session(&self, name: &str, ages: Ages) -> Result<bool, Error> {
         let Ok(id) = name.parse::<UploadId>() else { return Ok(false) };
-        if let Some(folder) = self.local_folder(&id) {
-            let clock = self.clock;
-            return blocking(move || match times(&folder)? {
-                Some(times) if times.are_over(&clock, ages) => end(&folder, &clock, ages),
-                _ => Ok(false),
-            })
-            .await;
-        }
-        let times = match self.state(&id).await? {
+        self.way().purge(self, &id, ages).await
+    }
+
+    pub(super) async fn purge_objects(&self, id: &UploadId, ages: Ages) -> Result<bool, Error> {
+        let times = match self.state(id).await? {
             // A body that takes long is no idleness; those of other instances cannot be seen.
-            Some((state, _)) if self.is_writing(&id) => Some(Times { began: state.began(), touched: None }),
+            Some((state, _)) if self.is_writing(id) => Some(Times { began: state.began(), touched: None }),
             Some((state, _)) => Some(Times { began: state.began(), touched: Some(state.touched()) }),
             // Segments that were never recorded, or whose state was removed first. All must be old.
             None => {
-                let found = self.store().list(&keys::folder(&id)).await?;
+                let found = self.store().list(&keys::folder(id)).await?;
                 let began = found.files.iter().map(|file| keys::segment_began(&file.name)).collect::<Option<Vec<_>>>();
                 began.and_then(|all| all.into_iter().max()).map(|began| Times { began, touched: None })
             }
@@ -63,7 +59,7 @@ impl Inner {
         if !times.is_some_and(|times| times.are_over(&self.clock, ages)) {
             return Ok(false);
         }
-        self.remove(&id).await?;
+        self.remove(id).await?;
         Ok(true)
     }
 
@@ -144,6 +140,14 @@ impl Inner {
             return Ok(false);
         }
         self.store().delete_all(session).await.map(|()| true)
+    }
+}
+
+/// Of a session on a disk. Blocks.
+pub(super) fn purge_folder(folder: &Folder, clock: &Clock, ages: Ages) -> Result<bool, Error> {
+    match times(folder)? {
+        Some(times) if times.are_over(clock, ages) => end(folder, clock, ages),
+        _ => Ok(false),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::UploadError;
-use super::UploadId;
+use async_trait::async_trait;
+
 use super::batch::Target;
 use super::budget::Budget;
 use super::inner::{Bounds, Inner};
@@ -13,15 +13,50 @@ use super::pump::{Pump, Pumped};
 use super::segments::Unrecorded;
 use super::spool::SpoolFile;
 use super::state::{MOST_PIECES, Piece, PieceAt, UploadState};
+use super::ways::{Appended, Session, Way};
+use super::{Ages, UploadError, UploadId, finish, keys};
 use crate::oci::{Digest, Hasher};
 use crate::storage::{Body, Error, Precondition, Version, io_error};
 
-/// A session as it was found.
-pub(super) struct Session<'a> {
-    pub(super) inner: &'a Arc<Inner>,
-    pub(super) id: &'a UploadId,
-    pub(super) state: &'a UploadState,
-    pub(super) version: &'a Version,
+/// Uploads are kept as objects.
+pub(super) struct AsObjects;
+
+#[async_trait]
+impl Way for AsObjects {
+    fn failed(&self, _inner: &Inner, error: Error) -> Error {
+        error
+    }
+
+    async fn create(&self, inner: &Inner, id: &UploadId, state: &UploadState) -> Result<Version, Error> {
+        inner.store().put(&keys::state(id), state.encode()?.into(), Precondition::None).await
+    }
+
+    async fn state(&self, inner: &Inner, id: &UploadId) -> Result<Option<(UploadState, Version)>, Error> {
+        inner.state(id).await
+    }
+
+    async fn append(&self, session: Session<'_>, body: &mut dyn Body) -> Result<Appended, UploadError> {
+        session.append(body).await
+    }
+
+    async fn commit(&self, session: Session<'_>, digest: &Digest, body: &mut dyn Body) -> Result<u64, UploadError> {
+        session.commit(digest, body).await
+    }
+
+    async fn put(&self, inner: &Arc<Inner>, digest: &Digest, body: &mut dyn Body) -> Result<u64, UploadError> {
+        let size = finish::put(inner, digest, body).await?;
+        inner.storage().blob_healed(digest);
+        Ok(size)
+    }
+
+    async fn remove(&self, inner: &Inner, id: &UploadId) -> Result<(), Error> {
+        inner.store().delete(&keys::state(id)).await?;
+        inner.store().delete_all(&keys::folder(id)).await
+    }
+
+    async fn purge(&self, inner: &Inner, id: &UploadId, ages: Ages) -> Result<bool, Error> {
+        inner.purge_objects(id, ages).await
+    }
 }
 
 /// What a body became.
@@ -34,10 +69,7 @@ pub(super) struct Arrived {
 
 impl Session<'_> {
     /// Takes the body; returns the state that is durable then, and why the body ended early, if it did.
-    pub(super) async fn append(
-        &self,
-        body: &mut dyn Body,
-    ) -> Result<(UploadState, Version, Result<(), UploadError>), UploadError> {
+    async fn append(&self, body: &mut dyn Body) -> Result<Appended, UploadError> {
         let _turn = self.inner.turn(self.id)?;
         let bounds = self.inner.bounds();
         let hasher = self.hasher(&bounds).await?;

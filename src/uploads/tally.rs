@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use super::inner::Inner;
 use super::{LEAST_TALLIED, MOST_TALLIED, UploadId, keys};
-use crate::storage::{Error, blocking};
+use crate::storage::Error;
 
 /// Sessions that are looked at at once.
 const AT_ONCE: usize = 4;
@@ -35,9 +35,6 @@ impl Inner {
 
     /// What its state says, which is what arrived by requests that ended: what is arriving, whoever takes it counts itself.
     async fn held_by(&self, id: UploadId) -> Result<Option<(String, u64)>, Error> {
-        if let Some(folder) = self.local_folder(&id) {
-            return blocking(move || Ok(folder.state()?.map(|state| (state.repository, state.offset)))).await;
-        }
-        Ok(self.state(&id).await?.map(|(state, _)| (state.repository, state.offset)))
+        Ok(self.way().state(self, &id).await?.map(|(state, _)| (state.repository, state.offset)))
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::inner::Inner;
-use super::remote::Session;
 use super::state::UploadState;
-use super::{UploadError, UploadId, local};
+use super::ways::Session;
+use super::{UploadError, UploadId};
 use crate::oci::Digest;
 use crate::storage::{Body, Error, Version};
 
@@ -51,34 +51,17 @@ impl Upload {
     /// segments, and nothing of a first body that was still in the spool. Dropped half-way, the upload stays at the offset
     /// where it was.
     pub async fn append(&mut self, body: &mut dyn Body) -> Result<u64, UploadError> {
-        let outcome = match self.inner.local_folder(&self.id) {
-            Some(folder) => {
-                let bounds = self.inner.bounds();
-                let appended = local::append(&folder, &self.state, body, &bounds.budget).await;
-                let (state, outcome) = self.inner.count(appended)?;
-                self.state = state;
-                outcome
-            }
-            None => {
-                let (state, version, outcome) = self.session().append(body).await?;
-                (self.state, self.version) = (state, version);
-                outcome
-            }
-        };
+        let appended = self.inner.way().append(self.session(), body).await;
+        let (state, version, outcome) = self.inner.count(appended)?;
+        (self.state, self.version) = (state, version);
         outcome.map(|()| self.state.offset)
     }
 
     /// Takes a last body, verifies, and puts the blob under its digest, durably. The upload is gone after a mismatch;
     /// otherwise it stays until [`Committed::done`], so that the same can be asked again, with the same body.
     pub async fn commit(self, digest: &Digest, body: &mut dyn Body) -> Result<Committed, UploadError> {
-        let size = match self.inner.local_folder(&self.id) {
-            Some(folder) => {
-                let (bounds, target) = (self.inner.bounds(), self.inner.blob_key(digest));
-                let done = local::commit(&folder, &self.state, digest, target, body, &bounds.budget).await;
-                self.inner.count(done)?
-            }
-            None => self.session().commit(digest, body).await?,
-        };
+        let size = self.inner.way().commit(self.session(), digest, body).await;
+        let size = self.inner.count(size)?;
         Ok(Committed { inner: self.inner, id: self.id, size })
     }
 
