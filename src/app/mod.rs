@@ -106,7 +106,7 @@ async fn reload(
     }
     let new = config.with_reload(new, registry_open);
     let keyring = secret::read(&new).await?;
-    let site = site::build(&new, rooms).await?;
+    let site = rooms.site(&new).await?;
     write_log_to(rooms, &new.log.access).await?;
     if let Err(error) = listeners.follow(&new.listener, rooms).await {
         write_log_to(rooms, &config.log.access).await?;

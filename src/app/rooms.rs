@@ -13,6 +13,7 @@ use crate::fleet::FleetSecret;
 use crate::front::Front;
 use crate::http::{Proxy, Shared};
 use crate::listener::Metrics as ListenerMetrics;
+use crate::routing::Site;
 use crate::telemetry::{AccessLog, HttpMetrics};
 use crate::verdicts::Verdicts;
 use crate::{cache, cluster, telemetry, verdicts};
@@ -63,6 +64,12 @@ impl Rooms {
             front,
             proxy,
         })
+    }
+
+    /// The site of another configuration (reload).
+    pub async fn site(&self, config: &Config) -> Result<Site, Failure> {
+        let registry = self.integrated.for_config(config).await?;
+        site::of(config, &self.peers, &self.cluster_metrics, registry.as_ref()).await
     }
 
     /// Writes down what shall survive the process.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Failure;
-use super::rooms::Rooms;
 use crate::cluster::{self, Cluster, PeerTable};
 use crate::config::Config;
 use crate::registry::Registry;
@@ -30,9 +29,4 @@ pub async fn of(
         write: route.write.as_deref(),
     });
     Ok(Site::new(RoutingTable::new(routes, clusters, registry)?))
-}
-
-pub async fn build(config: &Config, rooms: &Rooms) -> Result<Site, Failure> {
-    let registry = rooms.integrated.for_config(config).await?;
-    of(config, &rooms.peers, &rooms.cluster_metrics, registry.as_ref()).await
 }

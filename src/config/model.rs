@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::routing::REGISTRY;
+use crate::storage::config::DriverKind;
 use crate::units::{Span, seconds};
 use crate::{admin, cache, cluster, fleet, listener, registry, storage, telemetry};
 
@@ -36,9 +37,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether nothing speaks of other instances: then this one may make what all would need to have.
+    /// Whether nothing speaks of other instances: then this one may make what all would need to have. A store that others reach is
+    /// such a sign too.
     pub fn is_alone(&self) -> bool {
-        self.redis.is_none() && self.fleet.advertise.is_none()
+        let own_store = matches!(self.storage.driver, DriverKind::Filesystem | DriverKind::Memory);
+        self.redis.is_none() && self.fleet.advertise.is_none() && (own_store || !self.uses_registry())
     }
 
     /// Whether any route goes to the integrated registry.

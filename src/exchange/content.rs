@@ -15,7 +15,8 @@ use pingora::prelude::Result;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
-use super::context::{REQUEST_ID, RequestContext};
+use super::context::RequestContext;
+use super::fields::REQUEST_ID;
 use super::respond::{API_VERSION, CACHE_STATUS, CONTENT_DIGEST, STALE_WARNING};
 use crate::oci::conditional::{if_range_holds, none_match_lists};
 use crate::oci::range::{self, Multipart, RangeRequest};

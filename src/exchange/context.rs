@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderName, USER_AGENT, VIA};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, USER_AGENT, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response, Version};
 use pingora::prelude::Result;
@@ -13,9 +13,8 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 
 use super::cache_use::CacheUse;
+use super::fields::{REQUEST_ID, TRACEPARENT, TRACESTATE, beside_content};
 use super::forwarded::{self, Client};
-use super::realm::Outside;
-use super::respond::beside_content;
 use super::via;
 use crate::auth::Identity;
 use crate::cluster::Cluster;
@@ -23,6 +22,12 @@ use crate::listener::Connection;
 use crate::oci::{Action, Host, Resource};
 use crate::routing::Site;
 use crate::telemetry::{RequestId, TraceParent};
+
+/// How a client reaches us: `https` or `http`, and the authority that it knows us by.
+pub struct Outside {
+    pub scheme: &'static str,
+    pub authority: String,
+}
 
 /// One request.
 pub struct RequestContext {
@@ -188,7 +193,3 @@ impl RequestContext {
         }
     }
 }
-
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");

@@ -10,6 +10,7 @@
 //! their like are not read at all: whoever sends them sends `X-Forwarded-Proto` too, and each would be one more field to
 //! forge. Nor are they handed on: a peer hears of one scheme.
 
+mod hop;
 mod hops;
 mod node;
 mod rfc7239;
@@ -22,7 +23,8 @@ use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
-use hops::{Hop, hops, items};
+use hop::Hop;
+use hops::{hops, items};
 use node::Node;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -8,14 +8,8 @@ use pingora::prelude::Result;
 use pingora::proxy::Session;
 use url::Url;
 
-use super::context::RequestContext;
+use super::context::{Outside, RequestContext};
 use crate::cluster::Cluster;
-
-/// How a client reaches us: `https` or `http`, and the authority that it knows us by.
-pub struct Outside {
-    pub scheme: &'static str,
-    pub authority: String,
-}
 
 /// Makes the challenges among these fields of an answer right for the client, where the cluster wants it.
 pub fn mend(session: &Session, ctx: &RequestContext, headers: &mut HeaderMap) {

@@ -18,7 +18,8 @@ use crate::cache::{Content, FillError, Origin as _, OriginError};
 use crate::cluster::config::Redirects;
 use crate::exchange::CacheUse;
 use crate::exchange::content::{Served, Stored, serve};
-use crate::exchange::respond::{self, problem, problem_with_status};
+use crate::exchange::fields;
+use crate::exchange::respond::{problem, problem_with_status};
 use crate::oci::{Digest, ErrorCode, RepositoryName, media_type};
 use crate::verdicts::{Credential, Jurisdiction};
 pub use head::head_of_blob;
@@ -222,7 +223,7 @@ impl Pull<'_> {
         let response = match verdict {
             Verdict::Granted(answer) if answer.response.status() == StatusCode::OK => held(&answer.response, digest),
             Verdict::Granted(answer) => match self.standing.cluster().config().redirects {
-                Redirects::Pass => respond::relayed(&answer.response),
+                Redirects::Pass => fields::relayed(&answer.response),
                 Redirects::Follow => self.followed_head(digest).await,
             },
             Verdict::Absent(answer) | Verdict::Refused(answer) => refusal(&answer.response, ErrorCode::BlobUnknown),

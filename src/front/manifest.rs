@@ -23,7 +23,8 @@ use super::unanswered::unanswered;
 use crate::cache::{BlobCache, Content};
 use crate::exchange::CacheUse;
 use crate::exchange::content::{Served, Stored, serve};
-use crate::exchange::respond::{self, CACHE_STATUS};
+use crate::exchange::fields;
+use crate::exchange::respond::CACHE_STATUS;
 use crate::oci::media_type::{self, AcceptClass, accept_class};
 use crate::oci::{Digest, ErrorCode, Reference, RepositoryName};
 use crate::verdicts::{Credential, Generation, Jurisdiction, TagAnswer};
@@ -111,7 +112,7 @@ impl Pull<'_> {
         }
         // A HEAD of what is not kept, or what cannot be verified: the peer's own words.
         self.ctx.cache = CacheUse::Bypass;
-        let mut relayed = respond::relayed(response);
+        let mut relayed = fields::relayed(response);
         if !get && let Some(length) = response.headers().get(CONTENT_LENGTH) {
             relayed.headers_mut().insert(CONTENT_LENGTH, length.clone());
         }

@@ -311,7 +311,7 @@ impl Pass {
         self.tries < bound && self.home.is_none_or(|home| home.empty)
     }
 
-    /// The peer of the last try and the time since the first, for the standing log.
+    /// The peer of the last try and the time since the first, for the access log.
     pub fn peer(&self) -> (Option<Arc<str>>, Duration) {
         (self.in_flight.as_ref().map(|in_flight| in_flight.peer().address().to_string().into()), self.began.elapsed())
     }

@@ -12,6 +12,7 @@ use super::ask::{Question, any_answer, ask};
 use super::unanswered::unanswered;
 use super::{Front, Next};
 use crate::cluster::Cluster;
+use crate::exchange::fields;
 use crate::exchange::respond::{self, is_refusal, send};
 use crate::exchange::{CacheUse, RequestContext};
 use crate::oci::{ErrorCode, media_type};
@@ -52,7 +53,7 @@ pub async fn ping(
     let response = match answer.await.unwrap_or(Err(super::ask::Unanswered::NoPeer)) {
         Ok(answer) => {
             answer.note_in(ctx);
-            respond::relayed(&answer.response)
+            fields::relayed(&answer.response)
         }
         Err(why) => match front.verdicts.ping(&jurisdiction, &credential, cluster.config().stale.0) {
             Some(known) => {

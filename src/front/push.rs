@@ -19,6 +19,7 @@ use super::upload::relative;
 use super::{Front, Next};
 use crate::cluster::Cluster;
 use crate::exchange::RequestContext;
+use crate::exchange::fields;
 use crate::exchange::respond::{self, send};
 use crate::oci::{ErrorCode, RepositoryName};
 
@@ -107,7 +108,7 @@ async fn answered(
     let response = match answer {
         Ok(answer) => {
             answer.note_in(ctx);
-            let mut response = respond::relayed(&answer.response);
+            let mut response = fields::relayed(&answer.response);
             if let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
                 && let Ok(location) = HeaderValue::from_str(relative(location))
             {

@@ -14,7 +14,8 @@ use super::Front;
 use crate::cluster::Cluster;
 use crate::cluster::config::Permission;
 use crate::exchange::RequestContext;
-use crate::exchange::respond::{beside_content, is_refusal, problem_with_status, relayed};
+use crate::exchange::fields::{beside_content, relayed};
+use crate::exchange::respond::{is_refusal, problem_with_status};
 use crate::oci::media_type::AcceptClass;
 use crate::oci::{Digest, ErrorCode, RepositoryName, Resource, Tag};
 use crate::verdicts::{Credential, Generation, Jurisdiction, PermissionResult, TagAnswer, Verdicts};
@@ -139,7 +140,7 @@ pub fn refusal(answer: &Response<Bytes>, unknown: ErrorCode) -> Response<Bytes> 
     }
     let (code, message) = match status {
         StatusCode::UNAUTHORIZED => (ErrorCode::Unauthorized, "authentication required"),
-        StatusCode::FORBIDDEN => (ErrorCode::Denied, "requested standing to the resource is denied"),
+        StatusCode::FORBIDDEN => (ErrorCode::Denied, "requested access to the resource is denied"),
         StatusCode::NOT_FOUND => (unknown, "unknown to the registry"),
         StatusCode::TOO_MANY_REQUESTS => (ErrorCode::TooManyRequests, "too many requests"),
         _ => (ErrorCode::Unsupported, "the registry refused"),

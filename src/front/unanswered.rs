@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::ask::Unanswered;
-use crate::exchange::respond::{problem, problem_with_status, relayed};
+use crate::exchange::fields::relayed;
+use crate::exchange::respond::{problem, problem_with_status};
 use crate::oci::ErrorCode;
 
 /// Why no peer's answer can be given.

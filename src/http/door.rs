@@ -8,10 +8,10 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use pingora::prelude::Result;
 use pingora::proxy::Session;
 
-use super::{entrance, registry};
+use super::{Next, entrance, registry};
 use crate::cluster::Cluster;
 use crate::exchange::RequestContext;
-use crate::exchange::context::REQUEST_ID;
+use crate::exchange::fields::REQUEST_ID;
 use crate::exchange::respond::{self, not_allowed, problem, problem_with_status, send};
 use crate::exchange::{forwarded, via};
 use crate::front::pass::Pass;
@@ -20,14 +20,6 @@ use crate::front::{self, Front, Pull, Standing, blob, manifest, ping, push};
 use crate::oci::{Action, ActionError, ErrorCode, Host, HostError, Resource};
 use crate::routing::Target;
 use crate::telemetry::RequestId;
-
-/// Who goes on with a request.
-pub enum Next {
-    /// Nobody: it has been answered.
-    Answered,
-    /// Pingora streams it to a peer.
-    Pass(Box<Pass>),
-}
 
 /// Reads the head, and answers or says who goes on.
 pub async fn enter(front: &Front, session: &mut Session, ctx: &mut RequestContext) -> Result<Next> {

@@ -12,9 +12,18 @@ mod registry;
 use std::sync::Arc;
 
 use crate::front::Front;
+use crate::front::pass::Pass;
 use crate::telemetry::{AccessLog, HttpMetrics};
 
 pub use proxy::Proxy;
+
+/// Who goes on with a request.
+enum Next {
+    /// Nobody: it has been answered.
+    Answered,
+    /// Pingora streams it to a peer.
+    Pass(Box<Pass>),
+}
 
 /// What every request shares.
 pub struct Shared {

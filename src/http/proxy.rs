@@ -15,8 +15,7 @@ use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::door::{self, Next};
-use super::{Shared, journal};
+use super::{Next, Shared, door, journal};
 use crate::exchange::RequestContext;
 use crate::exchange::request_body::is_malformed;
 use crate::exchange::respond::{problem, problem_with_status, send};

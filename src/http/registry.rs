@@ -14,7 +14,7 @@ use http::{HeaderMap, Response, StatusCode};
 use pingora::prelude::Result;
 use pingora::proxy::Session;
 
-use super::door::Next;
+use super::Next;
 use crate::cache::{FillError, Origin, OriginError, OriginStream, Refusal};
 use crate::exchange::LocalFile;
 use crate::exchange::RequestContext;

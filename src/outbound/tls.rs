@@ -27,10 +27,15 @@ pub fn system_roots() -> RootCertStore {
     roots
 }
 
+/// The certificates of a PEM file, perhaps none. Blocking.
+pub fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+    read.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+}
+
 /// The certificates of a PEM file, at least one; or why there are none. Blocking.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-    let certificates = read.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let certificates = read(path)?;
     if certificates.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(certificates) }
 }
 

@@ -52,6 +52,7 @@ pub(super) struct KeptLists {
 }
 
 /// The lists that were kept before anything was written: only those may grow by it.
+#[derive(Default)]
 pub(super) struct Bases {
     tags: Base,
     catalog: Base,

@@ -3,24 +3,16 @@
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName};
 
+use super::hop::{Hop, host, scheme};
 use super::node::Node;
 use super::rfc7239;
 use super::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP};
-use crate::oci::Host;
 
 /// Hops that are looked at, from the nearest; nobody has as many proxies, and a longer chain is an attack.
 pub const MAX_HOPS: usize = 32;
 
 /// Stands for an entry that is no text; no address, scheme or host.
 const UNREADABLE: &str = "?";
-
-/// What one proxy saw: who came to it, by which scheme, asking for which host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hop {
-    pub node: Node,
-    pub https: Option<bool>,
-    pub host: Option<String>,
-}
 
 /// From the farthest to the nearest.
 pub fn hops(headers: &HeaderMap) -> Vec<Hop> {
@@ -80,17 +72,4 @@ pub fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     // What is no text is still an entry: left out, it would take those that proxies wrote behind it with it.
     let texts = bytes.map(|item| std::str::from_utf8(item).unwrap_or(UNREADABLE));
     texts.map(str::trim).filter(|item| !item.is_empty()).collect()
-}
-
-/// Another scheme than these two says nothing that we can use.
-pub fn scheme(text: &str) -> Option<bool> {
-    match text {
-        _ if text.eq_ignore_ascii_case("https") => Some(true),
-        _ if text.eq_ignore_ascii_case("http") => Some(false),
-        _ => None,
-    }
-}
-
-pub fn host(text: &str) -> Option<String> {
-    text.parse::<Host>().is_ok().then(|| text.to_owned())
 }

@@ -1,7 +1,7 @@
 //! The grammar of `Forwarded` (RFC 7239 §4): `for="[2001:db8::1]:4711";proto=https, for=10.0.0.1`.
 
 use super::MAX_CHAIN;
-use super::hops::{Hop, host, scheme};
+use super::hop::{Hop, host, scheme};
 use super::node::Node;
 
 /// Commas before which a broken text is given up, one by one: a chain of [`MAX_CHAIN`] bytes of nothing but faults ends here.

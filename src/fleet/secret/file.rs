@@ -30,7 +30,7 @@ pub struct SecretError {
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(
-        "does not exist. Where [redis] or `advertise` say that there are other instances, it is not made by one of them: \
+        "does not exist. Where [redis], `advertise` or an object store let there be other instances, it is not made by one of them: \
          write a secret with `(umask 077; entrepot fleet secret > FILE)`, and give all instances the same"
     )]
     Absent,

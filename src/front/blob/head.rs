@@ -7,7 +7,8 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::exchange::CacheUse;
-use crate::exchange::respond::{self, CACHE_STATUS, CONTENT_DIGEST};
+use crate::exchange::fields;
+use crate::exchange::respond::{CACHE_STATUS, CONTENT_DIGEST};
 use crate::front::ask::Check;
 use crate::front::odd;
 use crate::oci::{Digest, media_type};
@@ -41,7 +42,7 @@ pub(super) fn sized(total: Option<u64>, digest: &Digest) -> Response<Bytes> {
 
 pub(super) fn held(answer: &Response<Bytes>, digest: &Digest) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
-    *response.headers_mut() = respond::beside_content(answer.headers());
+    *response.headers_mut() = fields::beside_content(answer.headers());
     let headers = response.headers_mut();
     if let Some(length) = answer.headers().get(CONTENT_LENGTH) {
         headers.insert(CONTENT_LENGTH, length.clone());

@@ -12,7 +12,8 @@ use pingora::{Error, ErrorType};
 
 use super::{FAILING_PEER, NextTry, ODD_PEER, Pass, UNANSWERABLE};
 use crate::cluster::InFlight;
-use crate::exchange::context::{REQUEST_ID, RequestContext, TRACEPARENT, TRACESTATE};
+use crate::exchange::RequestContext;
+use crate::exchange::fields::{REQUEST_ID, TRACEPARENT, TRACESTATE};
 use crate::exchange::respond::CONTENT_DIGEST;
 use crate::exchange::{forwarded, realm};
 use crate::front::ask::{Question, ask};

@@ -39,8 +39,8 @@ pub(in crate::registry) struct GrowingLists<K, V: Grows> {
 }
 
 /// The list that was kept when a caller had not begun to write: only that one may grow by what was written. One that was
-/// read later knows of it, also if it is gone again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// read later knows of it, also if it is gone again. By default none: whatever is kept is forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::registry) struct Base(Option<u64>);
 
 struct Addition<T> {

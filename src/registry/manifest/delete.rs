@@ -13,7 +13,7 @@ use crate::storage::{Error, Link};
 
 /// Tags that are read or deleted at once. Fewer than others ask for: a deletion that has thousands to read takes its time, not
 /// the others'.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 4;
 
 pub(crate) async fn delete(writing: Writing<'_>, reference: &Reference) -> Result<Written, Refusal> {
     let Writing { registry, name, .. } = writing;

@@ -14,7 +14,7 @@ use crate::oci::action::QueryError;
 use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
 use crate::registry::apart::apart;
 use crate::registry::arriving::Arrival;
-use crate::registry::changed::{KeptLists, Pushed};
+use crate::registry::changed::{Bases, KeptLists, Pushed};
 use crate::registry::publish::{ForLists, Published, Writing, Written, publish};
 use crate::registry::reply::{OCI_SUBJECT, OCI_TAG, Refusal};
 use crate::registry::{Body, Stores, media_types, tags};
@@ -87,7 +87,9 @@ async fn store(
             return Err(immutable(tag));
         }
     }
-    let new = !present || is_new(&registry.stores.storage, name, digest, &before).await?;
+    // Nowhere in the store, so not in this repository; on a disk nothing was asked.
+    let nowhere = !present && !registry.stores.storage.is_local();
+    let new = nowhere || is_new(&registry.stores.storage, name, digest, &before).await?;
     if !present {
         registry.stores.storage.blob_put(digest, bytes.clone()).await?;
     }
@@ -97,6 +99,8 @@ async fn store(
         lead(&registry.stores.storage, name, tag, digest, once)
     });
     let led = join_all(leading).await;
+    // Whether a tag is there that could not be set, only storage knows: what is kept is read anew.
+    let bases = if led.iter().all(Result::is_ok) { bases } else { Bases::default() };
     // Also after a failure: the manifest has been linked.
     let tags: Vec<_> = tags.iter().copied().zip(before.tags.iter().copied()).collect();
     let changes = changes(digest, (checked, size, new), tags.iter().zip(&led));

@@ -213,7 +213,8 @@ fn local_name(config: &Config) -> Option<String> {
 fn client_config(config: &Config) -> Result<ClientConfig, Error> {
     let mut roots = tls::system_roots();
     if let Some(file) = &config.ca {
-        let own = tls::certificates(file).and_then(|authorities| tls::roots(&authorities));
+        // Beside the system's: a bundle may be empty where it is needed nowhere.
+        let own = tls::read(file).and_then(|authorities| tls::roots(&authorities));
         let own = own.map_err(|reason| Error::Refused(format!("storage.ca {}: {reason}", file.display())))?;
         roots.extend(own.roots);
     }

@@ -19,7 +19,8 @@ pub const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Line {
-    /// The first line; `check` tells whose key the ids were made with.
+    /// The first line; `check` tells whose key the ids were made with. Its name in the file is older than ours.
+    #[serde(rename = "memory")]
     Verdicts {
         version: u32,
         check: String,
@@ -75,6 +76,14 @@ mod tests {
 
     use super::*;
     use crate::oci::{Algorithm, Digest};
+
+    /// What is written today is read by every version of this format, and the other way round: a first line that is not known
+    /// would have all verdicts begin anew.
+    #[test]
+    fn the_first_line_stays_as_it_was_first_written() {
+        let line = Line::Verdicts { version: 1, check: "c".to_owned() };
+        assert_eq!(serde_json::to_string(&line).unwrap(), r#"{"memory":{"version":1,"check":"c"}}"#);
+    }
 
     #[test]
     fn every_line_reads_back() {
