@@ -33,8 +33,12 @@ pub(crate) async fn delete(writing: Writing<'_>, reference: &Reference) -> Resul
 /// Whether it was there, and what was deleted.
 async fn tag(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<(bool, Vec<What>), Refusal> {
     keep_immutable(registry, name, tag)?;
-    // Only told: one that cannot be read is deleted all the same.
-    let old = tags::read(&registry.stores.storage, name, tag).await.ok().flatten();
+    let old = match tags::read(&registry.stores.storage, name, tag).await {
+        // It would not answer for the deletion either, and the client has waited long enough.
+        Err(error @ Error::Unavailable(_)) => return Err(error.into()),
+        // Only told: one that cannot be read is deleted all the same.
+        found => found.ok().flatten(),
+    };
     let was_there = registry.stores.storage.tag_delete(name, tag).await?;
     let deleted = was_there.then(|| What::TagDeleted { tag: tag.clone(), old });
     Ok((was_there, deleted.into_iter().collect()))
