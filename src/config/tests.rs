@@ -51,6 +51,26 @@ fn conf(name: &str) -> PathBuf {
 }
 
 #[test]
+fn an_instance_is_alone_while_nothing_lets_there_be_others() {
+    let ours = "[[listener]]\naddress = \"127.0.0.1:5000\"\n[[route]]\nread = \"registry\"\nwrite = \"registry\"\n";
+    let bucket = "[storage]\ndriver = \"s3\"\nbucket = \"abc\"\nregion = \"eu\"\n";
+    let disk = "[storage]\ndriver = \"filesystem\"\nroot = \"/srv/registry\"\n";
+    let told = "[fleet]\nadvertise = \"http://10.0.0.5:5000\"\n";
+    let redis = "[redis]\nurl = \"redis://127.0.0.1:6379/0\"\n";
+    for (text, alone) in [
+        (MINIMAL.to_owned(), true),
+        (format!("{ours}{disk}"), true),
+        (format!("{ours}{bucket}"), false),
+        // A bucket that no route leads to is nobody's.
+        (format!("{MINIMAL}{bucket}"), true),
+        (format!("{ours}{disk}{told}"), false),
+        (format!("{ours}{disk}{redis}"), false),
+    ] {
+        assert_eq!(load(&text, &[]).unwrap().is_alone(), alone, "{text}");
+    }
+}
+
+#[test]
 fn what_is_left_out_has_its_default() {
     let config = minimal();
     assert_eq!(config.cache.memory, mebibytes(256));

@@ -152,3 +152,24 @@ pub fn refusal(answer: &Response<Bytes>, unknown: ErrorCode) -> Response<Bytes> 
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients show it, and people look for it: distribution's sentence.
+    #[test]
+    fn a_refusal_without_a_body_is_written_in_the_words_of_the_field() {
+        for (status, words) in [
+            (StatusCode::UNAUTHORIZED, "authentication required"),
+            (StatusCode::FORBIDDEN, "requested access to the resource is denied"),
+            (StatusCode::NOT_FOUND, "unknown to the registry"),
+        ] {
+            let mut answer = Response::new(Bytes::new());
+            *answer.status_mut() = status;
+            let refused = refusal(&answer, ErrorCode::BlobUnknown);
+            let text = String::from_utf8_lossy(refused.body()).into_owned();
+            assert!(refused.status() == status && text.contains(words), "{text}");
+        }
+    }
+}

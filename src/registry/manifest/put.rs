@@ -166,7 +166,7 @@ async fn before<'a>(
     Ok(Before { tags, repository, revision, again, _arrival: arrival })
 }
 
-/// Whether the repository did not hold the manifest, whose bytes were there: asked only where nothing else tells.
+/// Whether the repository did not hold the manifest: asked only where nothing else tells.
 async fn is_new(storage: &Storage, name: &RepositoryName, digest: &Digest, before: &Before<'_>) -> Result<bool, Error> {
     match before.revision {
         _ if before.again => Ok(false),

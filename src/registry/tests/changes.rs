@@ -88,7 +88,12 @@ async fn manifests_and_tags_are_told_of_with_what_was_before() {
 
 #[tokio::test]
 async fn a_manifest_without_a_subject_is_known_under_another_tag() {
-    let harness = Harness::new().await;
+    let root = tempfile::tempdir().unwrap();
+    a_manifest_is_known(Harness::new().await).await;
+    a_manifest_is_known(Harness::over(Config::default(), on_disk(root.path()).await).await).await;
+}
+
+async fn a_manifest_is_known(harness: Harness) {
     let manifest = harness.push_image("a", "v1", "x").await;
     let is_new = async |name: &str, tag: &str| {
         harness.notes.take();
