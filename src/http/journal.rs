@@ -8,8 +8,7 @@ use http::{Method, Version};
 use pingora::Error;
 use pingora::proxy::Session;
 
-use super::Shared;
-use super::proxy::Passing;
+use super::{Passing, Shared};
 use crate::exchange::{CacheUse, RequestContext};
 use crate::listener::{Connection, Refusal};
 use crate::oci::Resource;

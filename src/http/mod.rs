@@ -11,9 +11,10 @@ mod registry;
 
 use std::sync::Arc;
 
+use crate::exchange::RequestContext;
 use crate::front::Front;
 use crate::front::pass::Pass;
-use crate::telemetry::{AccessLog, HttpMetrics};
+use crate::telemetry::{AccessLog, HttpMetrics, UnderWay};
 
 pub use proxy::Proxy;
 
@@ -30,4 +31,11 @@ pub struct Shared {
     pub front: Arc<Front>,
     pub access_log: Arc<AccessLog>,
     pub metrics: Arc<HttpMetrics>,
+}
+
+/// One request, and its way to a peer once it is passed on: pingora's context.
+pub struct Passing {
+    request: RequestContext,
+    pass: Option<Box<Pass>>,
+    _under_way: UnderWay,
 }

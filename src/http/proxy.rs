@@ -15,16 +15,15 @@ use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::{Next, Shared, door, journal};
+use super::{Next, Passing, Shared, door, journal};
 use crate::exchange::RequestContext;
 use crate::exchange::request_body::is_malformed;
 use crate::exchange::respond::{problem, problem_with_status, send};
 use crate::front::changes;
-use crate::front::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass, UNANSWERABLE};
+use crate::front::pass::{FAILING_PEER, NO_PEER, ODD_PEER, UNANSWERABLE};
 use crate::listener::{Connection, Handler, Refusal};
 use crate::oci::ErrorCode;
 use crate::outbound::hop::named_by_connection;
-use crate::telemetry::UnderWay;
 
 /// Idle connections to peers that uploads and lists share, over all clusters.
 const POOLED_CONNECTIONS: usize = 512;
@@ -44,13 +43,6 @@ pub struct Proxy {
 /// Our side of `HttpProxy`.
 pub struct Hooks {
     shared: Arc<Shared>,
-}
-
-/// One request, and its way to a peer once it is passed on: pingora's context.
-pub struct Passing {
-    pub request: RequestContext,
-    pub pass: Option<Box<Pass>>,
-    _under_way: UnderWay,
 }
 
 impl Proxy {
