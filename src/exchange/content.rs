@@ -10,14 +10,11 @@ use http::header::{
     WARNING,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use pingora::http::ResponseHeader;
-use pingora::prelude::Result;
-use pingora::proxy::Session;
-use pingora::{Error, ErrorType};
 
 use super::context::RequestContext;
 use super::fields::REQUEST_ID;
 use super::respond::{API_VERSION, CACHE_STATUS, CONTENT_DIGEST, STALE_WARNING};
+use crate::listener::{Broken, Exchange, Result};
 use crate::oci::conditional::{if_range_holds, none_match_lists};
 use crate::oci::range::{self, Multipart, RangeRequest};
 use crate::oci::{Digest, media_type};
@@ -47,13 +44,13 @@ enum Wanted {
     Bytes(RangeRequest),
 }
 
-fn wanted(session: &Session, digest: &str, total: u64) -> Wanted {
-    let field = |name| session.req_header().headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+fn wanted(exchange: &Exchange, digest: &str, total: u64) -> Wanted {
+    let field = |name| exchange.head().headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     if field(IF_NONE_MATCH).is_some_and(|listed| none_match_lists(listed, digest)) {
         return Wanted::NotModified;
     }
     // Ranges are defined for GET only (RFC 9110 §14.2).
-    let get = session.req_header().method == Method::GET;
+    let get = exchange.head().method == Method::GET;
     Wanted::Bytes(match field(RANGE).filter(|_| get) {
         Some(asked) if field(IF_RANGE).is_none_or(|tag| if_range_holds(tag, digest)) => range::parse(asked, total),
         _ => RangeRequest::Whole,
@@ -61,58 +58,58 @@ fn wanted(session: &Session, digest: &str, total: u64) -> Wanted {
 }
 
 /// Whether the answer will hold bytes of the content: nothing is fetched for one that does not.
-pub fn needs_bytes(session: &Session, digest: &Digest, total: u64) -> bool {
-    let head = session.req_header().method == Method::HEAD;
+pub fn needs_bytes(exchange: &Exchange, digest: &Digest, total: u64) -> bool {
+    let head = exchange.head().method == Method::HEAD;
     !head
-        && match wanted(session, &digest.text(), total) {
+        && match wanted(exchange, &digest.text(), total) {
             Wanted::NotModified => false,
             Wanted::Bytes(range) => range != RangeRequest::Unsatisfiable,
         }
 }
 
 /// Answers a GET or HEAD with content.
-pub async fn serve(session: &mut Session, ctx: &mut RequestContext, served: Served<'_>) -> Result<()> {
+pub async fn serve(exchange: &mut Exchange, ctx: &mut RequestContext, served: Served<'_>) -> Result<()> {
     let digest = served.digest.text();
     let total = served.content.total();
-    let range = match wanted(session, &digest, total.unwrap_or_default()) {
-        Wanted::NotModified => return not_modified(session, ctx, &served, &digest).await,
+    let range = match wanted(exchange, &digest, total.unwrap_or_default()) {
+        Wanted::NotModified => return not_modified(exchange, ctx, &served, &digest).await,
         Wanted::Bytes(range) => range,
     };
     let Some(total) = total else {
-        return unknown_length(session, ctx, served, &digest).await;
+        return unknown_length(exchange, ctx, served, &digest).await;
     };
     match range {
-        RangeRequest::Whole => whole(session, ctx, served, &digest, total).await,
-        RangeRequest::Unsatisfiable => unsatisfiable(session, ctx, &served, &digest, total).await,
+        RangeRequest::Whole => whole(exchange, ctx, served, &digest, total).await,
+        RangeRequest::Unsatisfiable => unsatisfiable(exchange, ctx, &served, &digest, total).await,
         RangeRequest::Ranges(ranges) => match ranges.as_slice() {
-            [range] => single(session, ctx, served, &digest, total, range.clone()).await,
-            _ => multipart(session, ctx, served, &digest, total, &ranges).await,
+            [range] => single(exchange, ctx, served, &digest, total, range.clone()).await,
+            _ => multipart(exchange, ctx, served, &digest, total, &ranges).await,
         },
     }
 }
 
 async fn whole(
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     served: Served<'_>,
     digest: &str,
     total: u64,
 ) -> Result<()> {
-    let mut header = fields(StatusCode::OK, ctx, &served, digest, true)?;
-    header.insert_header(CONTENT_LENGTH, total)?;
-    let end = begin(session, ctx, header, total == 0).await?;
+    let mut header = fields(ctx, &served, digest, true)?;
+    header.insert(CONTENT_LENGTH, HeaderValue::from(total));
+    let end = begin(exchange, ctx, StatusCode::OK, header, total == 0).await?;
     if end {
         return Ok(());
     }
     if let Some(bytes) = served.content.bytes() {
         // One write for head and body together.
-        return ctx.write(session, bytes.clone(), true).await;
+        return exchange.write_body(bytes.clone(), true).await;
     }
-    stream(session, ctx, served.content, 0..total, true).await
+    stream(exchange, served.content, 0..total, true).await
 }
 
 async fn single(
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     served: Served<'_>,
     digest: &str,
@@ -120,17 +117,17 @@ async fn single(
     range: Range<u64>,
 ) -> Result<()> {
     let proven = served.content.proven() || range.end == total;
-    let mut header = fields(StatusCode::PARTIAL_CONTENT, ctx, &served, digest, proven)?;
-    header.insert_header(CONTENT_LENGTH, range.end - range.start)?;
-    header.insert_header(CONTENT_RANGE, range::content_range(&range, total))?;
-    if begin(session, ctx, header, false).await? {
+    let mut header = fields(ctx, &served, digest, proven)?;
+    header.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    header.insert(CONTENT_RANGE, value(&range::content_range(&range, total))?);
+    if begin(exchange, ctx, StatusCode::PARTIAL_CONTENT, header, false).await? {
         return Ok(());
     }
-    stream(session, ctx, served.content, range, true).await
+    stream(exchange, served.content, range, true).await
 }
 
 async fn multipart(
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     served: Served<'_>,
     digest: &str,
@@ -139,46 +136,43 @@ async fn multipart(
 ) -> Result<()> {
     let proven = served.content.proven() || ranges.iter().any(|range| range.end == total);
     let multipart = Multipart::new(ctx.id.as_str().to_owned(), served.media_type, ranges, total);
-    let mut header = fields(StatusCode::PARTIAL_CONTENT, ctx, &served, digest, proven)?;
-    header.insert_header(CONTENT_TYPE, multipart.content_type())?;
-    header.insert_header(CONTENT_LENGTH, multipart.content_length())?;
-    if begin(session, ctx, header, false).await? {
+    let mut header = fields(ctx, &served, digest, proven)?;
+    header.insert(CONTENT_TYPE, value(&multipart.content_type())?);
+    header.insert(CONTENT_LENGTH, HeaderValue::from(multipart.content_length()));
+    if begin(exchange, ctx, StatusCode::PARTIAL_CONTENT, header, false).await? {
         return Ok(());
     }
     for (head, range) in multipart.heads().iter().zip(ranges) {
-        ctx.write(session, Bytes::from(head.clone()), false).await?;
-        stream(session, ctx, served.content.clone(), range.clone(), false).await?;
+        exchange.write_body(Bytes::from(head.clone()), false).await?;
+        stream(exchange, served.content.clone(), range.clone(), false).await?;
     }
-    ctx.write(session, Bytes::from(multipart.tail()), true).await
+    exchange.write_body(Bytes::from(multipart.tail()), true).await
 }
 
 /// A peer that does not say how long its content is: chunked on HTTP/1.1, and no ranges.
 async fn unknown_length(
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     served: Served<'_>,
     digest: &str,
 ) -> Result<()> {
-    if session.req_header().version == http::Version::HTTP_10 {
-        return unknown_length_for_10(session, ctx, served, digest).await;
+    if exchange.head().version == http::Version::HTTP_10 {
+        return unknown_length_for_10(exchange, ctx, served, digest).await;
     }
-    let mut header = fields(StatusCode::OK, ctx, &served, digest, true)?;
-    if session.req_header().version == http::Version::HTTP_11 {
-        header.insert_header(http::header::TRANSFER_ENCODING, "chunked")?;
-    }
-    if begin(session, ctx, header, false).await? {
+    let header = fields(ctx, &served, digest, true)?;
+    if begin(exchange, ctx, StatusCode::OK, header, false).await? {
         return Ok(());
     }
     let mut reader = served.content.read(0, None);
     while let Some(chunk) = reader.next().await {
-        ctx.write(session, chunk.map_err(|e| broken(&e))?, false).await?;
+        exchange.write_body(chunk.map_err(|e| broken(&e))?, false).await?;
     }
-    ctx.write(session, Bytes::new(), true).await
+    exchange.write_body(Bytes::new(), true).await
 }
 
 /// HTTP/1.0 cannot tell the end of such content from a break, so it is proven before it leaves.
 async fn unknown_length_for_10(
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     served: Served<'_>,
     digest: &str,
@@ -188,15 +182,14 @@ async fn unknown_length_for_10(
         chunk.map_err(|e| broken(&e))?;
     }
     match served.content.total() {
-        Some(total) => whole(session, ctx, served, digest, total).await,
+        Some(total) => whole(exchange, ctx, served, digest, total).await,
         None => Err(broken(&"a length that the peer does not say, for HTTP/1.0")),
     }
 }
 
 /// Streams a range. Ends the response cleanly only when every byte of it was good.
 async fn stream(
-    session: &mut Session,
-    ctx: &RequestContext,
+    exchange: &mut Exchange,
     content: Stored,
     range: Range<u64>,
     ends_response: bool,
@@ -206,7 +199,7 @@ async fn stream(
         && let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end))
         && end <= bytes.len()
     {
-        return ctx.write(session, bytes.slice(start..end), ends_response).await;
+        return exchange.write_body(bytes.slice(start..end), ends_response).await;
     }
     let mut reader = content.read(range.start, Some(range.end));
     while left > 0 {
@@ -215,25 +208,25 @@ async fn stream(
             None => return Err(broken(&"the content ended early")),
         };
         left = left.checked_sub(chunk.len() as u64).ok_or_else(|| broken(&"the content did not end"))?;
-        ctx.write(session, chunk, ends_response && left == 0).await?;
+        exchange.write_body(chunk, ends_response && left == 0).await?;
     }
     Ok(())
 }
 
 async fn not_modified(
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     served: &Served<'_>,
     digest: &str,
 ) -> Result<()> {
-    let mut header = fields(StatusCode::NOT_MODIFIED, ctx, served, digest, true)?;
-    header.remove_header(&CONTENT_TYPE);
-    ctx.answer_begins(session);
-    session.write_response_header(Box::new(header), true).await
+    let mut header = fields(ctx, served, digest, true)?;
+    header.remove(CONTENT_TYPE);
+    ctx.answer_begins();
+    exchange.write_head(StatusCode::NOT_MODIFIED, header, true).await
 }
 
 async fn unsatisfiable(
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     served: &Served<'_>,
     digest: &str,
@@ -241,69 +234,73 @@ async fn unsatisfiable(
 ) -> Result<()> {
     let message = format!("the content has {total} bytes");
     let body = crate::oci::error_body(crate::oci::ErrorCode::RangeInvalid, &message, None);
-    let mut header = fields(StatusCode::RANGE_NOT_SATISFIABLE, ctx, served, digest, true)?;
-    header.insert_header(CONTENT_RANGE, range::unsatisfied_range(total))?;
-    header.insert_header(CONTENT_TYPE, media_type::JSON)?;
-    header.insert_header(CONTENT_LENGTH, body.len())?;
-    header.remove_header(&CACHE_CONTROL);
-    if begin(session, ctx, header, false).await? {
+    let mut header = fields(ctx, served, digest, true)?;
+    header.insert(CONTENT_RANGE, value(&range::unsatisfied_range(total))?);
+    header.insert(CONTENT_TYPE, HeaderValue::from_static(media_type::JSON));
+    header.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    header.remove(CACHE_CONTROL);
+    if begin(exchange, ctx, StatusCode::RANGE_NOT_SATISFIABLE, header, false).await? {
         return Ok(());
     }
-    ctx.write(session, body.into(), true).await
+    exchange.write_body(body.into(), true).await
 }
 
 /// Sends the head; true when nothing follows it.
-async fn begin(session: &mut Session, ctx: &mut RequestContext, header: ResponseHeader, empty: bool) -> Result<bool> {
-    let end = empty || session.req_header().method == Method::HEAD;
-    ctx.answer_begins(session);
-    session.write_response_header(Box::new(header), end).await?;
+async fn begin(
+    exchange: &mut Exchange,
+    ctx: &mut RequestContext,
+    status: StatusCode,
+    header: HeaderMap,
+    empty: bool,
+) -> Result<bool> {
+    let end = empty || exchange.head().method == Method::HEAD;
+    ctx.answer_begins();
+    exchange.write_head(status, header, end).await?;
     Ok(end)
 }
 
-fn fields(
-    status: StatusCode,
-    ctx: &RequestContext,
-    served: &Served<'_>,
-    digest: &str,
-    proven: bool,
-) -> Result<ResponseHeader> {
-    // Names in lower case: keeping another spelling of them would cost a second map for each answer.
-    let mut header = ResponseHeader::build_no_case(status, Some(16))?;
+/// A field's value that we made ourselves.
+fn value(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|_| broken(&"a field of ours has bytes that no field may have"))
+}
+
+fn fields(ctx: &RequestContext, served: &Served<'_>, digest: &str, proven: bool) -> Result<HeaderMap> {
+    let mut header = HeaderMap::with_capacity(16);
     match served.media_type {
-        media_type::OCTET_STREAM => header.insert_header(CONTENT_TYPE, OCTET_STREAM)?,
-        other => header.insert_header(CONTENT_TYPE, other)?,
-    }
+        media_type::OCTET_STREAM => header.insert(CONTENT_TYPE, OCTET_STREAM),
+        other => header.insert(CONTENT_TYPE, value(other)?),
+    };
     // The digest is the entity tag without its quotes: one allocation for both.
     let etag = Bytes::from(format!("\"{digest}\""));
     let bare = etag.slice(1..etag.len() - 1);
-    header.insert_header(CONTENT_DIGEST, HeaderValue::from_maybe_shared(bare).map_err(|_| broken(&"a digest"))?)?;
-    header.insert_header(ETAG, HeaderValue::from_maybe_shared(etag).map_err(|_| broken(&"a digest"))?)?;
-    header.insert_header(ACCEPT_RANGES, BYTES)?;
-    header.insert_header(API_VERSION, REGISTRY_2)?;
+    header.insert(CONTENT_DIGEST, HeaderValue::from_maybe_shared(bare).map_err(|_| broken(&"a digest"))?);
+    header.insert(ETAG, HeaderValue::from_maybe_shared(etag).map_err(|_| broken(&"a digest"))?);
+    header.insert(ACCEPT_RANGES, BYTES);
+    header.insert(API_VERSION, REGISTRY_2);
     if !served.by_tag {
-        header.insert_header(CACHE_CONTROL, IMMUTABLE)?;
+        header.insert(CACHE_CONTROL, IMMUTABLE);
     }
     if let Some(status) = ctx.cache.field(proven) {
-        header.insert_header(CACHE_STATUS, status)?;
+        header.insert(CACHE_STATUS, status);
     }
     if ctx.speaks_for_silent_peers() {
-        header.insert_header(WARNING, STALE_WARNING)?;
+        header.insert(WARNING, HeaderValue::from_static(STALE_WARNING));
     }
     for more in served.extra.into_iter().chain(&ctx.peer_fields) {
         for name in more.keys() {
             // Warnings are lists: the peers' stand beside ours.
-            if *name == WARNING || !header.headers.contains_key(name) {
+            if *name == WARNING || !header.contains_key(name) {
                 for value in more.get_all(name) {
-                    header.append_header(name, value)?;
+                    header.append(name, value.clone());
                 }
             }
         }
     }
-    header.insert_header(REQUEST_ID, ctx.id.as_str())?;
+    header.insert(REQUEST_ID, value(ctx.id.as_str())?);
     Ok(header)
 }
 
 /// The response cannot end cleanly any more: the connection (or the stream) is cut instead.
-fn broken(why: &dyn std::fmt::Display) -> Box<Error> {
-    Error::explain(ErrorType::ReadError, format!("content broke off: {why}")).into_up()
+fn broken(why: &dyn std::fmt::Display) -> Broken {
+    Broken::Content(why.to_string())
 }

@@ -8,9 +8,6 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, USER_AGENT, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response, Version};
-use pingora::prelude::Result;
-use pingora::protocols::http::ServerSession;
-use pingora::server::ShutdownWatch;
 
 use super::cache_use::CacheUse;
 use super::fields::{REQUEST_ID, TRACEPARENT, TRACESTATE, beside_content};
@@ -31,8 +28,7 @@ pub struct Outside {
 
 /// One request.
 pub struct RequestContext {
-    pub connection: Option<Arc<Connection>>,
-    shutdown: Option<ShutdownWatch>,
+    pub connection: Arc<Connection>,
     /// The routes and clusters of the configuration that was in force when the request came.
     pub site: Arc<Site>,
     pub started: Instant,
@@ -69,11 +65,9 @@ impl RequestContext {
         self.action.as_ref().map(|action| &action.resource)
     }
 
-    pub fn new(from: Option<(Arc<Connection>, ShutdownWatch)>, site: Arc<Site>) -> Self {
-        let (connection, shutdown) = from.unzip();
+    pub fn new(connection: Arc<Connection>, site: Arc<Site>) -> Self {
         RequestContext {
             connection,
-            shutdown,
             site,
             started: Instant::now(),
             id: RequestId::new(),
@@ -105,8 +99,8 @@ impl RequestContext {
     /// The addresses that the peers are told of: the client's, and that of the proxy of ours that it came through.
     pub fn told_addresses(&self) -> Vec<IpAddr> {
         let client = self.client.as_ref().map(|client| client.address);
-        let nearest = self.connection.as_ref().map(|connection| connection.client().ip().to_canonical());
-        client.into_iter().chain(nearest).collect()
+        let nearest = self.connection.client().ip().to_canonical();
+        client.into_iter().chain([nearest]).collect()
     }
 
     /// How the client reaches us, as the peers are told it. `from`: the request's own fields.
@@ -124,13 +118,10 @@ impl RequestContext {
         Some(Outside { scheme, authority: authority.to_owned() })
     }
 
-    /// To be called before the answer's head is sent: stamps the moment, and says `Connection: close` when we stop.
-    pub fn answer_begins(&mut self, session: &mut ServerSession) {
+    /// To be called before the answer's head is sent: stamps the moment.
+    pub fn answer_begins(&mut self) {
         if self.first_byte.is_none() {
             self.first_byte = Some(self.started.elapsed());
-        }
-        if self.shutdown.as_ref().is_some_and(|shutdown| *shutdown.borrow()) {
-            session.set_keepalive(None);
         }
     }
 
@@ -140,17 +131,9 @@ impl RequestContext {
         self.cache == CacheUse::Stale || (hit && self.cluster.as_ref().is_some_and(|cluster| cluster.is_silent()))
     }
 
-    /// Writes a piece of the answer's body to the client, at the listener's least pace.
-    pub async fn write(&self, session: &mut ServerSession, bytes: Bytes, end: bool) -> Result<()> {
-        match &self.connection {
-            Some(connection) => connection.pace().write(session, bytes, end).await,
-            None => session.write_response_body(bytes, end).await,
-        }
-    }
-
     /// The fields that a peer is asked with: who asks, on whose behalf; no conditions, no ranges.
-    pub fn asking(&self, session: &ServerSession, accept: Option<HeaderValue>) -> HeaderMap {
-        let from = &session.req_header().headers;
+    /// `from`: the request's own fields.
+    pub fn asking(&self, from: &HeaderMap, accept: Option<HeaderValue>) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(12);
         let own = from.get(AUTHORIZATION);
         let told = self.cluster.as_ref().map_or(own, |cluster| cluster.authorization(own));
@@ -178,9 +161,9 @@ impl RequestContext {
 
     /// Sets the fields about the client and the request's identity, on a copy of the client's own fields.
     pub fn tell(&self, headers: &mut HeaderMap) {
-        if let (Some(connection), Some(client)) = (&self.connection, &self.client) {
-            let trusted = &connection.settings().trusted_proxies;
-            forwarded::tell(headers, connection.client(), client, &self.authority, trusted);
+        if let Some(client) = &self.client {
+            let trusted = &self.connection.settings().trusted_proxies;
+            forwarded::tell(headers, self.connection.client(), client, &self.authority, trusted);
         }
         if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
             headers.insert(REQUEST_ID, id);

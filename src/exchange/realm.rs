@@ -5,19 +5,19 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::prelude::Result;
-use pingora::proxy::Session;
 use url::Url;
 
 use super::context::{Outside, RequestContext};
 use crate::cluster::Cluster;
 
 /// Makes the challenges among these fields of an answer right for the client, where the cluster wants it.
-pub fn mend(session: &Session, ctx: &RequestContext, headers: &mut HeaderMap) {
+/// `from`: the request's own fields.
+pub fn mend(from: &HeaderMap, ctx: &RequestContext, headers: &mut HeaderMap) {
     let Some(cluster) = ctx.cluster.as_ref().filter(|cluster| cluster.config().rewrite_realm) else { return };
     if !headers.contains_key(WWW_AUTHENTICATE) {
         return;
     }
-    let Some(outside) = ctx.outside(&session.req_header().headers) else { return };
+    let Some(outside) = ctx.outside(from) else { return };
     if let http::header::Entry::Occupied(mut challenges) = headers.entry(WWW_AUTHENTICATE) {
         for challenge in challenges.iter_mut() {
             if let Some(ours) = rewritten(challenge, cluster, &outside) {
@@ -28,12 +28,12 @@ pub fn mend(session: &Session, ctx: &RequestContext, headers: &mut HeaderMap) {
 }
 
 /// The same for an answer that pingora streams.
-pub fn mend_head(session: &Session, ctx: &RequestContext, response: &mut ResponseHeader) -> Result<()> {
+pub fn mend_head(from: &HeaderMap, ctx: &RequestContext, response: &mut ResponseHeader) -> Result<()> {
     if !response.headers.contains_key(WWW_AUTHENTICATE) {
         return Ok(());
     }
     let mut headers = response.headers.clone();
-    mend(session, ctx, &mut headers);
+    mend(from, ctx, &mut headers);
     response.remove_header(&WWW_AUTHENTICATE);
     for value in headers.get_all(WWW_AUTHENTICATE) {
         response.append_header(WWW_AUTHENTICATE, value.clone())?;

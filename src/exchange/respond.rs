@@ -3,13 +3,11 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Method, Response, StatusCode};
-use pingora::http::ResponseHeader;
-use pingora::prelude::Result;
-use pingora::proxy::Session;
 
 use super::context::RequestContext;
 use super::fields::REQUEST_ID;
 use super::realm;
+use crate::listener::{Exchange, Result};
 use crate::oci::{ErrorCode, error_body};
 
 pub const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -53,32 +51,32 @@ pub fn warn_stale(response: &mut Response<Bytes>) {
 }
 
 /// Sends a small answer. A HEAD gets the fields without the body; a `Content-Length` already set (a HEAD's) is kept.
-pub async fn send(session: &mut Session, ctx: &mut RequestContext, mut response: Response<Bytes>) -> Result<()> {
-    realm::mend(session, ctx, response.headers_mut());
-    let head = session.req_header().method == Method::HEAD;
+///
+/// # Errors
+/// The client has gone.
+pub async fn send(exchange: &mut Exchange, ctx: &mut RequestContext, mut response: Response<Bytes>) -> Result<()> {
+    realm::mend(exchange.headers(), ctx, response.headers_mut());
+    let head = exchange.head().method == Method::HEAD;
     let (parts, body) = response.into_parts();
-    let mut header = ResponseHeader::build(parts.status, Some(parts.headers.len() + 6))?;
-    for (name, value) in &parts.headers {
-        header.append_header(name, value)?;
-    }
-    if !parts.headers.contains_key(API_VERSION) {
-        header.insert_header(API_VERSION, "registry/2.0")?;
-    }
+    let mut headers = parts.headers;
+    headers.entry(API_VERSION).or_insert(HeaderValue::from_static("registry/2.0"));
     let bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     // What is not known of a HEAD's content is not invented.
     let unknown = head && body.is_empty() && parts.status == StatusCode::OK;
-    let told = head && parts.headers.contains_key(CONTENT_LENGTH);
+    let told = head && headers.contains_key(CONTENT_LENGTH);
     if !bodiless && !told && !unknown {
-        header.insert_header(CONTENT_LENGTH, body.len())?;
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
-    header.insert_header(REQUEST_ID, ctx.id.as_str())?;
-    ctx.answer_begins(session);
+    if let Ok(id) = HeaderValue::from_str(ctx.id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    ctx.answer_begins();
     let end = head || bodiless || body.is_empty();
-    session.write_response_header(Box::new(header), end).await?;
-    if !end {
-        session.write_response_body(Some(body), true).await?;
+    exchange.write_head(parts.status, headers, end).await?;
+    match end {
+        true => Ok(()),
+        false => exchange.write_body(body, true).await,
     }
-    Ok(())
 }
 
 /// A refusal of the peer's that concerns who asks: handed on with its challenge.

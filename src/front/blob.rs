@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use pingora::prelude::Result;
 
 use super::Next;
 use super::ask::{Answer, Question, Unanswered, ask, refuses_head};
@@ -20,6 +19,7 @@ use crate::exchange::CacheUse;
 use crate::exchange::content::{Served, Stored, serve};
 use crate::exchange::fields;
 use crate::exchange::respond::{problem, problem_with_status};
+use crate::listener::Result;
 use crate::oci::{Digest, ErrorCode, RepositoryName, media_type};
 use crate::verdicts::{Credential, Jurisdiction};
 pub use head::head_of_blob;
@@ -60,7 +60,7 @@ pub async fn pull(mut pull: Pull<'_>, digest: Digest) -> Result<Next> {
 
 impl Pull<'_> {
     async fn blob(&mut self, digest: &Digest) -> Result<Next> {
-        let get = self.session.req_header().method == Method::GET;
+        let get = self.exchange.head().method == Method::GET;
         let verdict = match get && self.standing.remembered(digest) {
             true => Verdict::Remembered,
             false => self.permission(digest).await,
@@ -166,7 +166,7 @@ impl Pull<'_> {
     async fn serve_blob(&mut self, digest: &Digest, content: Content) -> Result<Next> {
         let (content, media_type) = (Stored::Cached(content), media_type::OCTET_STREAM);
         let served = Served { digest, content, media_type, by_tag: false, extra: None };
-        serve(self.session, self.ctx, served).await?;
+        serve(self.exchange, self.ctx, served).await?;
         Ok(Next::Answered)
     }
 
@@ -178,7 +178,7 @@ impl Pull<'_> {
         let question = Question {
             method: Method::HEAD,
             target: self.ctx.target.as_str().to_owned(),
-            headers: self.ctx.asking(self.session, None),
+            headers: self.ctx.asking(self.exchange.headers(), None),
             body: Bytes::new(),
             hash: digest.hash().to_vec(),
             check: head_of_blob(&digest),
@@ -272,7 +272,7 @@ impl Pull<'_> {
     }
 
     fn origin(&self, digest: &Digest) -> Arc<ClusterOrigin> {
-        let (cluster, headers) = (self.standing.cluster().clone(), self.ctx.asking(self.session, None));
+        let (cluster, headers) = (self.standing.cluster().clone(), self.ctx.asking(self.exchange.headers(), None));
         Arc::new(ClusterOrigin::new(cluster, self.ctx.target.as_str().to_owned(), headers, digest.hash().to_vec()))
     }
 }

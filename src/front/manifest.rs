@@ -12,8 +12,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{HeaderValue, Method, Response, StatusCode};
-use pingora::prelude::Result;
-use pingora::proxy::Session;
 
 use super::Next;
 use super::ask::{Answer, MAX_ANSWER, Question, Unanswered, ask, refuses_head};
@@ -25,6 +23,7 @@ use crate::exchange::CacheUse;
 use crate::exchange::content::{Served, Stored, serve};
 use crate::exchange::fields;
 use crate::exchange::respond::CACHE_STATUS;
+use crate::listener::{Exchange, Result};
 use crate::oci::media_type::{self, AcceptClass, accept_class};
 use crate::oci::{Digest, ErrorCode, Reference, RepositoryName};
 use crate::verdicts::{Credential, Generation, Jurisdiction, TagAnswer};
@@ -42,14 +41,14 @@ struct Wanted {
 
 /// Answers a GET or HEAD of a manifest.
 pub async fn pull(mut pull: Pull<'_>, reference: Reference) -> Result<Next> {
-    let (accept, accept_field) = accepted(pull.session);
+    let (accept, accept_field) = accepted(pull.exchange);
     pull.manifest(&Wanted { reference, accept, accept_field }).await
 }
 
 impl Pull<'_> {
     async fn manifest(&mut self, wanted: &Wanted) -> Result<Next> {
         if let Reference::Digest(digest) = &wanted.reference
-            && self.session.req_header().method == Method::GET
+            && self.exchange.head().method == Method::GET
             && self.standing.remembered(digest)
             && let Some(content) = self.front.cache.get(digest).await
         {
@@ -74,7 +73,7 @@ impl Pull<'_> {
 
     /// Asks by the cheapest method that will do.
     async fn answer_to(&mut self, wanted: &Wanted) -> std::result::Result<Answer, Unanswered> {
-        let asked = self.session.req_header().method.clone();
+        let asked = self.exchange.head().method.clone();
         let Reference::Digest(digest) = &wanted.reference else {
             return self.or_by_get(wanted, asked).await;
         };
@@ -102,7 +101,7 @@ impl Pull<'_> {
 
     /// A peer gave the manifest, or its head.
     async fn answered(&mut self, wanted: &Wanted, response: &Response<Bytes>) -> Result<Next> {
-        let get = self.session.req_header().method == Method::GET;
+        let get = self.exchange.head().method == Method::GET;
         let by_tag = matches!(wanted.reference, Reference::Tag(_));
         if let Some(digest) = verified_digest(&wanted.reference, response)
             && let Some(content) = self.front.cache.get(&digest).await
@@ -139,7 +138,7 @@ impl Pull<'_> {
             check: if method == Method::GET { verification(reference.clone()) } else { Arc::new(head_of_manifest) },
             method,
             target: self.ctx.target.as_str().to_owned(),
-            headers: self.ctx.asking(self.session, accept_for(wanted)),
+            headers: self.ctx.asking(self.exchange.headers(), accept_for(wanted)),
             body: Bytes::new(),
             hash: standing.repository.as_str().as_bytes().to_vec(),
         };
@@ -191,7 +190,7 @@ impl Pull<'_> {
             None => sniffed(&content).await,
         };
         let (content, by_tag) = (Stored::Cached(content), matches!(wanted.reference, Reference::Tag(_)));
-        serve(self.session, self.ctx, Served { digest, content, media_type: &kind, by_tag, extra: None }).await?;
+        serve(self.exchange, self.ctx, Served { digest, content, media_type: &kind, by_tag, extra: None }).await?;
         Ok(Next::Answered)
     }
 }
@@ -245,9 +244,9 @@ async fn sniffed(content: &Content) -> String {
 }
 
 /// The client's Accept fields, joined; and their class, which tags are remembered by.
-fn accepted(session: &Session) -> (AcceptClass, Option<HeaderValue>) {
+fn accepted(exchange: &Exchange) -> (AcceptClass, Option<HeaderValue>) {
     let fields: Vec<&str> =
-        session.req_header().headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        exchange.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let joined = (!fields.is_empty()).then(|| fields.join(", "));
     (accept_class(&fields), joined.and_then(|joined| HeaderValue::from_str(&joined).ok()))
 }

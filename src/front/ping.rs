@@ -5,8 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
-use pingora::prelude::Result;
-use pingora::proxy::Session;
 
 use super::ask::{Question, any_answer, ask};
 use super::unanswered::unanswered;
@@ -15,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::exchange::fields;
 use crate::exchange::respond::{self, is_refusal, send};
 use crate::exchange::{CacheUse, RequestContext};
+use crate::listener::{Exchange, Result};
 use crate::oci::{ErrorCode, media_type};
 use crate::verdicts::{Credential, Jurisdiction, PingAnswer};
 
@@ -24,16 +23,16 @@ pub type Key = (Jurisdiction, Credential);
 /// Answers a GET or HEAD of `/v2/`.
 pub async fn ping(
     front: &Front,
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     cluster: &Arc<Cluster>,
 ) -> Result<Next> {
-    let credential = front.credential(ctx, cluster, session.req_header().headers.get(AUTHORIZATION));
+    let credential = front.credential(ctx, cluster, exchange.headers().get(AUTHORIZATION));
     let jurisdiction = front.jurisdiction(ctx, cluster);
     let question = Question {
         method: Method::GET,
         target: "/v2/".into(),
-        headers: ctx.asking(session, None),
+        headers: ctx.asking(exchange.headers(), None),
         body: Bytes::new(),
         hash: Vec::new(),
         check: any_answer(),
@@ -63,7 +62,7 @@ pub async fn ping(
             None => unanswered(why),
         },
     };
-    send(session, ctx, response).await?;
+    send(exchange, ctx, response).await?;
     Ok(Next::Answered)
 }
 

@@ -2,8 +2,6 @@
 
 use bytes::Bytes;
 use http::Response;
-use pingora::prelude::Result;
-use pingora::proxy::Session;
 
 use super::{Front, Next, Standing};
 use crate::exchange::RequestContext;
@@ -12,7 +10,7 @@ use crate::exchange::respond::send;
 /// A GET or HEAD of content, for one client.
 pub struct Pull<'a> {
     pub front: &'a Front,
-    pub session: &'a mut Session,
+    pub exchange: &'a mut Exchange,
     pub ctx: &'a mut RequestContext,
     /// The client's, with the repository that it pulls from.
     pub standing: Standing,
@@ -21,7 +19,8 @@ pub struct Pull<'a> {
 impl Pull<'_> {
     /// A small answer ends it.
     pub(super) async fn answer(&mut self, response: Response<Bytes>) -> Result<Next> {
-        send(self.session, self.ctx, response).await?;
+        send(self.exchange, self.ctx, response).await?;
         Ok(Next::Answered)
     }
-}
+}use crate::listener::{Exchange, Result};
+

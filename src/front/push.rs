@@ -8,8 +8,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
 use http::{HeaderValue, Method, Response};
-use pingora::prelude::Result;
-use pingora::proxy::Session;
 use serde::Deserialize;
 
 use super::ask::{Answer, Question, Unanswered, any_answer, ask};
@@ -21,6 +19,7 @@ use crate::cluster::Cluster;
 use crate::exchange::RequestContext;
 use crate::exchange::fields;
 use crate::exchange::respond::{self, send};
+use crate::listener::{Exchange, Result};
 use crate::oci::{ErrorCode, RepositoryName};
 
 /// Largest manifest that is taken into memory; distribution's own limit. A larger one is streamed to one peer, which
@@ -30,27 +29,29 @@ const MAX_MANIFEST: usize = 4 << 20;
 /// Answers a PUT of a manifest, or leaves it to the streaming proxy.
 pub async fn manifest(
     front: &Front,
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     cluster: &Arc<Cluster>,
     name: &RepositoryName,
 ) -> Result<Next> {
-    if !fits(session) {
+    if !fits(exchange) {
         return Ok(Next::Pass);
     }
     // Anybody may send a body before a peer has said who may: all of them together are bounded.
-    let Ok(_room) = front.push_memory.clone().try_acquire_many_owned(expected_kib(session)) else {
+    let Ok(_room) = front.push_memory.clone().try_acquire_many_owned(expected_kib(exchange)) else {
         return Ok(Next::Pass);
     };
-    let Some(body) = whole(session, ctx).await? else {
+    let Some(body) = whole(exchange).await? else {
         let message = format!("a manifest has at most {MAX_MANIFEST} bytes");
         let response =
             respond::problem_with_status(http::StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, &message);
-        send(session, ctx, response).await?;
+        // What is still on its way would be read as the next request.
+        exchange.close_after();
+        send(exchange, ctx, response).await?;
         return Ok(Next::Answered);
     };
-    let mut headers = ctx.asking(session, None);
-    if let Some(kind) = session.req_header().headers.get(CONTENT_TYPE) {
+    let mut headers = ctx.asking(exchange.headers(), None);
+    if let Some(kind) = exchange.headers().get(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, kind.clone());
     }
     let question = Question {
@@ -68,13 +69,13 @@ pub async fn manifest(
         // What we said was there is not: it must be asked anew, or the client would leave it out again.
         front.forget(&ctx.site, name, &Changed::Repository);
     }
-    answered(front, session, ctx, answer).await
+    answered(front, exchange, ctx, answer).await
 }
 
 /// Answers a DELETE of a manifest, tag or blob: small, and sent again when its peer's connection breaks.
 pub async fn delete(
     front: &Front,
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     cluster: &Arc<Cluster>,
     name: &RepositoryName,
@@ -82,18 +83,18 @@ pub async fn delete(
     let question = Question {
         method: Method::DELETE,
         target: ctx.target.as_str().to_owned(),
-        headers: ctx.asking(session, None),
+        headers: ctx.asking(exchange.headers(), None),
         body: Bytes::new(),
         hash: name.as_str().as_bytes().to_vec(),
         check: any_answer(),
     };
     let answer = ask(cluster, &question).await;
-    answered(front, session, ctx, answer).await
+    answered(front, exchange, ctx, answer).await
 }
 
 async fn answered(
     front: &Front,
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     answer: std::result::Result<Answer, Unanswered>,
 ) -> Result<Next> {
@@ -118,7 +119,7 @@ async fn answered(
         }
         Err(why) => unanswered(why),
     };
-    send(session, ctx, response).await?;
+    send(exchange, ctx, response).await?;
     Ok(Next::Answered)
 }
 
@@ -139,26 +140,23 @@ fn lacks_content(answer: &Response<Bytes>) -> bool {
 }
 
 /// Whether the body may be taken whole. With `Expect` the peer has to say yes before the body is sent.
-fn fits(session: &Session) -> bool {
-    let headers = &session.req_header().headers;
+fn fits(exchange: &Exchange) -> bool {
+    let headers = &exchange.headers();
     let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     !headers.contains_key(EXPECT) && length.is_none_or(|length| length <= MAX_MANIFEST)
 }
 
 /// What the body will take, in KiB; the most that it may when the client does not say.
-fn expected_kib(session: &Session) -> u32 {
-    let length = session.req_header().headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+fn expected_kib(exchange: &Exchange) -> u32 {
+    let length = exchange.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     let length = length.and_then(|v| v.parse::<usize>().ok()).unwrap_or(MAX_MANIFEST).min(MAX_MANIFEST);
     u32::try_from(length.div_ceil(1 << 10)).unwrap_or(u32::MAX)
 }
 
 /// The body, or `None` when it is too long.
-async fn whole(session: &mut Session, ctx: &RequestContext) -> Result<Option<Bytes>> {
+async fn whole(exchange: &mut Exchange) -> Result<Option<Bytes>> {
     let mut body = BytesMut::new();
-    let Some(mut pace) = ctx.connection.as_ref().map(|connection| connection.pace()) else {
-        return Ok(Some(Bytes::new()));
-    };
-    while let Some(chunk) = pace.read(session).await? {
+    while let Some(chunk) = exchange.read_body().await? {
         if body.len() + chunk.len() > MAX_MANIFEST {
             return Ok(None);
         }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
-use pingora::proxy::Session;
 
 use super::Front;
 use crate::cluster::Cluster;
@@ -16,6 +15,7 @@ use crate::cluster::config::Permission;
 use crate::exchange::RequestContext;
 use crate::exchange::fields::{beside_content, relayed};
 use crate::exchange::respond::{is_refusal, problem_with_status};
+use crate::listener::Exchange;
 use crate::oci::media_type::AcceptClass;
 use crate::oci::{Digest, ErrorCode, RepositoryName, Resource, Tag};
 use crate::verdicts::{Credential, Generation, Jurisdiction, PermissionResult, TagAnswer, Verdicts};
@@ -36,13 +36,13 @@ impl Standing {
     /// Of whoever makes this request, with this repository of the cluster.
     pub fn of(
         front: &Front,
-        session: &Session,
+        exchange: &Exchange,
         ctx: &RequestContext,
         cluster: &Arc<Cluster>,
         repository: &RepositoryName,
     ) -> Self {
         let verdicts = &front.verdicts;
-        let credential = front.credential(ctx, cluster, session.req_header().headers.get(AUTHORIZATION));
+        let credential = front.credential(ctx, cluster, exchange.headers().get(AUTHORIZATION));
         let jurisdiction = front.jurisdiction(ctx, cluster);
         let holding = match ctx.resource() {
             Some(Resource::Manifest { .. }) => {

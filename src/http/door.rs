@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
-use pingora::prelude::Result;
-use pingora::proxy::Session;
 
 use super::{Next, entrance, registry};
 use crate::cluster::Cluster;
@@ -17,25 +15,26 @@ use crate::exchange::{forwarded, via};
 use crate::front::pass::Pass;
 use crate::front::upload::take_peer;
 use crate::front::{self, Front, Pull, Standing, blob, manifest, ping, push};
+use crate::listener::{Exchange, Result};
 use crate::oci::{Action, ActionError, ErrorCode, Host, HostError, Resource};
 use crate::routing::Target;
 use crate::telemetry::RequestId;
 
 /// Reads the head, and answers or says who goes on.
-pub async fn enter(front: &Front, session: &mut Session, ctx: &mut RequestContext) -> Result<Next> {
-    identify(session, ctx);
-    if let Some(response) = before_routing(session, ctx) {
-        return answer(session, ctx, response).await;
+pub async fn enter(front: &Front, exchange: &mut Exchange, ctx: &mut RequestContext) -> Result<Next> {
+    identify(exchange, ctx);
+    if let Some(response) = before_routing(exchange, ctx) {
+        return answer(exchange, ctx, response).await;
     }
-    match read(session, ctx) {
-        Ok(action) => dispatch(front, session, ctx, action).await,
-        Err(response) => answer(session, ctx, *response).await,
+    match read(exchange, ctx) {
+        Ok(action) => dispatch(front, exchange, ctx, action).await,
+        Err(response) => answer(exchange, ctx, *response).await,
     }
 }
 
 /// What concerns the process, the connection or the host, and nothing that a registry holds.
-fn before_routing(session: &Session, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
-    let request = session.req_header();
+fn before_routing(exchange: &Exchange, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
+    let request = exchange.head();
     let bad = |message: &str| problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message);
     if ctx.target.path() == "/healthz" {
         return Some(match request.method {
@@ -47,11 +46,11 @@ fn before_routing(session: &Session, ctx: &mut RequestContext) -> Option<Respons
         let message = "this request has come through this proxy before: what it was sent on to leads back here";
         return Some(problem_with_status(StatusCode::LOOP_DETECTED, ErrorCode::Unsupported, message));
     }
-    if let Err(error) = name_host(session, ctx) {
+    if let Err(error) = name_host(exchange, ctx) {
         return Some(bad(&error.to_string()));
     }
-    if ctx.connection.as_ref().is_some_and(|connection| connection.settings().redirect_to_https) && !is_https(ctx) {
-        return Some(match outer_host(session, ctx) {
+    if ctx.connection.settings().redirect_to_https && !is_https(ctx) {
+        return Some(match outer_host(exchange, ctx) {
             Some(host) => respond::redirect_to_https(&host, ctx.target.as_str()),
             None => bad("no Host to redirect to"),
         });
@@ -60,8 +59,8 @@ fn before_routing(session: &Session, ctx: &mut RequestContext) -> Option<Respons
 }
 
 /// What is asked, or what is wrong with it.
-fn read(session: &Session, ctx: &RequestContext) -> std::result::Result<Action, Box<Response<Bytes>>> {
-    let request = session.req_header();
+fn read(exchange: &Exchange, ctx: &RequestContext) -> std::result::Result<Action, Box<Response<Bytes>>> {
+    let request = exchange.head();
     let (path, query) = (ctx.target.path(), ctx.target.query());
     let action = Action::parse(&request.method, path, query).or_else(|error| {
         // Where a peer keeps its uploads is its own affair; that the address is a peer's, its mark says.
@@ -86,7 +85,7 @@ fn refused(error: ActionError) -> Response<Bytes> {
 }
 
 /// Finds who answers.
-async fn dispatch(front: &Front, session: &mut Session, ctx: &mut RequestContext, action: Action) -> Result<Next> {
+async fn dispatch(front: &Front, exchange: &mut Exchange, ctx: &mut RequestContext, action: Action) -> Result<Next> {
     ctx.action = Some(action.clone());
     let table = &ctx.site.table;
     let target = match action.resource.repository() {
@@ -99,31 +98,31 @@ async fn dispatch(front: &Front, session: &mut Session, ctx: &mut RequestContext
         Some(repository) => match table.write(&ctx.host, repository) {
             Some(None) => {
                 let message = "this route takes no writes: it has no `write` target";
-                return answer(session, ctx, not_allowed(&action.resource.allow_of_reads(), message)).await;
+                return answer(exchange, ctx, not_allowed(&action.resource.allow_of_reads(), message)).await;
             }
             Some(target) => target.cloned(),
             None => None,
         },
     };
     match target {
-        Some(Target::Cluster(cluster)) => to_cluster(front, session, ctx, cluster, action).await,
-        Some(Target::Registry(registry)) => registry::answer(front, session, ctx, &registry, action).await,
+        Some(Target::Cluster(cluster)) => to_cluster(front, exchange, ctx, cluster, action).await,
+        Some(Target::Registry(registry)) => registry::answer(front, exchange, ctx, &registry, action).await,
         None => {
             let response = match action.resource {
-                Resource::Outside if ctx.target.path() == "/" => entrance::answer(session.req_header()),
+                Resource::Outside if ctx.target.path() == "/" => entrance::answer(exchange.head()),
                 Resource::Outside => {
                     problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here")
                 }
                 _ => problem(ErrorCode::NameUnknown, "no route of this proxy matches the host and repository"),
             };
-            answer(session, ctx, response).await
+            answer(exchange, ctx, response).await
         }
     }
 }
 
 async fn to_cluster(
     front: &Front,
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     cluster: Arc<Cluster>,
     action: Action,
@@ -131,20 +130,20 @@ async fn to_cluster(
     let reads = action.is_read();
     ctx.cluster = Some(cluster.clone());
     let next = match action.resource {
-        Resource::Base => ping::ping(front, session, ctx, &cluster).await?,
+        Resource::Base => ping::ping(front, exchange, ctx, &cluster).await?,
         Resource::Blob { name, digest } if reads => {
-            let standing = Standing::of(front, session, ctx, &cluster, &name);
-            blob::pull(Pull { front, session, ctx, standing }, digest).await?
+            let standing = Standing::of(front, exchange, ctx, &cluster, &name);
+            blob::pull(Pull { front, exchange, ctx, standing }, digest).await?
         }
         Resource::Manifest { name, reference, .. } if reads => {
-            let standing = Standing::of(front, session, ctx, &cluster, &name);
-            manifest::pull(Pull { front, session, ctx, standing }, reference).await?
+            let standing = Standing::of(front, exchange, ctx, &cluster, &name);
+            manifest::pull(Pull { front, exchange, ctx, standing }, reference).await?
         }
         Resource::Manifest { name, .. } if action.method == Method::PUT => {
-            push::manifest(front, session, ctx, &cluster, &name).await?
+            push::manifest(front, exchange, ctx, &cluster, &name).await?
         }
         Resource::Manifest { name, .. } | Resource::Blob { name, .. } if action.method == Method::DELETE => {
-            push::delete(front, session, ctx, &cluster, &name).await?
+            push::delete(front, exchange, ctx, &cluster, &name).await?
         }
         Resource::Manifest { .. }
         | Resource::Blob { .. }
@@ -162,18 +161,15 @@ async fn to_cluster(
 }
 
 /// The request's target and id, and the client behind trusted proxies.
-fn identify(session: &Session, ctx: &mut RequestContext) {
-    let request = session.req_header();
-    // As the client sent it; an absolute one loses its authority. A clone shares the text.
-    if let Some(target) = request.uri.path_and_query() {
-        ctx.target = target.clone();
-    }
+fn identify(exchange: &Exchange, ctx: &mut RequestContext) {
+    let request = exchange.head();
+    // A clone shares the text.
+    ctx.target = request.target.clone();
     ctx.version = request.version;
     ctx.id = RequestId::accept(request.headers.get(&REQUEST_ID).map(HeaderValue::as_bytes));
-    if let Some(connection) = &ctx.connection {
-        let (tls, trusted) = (connection.tls().is_some(), &connection.settings().trusted_proxies);
-        ctx.client = Some(forwarded::client(&request.headers, connection.client(), tls, trusted));
-    }
+    let connection = &ctx.connection;
+    let (tls, trusted) = (connection.tls().is_some(), &connection.settings().trusted_proxies);
+    ctx.client = Some(forwarded::client(&request.headers, connection.client(), tls, trusted));
 }
 
 fn is_https(ctx: &RequestContext) -> bool {
@@ -181,19 +177,16 @@ fn is_https(ctx: &RequestContext) -> bool {
 }
 
 /// The host under which the client knows us, without a port: a trusted proxy may have put its own in `Host`.
-fn outer_host(session: &Session, ctx: &RequestContext) -> Option<String> {
-    let connection = ctx.connection.as_ref()?;
-    let headers = &session.req_header().headers;
-    let told = forwarded::named_host(headers, connection.client(), &connection.settings().trusted_proxies);
+fn outer_host(exchange: &Exchange, ctx: &RequestContext) -> Option<String> {
+    let connection = &ctx.connection;
+    let told = forwarded::named_host(exchange.headers(), connection.client(), &connection.settings().trusted_proxies);
     let told = told.and_then(|host| host.parse::<Host>().ok()).map(|host| host.name().to_owned());
     told.or_else(|| (!ctx.host.is_empty()).then(|| ctx.host.clone()))
 }
 
-/// Finds the host that the client named: `:authority` on HTTP/2, else `Host`.
-fn name_host(session: &Session, ctx: &mut RequestContext) -> std::result::Result<(), HostError> {
-    let request = session.req_header();
-    let field = request.headers.get(HOST).and_then(|value| value.to_str().ok());
-    let authority = request.uri.authority().map(|authority| authority.as_str()).or(field);
+/// Finds the host that the client named.
+fn name_host(exchange: &Exchange, ctx: &mut RequestContext) -> std::result::Result<(), HostError> {
+    let authority = exchange.head().authority.as_deref();
     // HTTP/1.0 without Host: any route without hosts may still match.
     if let Some(authority) = authority.filter(|authority| !authority.is_empty()) {
         let host = authority.parse::<Host>()?;
@@ -209,7 +202,7 @@ fn health() -> Response<Bytes> {
     response
 }
 
-async fn answer(session: &mut Session, ctx: &mut RequestContext, response: Response<Bytes>) -> Result<Next> {
-    send(session, ctx, response).await?;
+async fn answer(exchange: &mut Exchange, ctx: &mut RequestContext, response: Response<Bytes>) -> Result<Next> {
+    send(exchange, ctx, response).await?;
     Ok(Next::Answered)
 }

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderValue, Method, Response};
-use pingora::http::RequestHeader;
 
 use crate::exchange::respond::not_allowed;
+use crate::listener::RequestHead;
 
 // No version: who is not the operator need not know what to try. No host either: which one the reader came by, it knows.
 const TEXT: &str = "This is Entrepot, a registry for container images.\n\n\
@@ -20,7 +20,7 @@ const PAGE: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf
     says whether it lives. How to run it and what it does: README.md of Entrepot's source.</p>\n</body></html>\n";
 
 /// The answer to a request for `/` that no cluster takes.
-pub fn answer(request: &RequestHeader) -> Response<Bytes> {
+pub fn answer(request: &RequestHead) -> Response<Bytes> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return not_allowed("GET, HEAD", "/ takes GET and HEAD; a registry's API is below /v2/");
     }

@@ -5,30 +5,30 @@ use std::time::SystemTime;
 
 use http::header::USER_AGENT;
 use http::{Method, Version};
-use pingora::Error;
-use pingora::proxy::Session;
 
-use super::{Passing, Shared};
+use super::Shared;
 use crate::exchange::{CacheUse, RequestContext};
-use crate::listener::{Connection, Refusal};
+use crate::front::pass::Pass;
+use crate::listener::{Connection, Exchange, Refusal};
 use crate::oci::Resource;
 use crate::telemetry::{Entry, RequestId, RouteKind};
 
-/// A request that is over, however it ended.
-pub fn answered(shared: &Shared, session: &Session, error: Option<&Error>, passing: &mut Passing) {
-    let passed = passing.pass.is_some();
-    let ctx = &mut passing.request;
-    if let Some((Some(peer), took)) = passing.pass.as_ref().map(|pass| pass.peer()) {
+/// A request that is over, however it ended. `error`: why it did not end well; `pass`: its way to a peer, if it had one.
+pub fn answered(
+    shared: &Shared,
+    exchange: &Exchange,
+    error: Option<&str>,
+    ctx: &mut RequestContext,
+    pass: Option<&Pass>,
+) {
+    if let Some((Some(peer), took)) = pass.map(Pass::peer) {
         (ctx.peer, ctx.peer_time) = (Some(peer), Some(took));
     }
     let duration = ctx.started.elapsed();
-    let request = session.req_header();
-    // A `100 Continue` is no answer.
-    let written = session.response_written().filter(|written| !written.status.is_informational());
-    let status = written.map_or(0, |written| written.status.as_u16());
-    let kind = kind(ctx, passed);
-    let bytes_out = session.body_bytes_sent() as u64;
-    let bytes_in = session.body_bytes_read() as u64;
+    let request = exchange.head();
+    let status = exchange.status().map_or(0, |status| status.as_u16());
+    let kind = kind(ctx, pass.is_some());
+    let (bytes_in, bytes_out) = (exchange.received(), exchange.sent());
     shared.metrics.end(kind, &request.method, status, duration);
     if ctx.cache == CacheUse::Bypass {
         shared.front.cache().bypassed();
@@ -63,7 +63,7 @@ pub fn answered(shared: &Shared, session: &Session, error: Option<&Error>, passi
         first_byte: ctx.first_byte,
         peer_time: ctx.peer_time,
         protocol: protocol(request.version),
-        tls: ctx.connection.as_ref().and_then(|connection| connection.tls()).map(|tls| tls.version),
+        tls: ctx.connection.tls().map(|tls| tls.version),
         user_agent: request.headers.get(USER_AGENT).map(|agent| agent.as_bytes()),
         problem: ctx.problem.as_deref(),
     });

@@ -3,18 +3,19 @@
 //! `registry` answers for the integrated registry; everything else is streamed to a peer by pingora, whose hooks are in
 //! `proxy`, as `front::pass` decides. `journal` writes the line.
 
+mod bridge;
 mod door;
 mod entrance;
 mod journal;
+mod passing;
 mod proxy;
 mod registry;
 
 use std::sync::Arc;
 
-use crate::exchange::RequestContext;
 use crate::front::Front;
 use crate::front::pass::Pass;
-use crate::telemetry::{AccessLog, HttpMetrics, UnderWay};
+use crate::telemetry::{AccessLog, HttpMetrics};
 
 pub use proxy::Proxy;
 
@@ -31,11 +32,4 @@ pub struct Shared {
     pub front: Arc<Front>,
     pub access_log: Arc<AccessLog>,
     pub metrics: Arc<HttpMetrics>,
-}
-
-/// One request, and its way to a peer once it is passed on: pingora's context.
-pub struct Passing {
-    request: RequestContext,
-    pass: Option<Box<Pass>>,
-    _under_way: UnderWay,
 }

@@ -1,12 +1,12 @@
 //! Pingora's hooks. Each delegates: what is decided, is decided in the files that `mod.rs` lists.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pingora::apps::{HttpServerApp, ReusedHttpStream};
+use http::{Response, StatusCode};
+use pingora::apps::HttpServerApp;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{HttpPeer, Result};
 use pingora::protocols::http::ServerSession;
@@ -14,30 +14,28 @@ use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Ses
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora::{Error, ErrorSource, ErrorType};
+use tokio::sync::watch;
 
-use super::{Next, Passing, Shared, door, journal};
+use super::bridge::Bridge;
+use super::passing::{self, MalformedBody, Passing};
+use super::{Next, Shared, door, journal};
 use crate::exchange::RequestContext;
-use crate::exchange::request_body::is_malformed;
 use crate::exchange::respond::{problem, problem_with_status, send};
 use crate::front::changes;
-use crate::front::pass::{FAILING_PEER, NO_PEER, ODD_PEER, UNANSWERABLE};
-use crate::listener::{Connection, Handler, Refusal};
+use crate::front::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass, UNANSWERABLE};
+use crate::listener::{Broken, Connection, Exchange, Handler, Refusal};
 use crate::oci::ErrorCode;
 use crate::outbound::hop::named_by_connection;
 
 /// Idle connections to peers that uploads and lists share, over all clusters.
 const POOLED_CONNECTIONS: usize = 512;
 
-tokio::task_local! {
-    /// The connection that a request came on, and whether we are to stop: pingora's sessions have no place for them on
-    /// HTTP/2.
-    static CONNECTION: RefCell<Option<(Arc<Connection>, ShutdownWatch)>>;
-}
-
 /// What the listeners hand requests to.
 pub struct Proxy {
     http: Arc<HttpProxy<Hooks>>,
     shared: Arc<Shared>,
+    /// Pingora's own way to stop, which is not ours.
+    never: ShutdownWatch,
 }
 
 /// Our side of `HttpProxy`.
@@ -57,20 +55,85 @@ impl Proxy {
         };
         let mut http = HttpProxy::new(Hooks { shared: shared.clone() }, Arc::new(conf));
         http.handle_init_modules();
-        Proxy { http: Arc::new(http), shared }
+        Proxy { http: Arc::new(http), shared, never: watch::Sender::new(false).subscribe() }
     }
+
+    /// Streams a request to a peer, and answers in its place when there is no answer.
+    async fn pass(
+        &self,
+        exchange: Box<Exchange>,
+        request: RequestContext,
+        pass: Box<Pass>,
+    ) -> Option<Box<Exchange>> {
+        let passing = Box::new(Passing { request, pass, failure: None, broke: None });
+        let through = async {
+            match Bridge::new(exchange) {
+                Ok(bridge) => {
+                    let session = ServerSession::new_custom(Box::new(bridge));
+                    self.http.process_new_http(session, &self.never).await;
+                }
+                Err(error) => tracing::error!(%error, "a request cannot be told to pingora"),
+            }
+        };
+        let (passing, exchange) = passing::hand_over(passing, through).await;
+        let (Passing { mut request, pass, failure, mut broke }, mut exchange) = (*passing?, exchange?);
+        if pass.sent && !pass.answered {
+            changes::changed(&self.shared.front, &request);
+        }
+        if let Some(response) = failure.filter(|_| exchange.status().is_none()) {
+            if !exchange.body_done() {
+                exchange.close_after();
+            }
+            broke = send(&mut exchange, &mut request, response).await.err().map(|error| error.to_string());
+        }
+        journal::answered(&self.shared, &exchange, broke.as_deref(), &mut request, Some(&pass));
+        Some(exchange)
+    }
+
+    /// What became of a request that we answer ourselves and that broke.
+    async fn broken(&self, exchange: &mut Exchange, request: &mut RequestContext, error: &Broken) {
+        let id = request.id.as_str();
+        match error.is_the_clients() {
+            true => tracing::debug!(request = id, %error, "a client left its request"),
+            false => tracing::warn!(request = id, %error, "a request failed"),
+        }
+        request.problem = Some(error.to_string());
+        if exchange.status().is_some() {
+            return;
+        }
+        let response = match error {
+            Broken::Gone(_) => return,
+            Broken::Malformed(why) => problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, why),
+            Broken::TooSlow(_) => stalled(),
+            Broken::Content(_) => problem(ErrorCode::Unavailable, "the registry behind this proxy does not answer"),
+        };
+        if !exchange.body_done() {
+            exchange.close_after();
+        }
+        // Who has gone meanwhile hears nothing.
+        let _ = send(exchange, request, response).await;
+    }
+}
+
+fn stalled() -> Response<Bytes> {
+    problem_with_status(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, "the request's body stalled")
 }
 
 #[async_trait]
 impl Handler for Proxy {
-    async fn serve(
-        self: &Arc<Self>,
-        session: ServerSession,
-        connection: &Arc<Connection>,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let cell = RefCell::new(Some((connection.clone(), shutdown.clone())));
-        CONNECTION.scope(cell, self.http.process_new_http(session, shutdown)).await
+    async fn serve(self: &Arc<Self>, mut exchange: Box<Exchange>) -> Option<Box<Exchange>> {
+        let _under_way = self.shared.metrics.begin();
+        let mut request = RequestContext::new(exchange.connection().clone(), self.shared.front.site());
+        let error = match door::enter(&self.shared.front, &mut exchange, &mut request).await {
+            Ok(Next::Answered) => None,
+            Ok(Next::Pass(pass)) => return self.pass(exchange, request, pass).await,
+            Err(error) => {
+                self.broken(&mut exchange, &mut request, &error).await;
+                Some(error.to_string())
+            }
+        };
+        journal::answered(&self.shared, &exchange, error.as_deref(), &mut request, None);
+        Some(exchange)
     }
 
     fn refused(&self, connection: &Arc<Connection>, refusal: Refusal, line: &[u8]) {
@@ -80,50 +143,31 @@ impl Handler for Proxy {
 
 #[async_trait]
 impl ProxyHttp for Hooks {
-    type CTX = Passing;
+    type CTX = Option<Box<Passing>>;
 
-    fn new_ctx(&self) -> Passing {
-        let connection = CONNECTION.try_with(|cell| cell.borrow_mut().take()).ok().flatten();
-        let request = RequestContext::new(connection, self.shared.front.site());
-        Passing { request, pass: None, _under_way: self.shared.metrics.begin() }
+    fn new_ctx(&self) -> Self::CTX {
+        passing::take()
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {
         // None: content leaves as it is stored.
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Passing) -> Result<bool> {
-        match door::enter(&self.shared.front, session, &mut ctx.request).await? {
-            Next::Answered => Ok(true),
-            Next::Pass(pass) => {
-                ctx.pass = Some(pass);
-                // Keeps a connection alive over the peer's `100 Continue`; `response_filter` closes it when need be.
-                session.set_close_on_response_before_downstream_finish(false);
-                if let Some(connection) = &ctx.request.connection {
-                    // On HTTP/1 the listener's sweeper watches the socket; a stream of h2 needs a clock of its own.
-                    let clock = session.is_http2().then(|| connection.settings().timeouts.body.0);
-                    session.set_write_timeout(clock);
-                }
-                Ok(false)
-            }
-        }
-    }
-
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Passing) -> Result<Box<HttpPeer>> {
-        let headers = ctx.request.asking(session, None);
-        let pass = ctx.pass.as_mut().ok_or_else(|| Error::explain(NO_PEER, "nothing to proxy"))?;
-        pass.choose(session, &ctx.request.site, headers).await
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+        let passing = ctx.as_deref_mut().ok_or_else(|| Error::explain(NO_PEER, "nothing to proxy"))?;
+        let headers = passing.request.asking(&session.req_header().headers, None);
+        passing.pass.choose(session, &passing.request.site, headers).await
     }
 
     fn fail_to_connect(
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        ctx: &mut Passing,
+        ctx: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(pass) = &mut ctx.pass {
-            pass.connect_failed(&mut error);
+        if let Some(passing) = ctx {
+            passing.pass.connect_failed(&mut error);
         }
         error
     }
@@ -133,14 +177,14 @@ impl ProxyHttp for Hooks {
         _peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        ctx: &mut Passing,
+        ctx: &mut Self::CTX,
         _reused: bool,
     ) -> Box<Error> {
         // A failing peer has been judged already.
         if ![FAILING_PEER, ODD_PEER, UNANSWERABLE].contains(&error.etype)
-            && let Some(pass) = &mut ctx.pass
+            && let Some(passing) = ctx
         {
-            pass.exchange_failed(session, &mut error);
+            passing.pass.exchange_failed(session, &mut error);
         }
         error
     }
@@ -149,9 +193,9 @@ impl ProxyHttp for Hooks {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        ctx: &mut Passing,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
-        let (told, Some(pass)) = (&ctx.request, &mut ctx.pass) else { return Ok(()) };
+        let Some(Passing { request: told, pass, .. }) = ctx.as_deref_mut() else { return Ok(()) };
         pass.prepare(session, |headers| told.tell(headers), request)
     }
 
@@ -162,7 +206,7 @@ impl ProxyHttp for Hooks {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        _ctx: &mut Passing,
+        _ctx: &mut Self::CTX,
     ) -> Result<()> {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
@@ -174,16 +218,16 @@ impl ProxyHttp for Hooks {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut Passing,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         for name in named_by_connection(&response.headers) {
             response.remove_header(&name);
         }
-        let Some(pass) = &mut ctx.pass else { return Ok(()) };
+        let Some(Passing { request, pass, .. }) = ctx.as_deref_mut() else { return Ok(()) };
         pass.judge(session, response)?;
         if pass.is_doubtful(session, response) {
-            let headers = ctx.request.asking(session, None);
-            pass.settle(&ctx.request, headers, response).await?;
+            let headers = request.asking(&session.req_header().headers, None);
+            pass.settle(request, headers, response).await?;
         }
         Ok(())
     }
@@ -193,9 +237,9 @@ impl ProxyHttp for Hooks {
         _session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
-        ctx: &mut Passing,
+        ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        if ctx.pass.as_ref().is_some_and(|pass| pass.drops_body) {
+        if ctx.as_ref().is_some_and(|passing| passing.pass.drops_body) {
             *body = None;
         }
         Ok(None)
@@ -205,97 +249,49 @@ impl ProxyHttp for Hooks {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut Passing,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         if response.status.is_informational() {
             return Ok(());
         }
-        if !session.is_body_done() {
-            // An answer to half an upload: what is still on its way would be read as the next request.
-            session.set_keepalive(None);
-        }
+        let Some(Passing { request, pass, .. }) = ctx.as_deref_mut() else { return Ok(()) };
         if changes::may_have_changed(response.status) {
-            changes::changed(&self.shared.front, &ctx.request);
+            changes::changed(&self.shared.front, request);
         }
-        changes::refused(&self.shared.front, &ctx.request, response.status);
-        ctx.request.answer_begins(session);
-        match &ctx.pass {
-            Some(pass) => pass.mend(session, &ctx.request, response),
-            None => Ok(()),
-        }
+        changes::refused(&self.shared.front, request, response.status);
+        request.answer_begins();
+        pass.mend(session, request, response)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Passing) -> FailToProxy {
-        ctx.request.problem = Some(error.to_string());
-        if is_the_clients(error) {
-            tracing::debug!(request = ctx.request.id.as_str(), %error, "a client left its request");
-        } else {
-            tracing::warn!(request = ctx.request.id.as_str(), %error, "a request failed");
-        }
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Self::CTX) -> FailToProxy {
+        // The answer is written when the exchange has come back: see `Proxy::pass`.
         let nothing = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        if session.response_written().is_some_and(|written| !written.status.is_informational()) {
-            return nothing;
+        let Some(passing) = ctx else { return nothing };
+        passing.request.problem = Some(error.to_string());
+        let id = passing.request.id.as_str();
+        match is_the_clients(error) {
+            true => tracing::debug!(request = id, %error, "a client left its request"),
+            false => tracing::warn!(request = id, %error, "a request failed"),
         }
-        let refusal = ctx.pass.as_mut().and_then(|pass| pass.refusal.take());
-        let response = match (error.etype(), error.esource()) {
-            _ if refusal.is_some() => refusal.unwrap_or_default(),
-            (_, source) if *source != ErrorSource::Upstream && is_malformed(error) => problem_with_status(
-                http::StatusCode::BAD_REQUEST,
-                ErrorCode::Unsupported,
-                "the framing of the request's body is broken",
-            ),
-            (etype, source) if *source != ErrorSource::Upstream && is_gone(etype) => return nothing,
-            (ErrorType::ReadTimedout, ErrorSource::Downstream) => problem_with_status(
-                http::StatusCode::REQUEST_TIMEOUT,
-                ErrorCode::BlobUploadInvalid,
-                "the request's body stalled",
-            ),
-            (_, ErrorSource::Downstream) => {
-                problem_with_status(http::StatusCode::BAD_REQUEST, ErrorCode::Unsupported, "the request is malformed")
+        match session.response_written() {
+            Some(_) => passing.broke = Some(error.to_string()),
+            None => {
+                let refusal = passing.pass.refusal.take();
+                passing.failure = refusal.or_else(|| instead(error, session.is_body_done()));
             }
-            (ErrorType::ReadTimedout, ErrorSource::Upstream) if !session.is_body_done() => problem_with_status(
-                http::StatusCode::REQUEST_TIMEOUT,
-                ErrorCode::BlobUploadInvalid,
-                "the request's body stalled",
-            ),
-            (ErrorType::ReadTimedout, ErrorSource::Upstream) => problem_with_status(
-                http::StatusCode::GATEWAY_TIMEOUT,
-                ErrorCode::Unavailable,
-                "the registry behind this proxy did not answer in time",
-            ),
-            (etype, ErrorSource::Upstream) if *etype == ODD_PEER || *etype == ErrorType::InvalidHTTPHeader => {
-                problem_with_status(
-                    http::StatusCode::BAD_GATEWAY,
-                    ErrorCode::Unknown,
-                    "the registry behind this proxy gave no usable answer",
-                )
-            }
-            (etype, ErrorSource::Upstream) if *etype != NO_PEER => {
-                problem(ErrorCode::Unavailable, "the registry behind this proxy does not answer")
-            }
-            (etype, _) if *etype == NO_PEER => {
-                problem(ErrorCode::Unavailable, "no registry behind this proxy takes the request")
-            }
-            _ => problem(ErrorCode::Unknown, "internal error"),
-        };
-        let error_code = response.status().as_u16();
-        if !session.is_body_done() {
-            session.set_keepalive(None);
         }
-        match send(session, &mut ctx.request, response).await {
-            Ok(()) => FailToProxy { error_code, can_reuse_downstream: session.is_body_done() },
-            Err(_) => nothing,
-        }
+        nothing
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Passing) {
-        if ctx.pass.as_ref().is_some_and(|pass| pass.sent && !pass.answered) {
-            changes::changed(&self.shared.front, &ctx.request);
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
+        let mut passing = ctx.take();
+        if let Some((passing, error)) = passing.as_mut().zip(error) {
+            passing.broke.get_or_insert_with(|| error.to_string());
         }
-        journal::answered(&self.shared, session, error, ctx);
+        passing::put_back(passing);
     }
 
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Passing, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
         // `fail_to_proxy` has said what there is to say.
         true
     }
@@ -303,17 +299,60 @@ impl ProxyHttp for Hooks {
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _ctx: &Passing,
+        _ctx: &Self::CTX,
         error: &Error,
         _context: ProxyWarnLogContext,
     ) -> bool {
         is_the_clients(error)
     }
 
-    fn request_summary(&self, _session: &Session, ctx: &Passing) -> String {
+    fn request_summary(&self, _session: &Session, ctx: &Self::CTX) -> String {
         // No URL: it may carry upload states and signatures.
-        format!("request {}", ctx.request.id.as_str())
+        ctx.as_ref().map(|passing| format!("request {}", passing.request.id.as_str())).unwrap_or_default()
     }
+}
+
+/// What the client is told when no peer's answer can be given; nothing when it has gone itself.
+fn instead(error: &Error, body_done: bool) -> Option<Response<Bytes>> {
+    let theirs = *error.esource() == ErrorSource::Upstream;
+    let response = match (error.etype(), error.esource()) {
+        _ if !theirs && is_malformed(error) => problem_with_status(
+            StatusCode::BAD_REQUEST,
+            ErrorCode::Unsupported,
+            "the framing of the request's body is broken",
+        ),
+        (etype, _) if !theirs && is_gone(etype) => return None,
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => stalled(),
+        (_, ErrorSource::Downstream) => {
+            problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, "the request is malformed")
+        }
+        (ErrorType::ReadTimedout, ErrorSource::Upstream) if !body_done => stalled(),
+        (ErrorType::ReadTimedout, ErrorSource::Upstream) => problem_with_status(
+            StatusCode::GATEWAY_TIMEOUT,
+            ErrorCode::Unavailable,
+            "the registry behind this proxy did not answer in time",
+        ),
+        (etype, ErrorSource::Upstream) if *etype == ODD_PEER || *etype == ErrorType::InvalidHTTPHeader => {
+            problem_with_status(
+                StatusCode::BAD_GATEWAY,
+                ErrorCode::Unknown,
+                "the registry behind this proxy gave no usable answer",
+            )
+        }
+        (etype, ErrorSource::Upstream) if *etype != NO_PEER => {
+            problem(ErrorCode::Unavailable, "the registry behind this proxy does not answer")
+        }
+        (etype, _) if *etype == NO_PEER => {
+            problem(ErrorCode::Unavailable, "no registry behind this proxy takes the request")
+        }
+        _ => problem(ErrorCode::Unknown, "internal error"),
+    };
+    Some(response)
+}
+
+/// The listener refused the framing of the request's body.
+fn is_malformed(error: &Error) -> bool {
+    error.cause.as_deref().is_some_and(|cause| cause.is::<MalformedBody>())
 }
 
 /// Nobody is there any more who could be answered.

@@ -11,8 +11,6 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
-use pingora::prelude::Result;
-use pingora::proxy::Session;
 
 use super::Next;
 use crate::cache::{FillError, Origin, OriginError, OriginStream, Refusal};
@@ -22,6 +20,7 @@ use crate::exchange::content::{Served, Stored, needs_bytes, serve};
 use crate::exchange::request_body::RequestBody;
 use crate::exchange::respond::{problem, problem_with_status, send};
 use crate::front::{Front, changes};
+use crate::listener::{Exchange, Result};
 use crate::oci::{Action, Digest, ErrorCode};
 use crate::registry::{Content, ContentBytes, Registry, Reply, ReplyBody, Request};
 use crate::storage;
@@ -32,12 +31,12 @@ const MAX_PROBLEM: usize = 512;
 /// Answers a request of a route that goes to the integrated registry.
 pub async fn answer(
     front: &Front,
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     registry: &Arc<Registry>,
     action: Action,
 ) -> Result<Next> {
-    let head = session.req_header();
+    let head = exchange.head();
     let mut headers = HeaderMap::new();
     for name in [CONTENT_TYPE, CONTENT_RANGE] {
         if let Some(value) = head.headers.get(&name) {
@@ -45,7 +44,7 @@ pub async fn answer(
         }
     }
     let request = Request { id: ctx.id.clone(), identity: ctx.identity.clone(), action, headers };
-    let mut body = RequestBody::new(session, ctx);
+    let mut body = RequestBody::new(exchange);
     // Boxed, so that the connection's own task stays small, and the compiler need not look into it.
     let answering: BoxFuture<'_, Reply> = Box::pin(registry.answer(request, &mut body));
     let reply = answering.await;
@@ -57,14 +56,14 @@ pub async fn answer(
     settled?;
     let Reply { status, headers, body } = reply;
     match body {
-        ReplyBody::Bytes(body) => small(session, ctx, status, headers, body).await?,
+        ReplyBody::Bytes(body) => small(exchange, ctx, status, headers, body).await?,
         ReplyBody::Content(Content { digest, media_type, by_tag, bytes }) => {
-            match stored(front, session, ctx, registry, &digest, bytes).await {
+            match stored(front, exchange, ctx, registry, &digest, bytes).await {
                 Ok(content) => {
                     let (media_type, extra) = (media_type.as_str(), Some(&headers));
-                    serve(session, ctx, Served { digest: &digest, content, media_type, by_tag, extra }).await?;
+                    serve(exchange, ctx, Served { digest: &digest, content, media_type, by_tag, extra }).await?;
                 }
-                Err(response) => send(session, ctx, response).await?,
+                Err(response) => send(exchange, ctx, response).await?,
             }
         }
     }
@@ -72,7 +71,7 @@ pub async fn answer(
 }
 
 async fn small(
-    session: &mut Session,
+    exchange: &mut Exchange,
     ctx: &mut RequestContext,
     status: StatusCode,
     headers: HeaderMap,
@@ -84,7 +83,7 @@ async fn small(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    send(session, ctx, response).await
+    send(exchange, ctx, response).await
 }
 
 /// The message of an OCI error, for the access log.
@@ -97,7 +96,7 @@ fn message(body: &[u8]) -> Option<String> {
 /// Finds the bytes of a content that the registry has granted.
 async fn stored(
     front: &Front,
-    session: &Session,
+    exchange: &Exchange,
     ctx: &mut RequestContext,
     registry: &Arc<Registry>,
     digest: &Digest,
@@ -106,7 +105,7 @@ async fn stored(
     match bytes {
         ContentBytes::Whole(bytes) => Ok(Stored::Whole(bytes)),
         ContentBytes::Local(blob) => Ok(Stored::File(LocalFile::new(blob.file, blob.size, front.cache().buffers()))),
-        ContentBytes::Remote(size) if !needs_bytes(session, digest, size) => Ok(Stored::Absent(size)),
+        ContentBytes::Remote(size) if !needs_bytes(exchange, digest, size) => Ok(Stored::Absent(size)),
         ContentBytes::Remote(_) => remote(front, ctx, registry, digest).await,
     }
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::FutureExt;
-use pingora_core::protocols::ALPN;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -22,8 +21,8 @@ use super::shared::Shared;
 use super::slots::Slots;
 use super::socket::Socket;
 use super::state::{ConnectionState, Phase};
-use super::stream::{ClientStream, Facts};
-use super::sweeper::{self, Table};
+use super::stream::ClientStream;
+use super::sweeper::Table;
 use super::transport::Transport;
 use super::{Handler, h1, h2, proxy_protocol, send_buffer, tls};
 
@@ -140,11 +139,19 @@ fn welcome<H: Handler>(shared: &Arc<Shared>, handler: &Arc<H>, tcp: TcpStream, p
         let tcp = Arc::new(tcp);
         let _registration = shared.table.register(&state, &tcp, &settings);
         // Boxed, so that an idle connection does not carry the handshake's state.
-        let Some((connection, stream)) = Box::pin(establish(&shared, settings, tcp, state, peer)).await else {
+        let Some(established) = Box::pin(establish(&shared, settings, tcp, state, peer)).await else {
             return;
         };
-        serve(&shared, &handler, &connection, stream).await;
+        serve(&shared, &handler, established).await;
     });
+}
+
+/// A connection that may send requests.
+struct Established {
+    connection: Arc<Connection>,
+    stream: Box<ClientStream>,
+    /// Whether TLS agreed on HTTP/2; a plain connection's first bytes tell.
+    h2: Option<bool>,
 }
 
 /// PROXY header and TLS handshake.
@@ -154,9 +161,8 @@ async fn establish(
     tcp: Arc<TcpStream>,
     state: Arc<ConnectionState>,
     peer: SocketAddr,
-) -> Option<(Arc<Connection>, Box<ClientStream>)> {
+) -> Option<Established> {
     let mut client = canonical(peer);
-    let mut local = canonical(tcp.local_addr().ok()?);
     let mut socket = Socket::new(Arc::clone(&tcp), Arc::clone(&state));
     if settings.proxy_protocol {
         if !is_trusted(&settings, peer.ip()) {
@@ -164,7 +170,7 @@ async fn establish(
             return None;
         }
         match proxy_protocol::receive(&mut socket).await {
-            Ok(Some(addresses)) => (client, local) = (addresses.client, addresses.local),
+            Ok(Some(addresses)) => client = addresses.client,
             Ok(None) => {}
             Err(error) => {
                 tracing::debug!(%peer, %error, "closed: no PROXY header");
@@ -172,15 +178,13 @@ async fn establish(
             }
         }
     }
-    let digest = sweeper::digest(&tcp, client, local);
-    let (transport, info, facts) = if settings.tls.is_empty() {
-        (Transport::Plain(socket), None, Facts { socket: digest, ssl: None, alpn: None })
+    let (transport, info, h2) = if settings.tls.is_empty() {
+        (Transport::Plain(socket), None, None)
     } else {
         match tls::handshake(Arc::clone(&shared.tls), socket).await {
             Ok(secured) => {
                 shared.metrics.handshakes_completed.inc();
-                let facts = Facts { socket: digest, ssl: Some(secured.digest), alpn: Some(secured.alpn) };
-                (Transport::Tls(secured.stream), Some(secured.info), facts)
+                (Transport::Tls(secured.stream), Some(secured.info), Some(secured.h2))
             }
             Err(error) => {
                 shared.metrics.handshakes_failed.inc();
@@ -190,8 +194,9 @@ async fn establish(
         }
     };
     state.enter(Phase::FirstByte);
-    let stream = Box::new(ClientStream::new(transport, facts, Arc::clone(&state)));
-    Some((Arc::new(Connection::new(client, info, settings, state)), stream))
+    let stream = Box::new(ClientStream::new(transport, Arc::clone(&state)));
+    let connection = Arc::new(Connection::new(client, info, settings, state, shared.watch.clone()));
+    Some(Established { connection, stream, h2 })
 }
 
 /// An IPv4 address in IPv6 clothes, as sockets of `[::]` report it, is told as IPv4.
@@ -200,21 +205,16 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Chooses the protocol: by ALPN over TLS, by the first bytes otherwise.
-async fn serve<H: Handler>(
-    shared: &Arc<Shared>,
-    handler: &Arc<H>,
-    connection: &Arc<Connection>,
-    mut stream: Box<ClientStream>,
-) {
-    use pingora_core::protocols::Ssl;
-    let multiplexed = match stream.selected_alpn_proto() {
-        Some(alpn) => alpn == ALPN::H2,
-        None => knows_h2(connection, &mut stream).await,
+async fn serve<H: Handler>(shared: &Arc<Shared>, handler: &Arc<H>, established: Established) {
+    let Established { connection, mut stream, h2 } = established;
+    let multiplexed = match h2 {
+        Some(agreed) => agreed,
+        None => knows_h2(&connection, &mut stream).await,
     };
     if multiplexed {
-        Box::pin(h2::serve(shared, handler, connection, stream)).await;
+        Box::pin(h2::serve(shared, handler, &connection, stream)).await;
     } else {
-        h1::serve(shared, handler, connection, stream).await;
+        h1::serve(shared, handler, &connection, stream).await;
     }
 }
 

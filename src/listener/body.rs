@@ -1,8 +1,6 @@
-//! Follows the framing of an HTTP/1 request body as its bytes pass, to know where it ends.
-//!
-//! pingora decodes the body; this only counts. So bytes of the next request never reach pingora,
-//! the deadlines know whether a body is awaited, and a connection is reused only if both agree
-//! where the body ended.
+//! Decodes the body of an HTTP/1 request (RFC 9112 §6, §7), and knows where it ends.
+
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::head::is_token;
 
@@ -12,6 +10,17 @@ pub(super) enum Framing {
     None,
     Length(u64),
     Chunked,
+}
+
+/// What is next of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Never empty.
+    Content(Bytes),
+    /// More has to come before anything can be said.
+    More,
+    End,
+    Broken,
 }
 
 #[derive(Debug)]
@@ -77,46 +86,46 @@ impl Body {
         matches!(self, Body::Length(0) | Body::Chunked(Chunk::Done))
     }
 
-    /// What came is no body of this framing, and never will be.
-    pub(super) fn broken(&self) -> bool {
-        matches!(self, Body::Chunked(Chunk::Broken))
-    }
-
-    /// How many of these bytes, the next that came, belong to the body.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> usize {
+    /// Takes the next piece of content from what came; framing is passed over.
+    pub(super) fn take(&mut self, input: &mut BytesMut) -> Piece {
         match self {
-            Body::Length(left) => {
-                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= taken as u64;
-                taken
-            }
-            Body::Chunked(chunk) => chunk.follow(bytes),
+            Body::Length(0) => Piece::End,
+            Body::Length(left) => match split(left, input) {
+                Some(bytes) => Piece::Content(bytes),
+                None => Piece::More,
+            },
+            Body::Chunked(chunk) => chunk.take(input),
         }
     }
 }
 
+/// Up to `left` bytes of what came.
+fn split(left: &mut u64, input: &mut BytesMut) -> Option<Bytes> {
+    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+    *left -= taken as u64;
+    (taken > 0).then(|| input.split_to(taken).freeze())
+}
+
 impl Chunk {
-    fn follow(&mut self, bytes: &[u8]) -> usize {
-        let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
+    fn take(&mut self, input: &mut BytesMut) -> Piece {
+        loop {
             match self {
-                Chunk::Done => return at,
-                Chunk::Broken => return bytes.len(),
+                Chunk::Done => return Piece::End,
+                Chunk::Broken => return Piece::Broken,
                 Chunk::Data(left) => {
-                    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
-                    *left -= taken as u64;
-                    at += taken;
+                    let bytes = split(left, input);
                     if *left == 0 {
                         *self = Chunk::DataEnd { cr: false };
                     }
+                    return bytes.map_or(Piece::More, Piece::Content);
                 }
                 _ => {
+                    let Some(&byte) = input.first() else { return Piece::More };
                     self.step(byte);
-                    at += 1;
+                    input.advance(1);
                 }
             }
         }
-        at
     }
 
     /// One byte of framing.
@@ -174,17 +183,45 @@ fn is_text(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// The bytes of `input` that belong to the body, however the input is cut.
-    fn ends_at(framing: Framing, input: &[u8]) -> (usize, bool) {
-        let mut whole = Body::new(framing);
-        let end = whole.follow(input);
-        for cut in 0..input.len() {
-            let mut body = Body::new(framing);
-            let first = body.follow(&input[..cut]);
-            let second = if first == cut { body.follow(&input[cut..]) } else { 0 };
-            assert_eq!((first + second, body.done()), (end, whole.done()), "cut at {cut}");
+    /// All that comes of `input`, the bytes that are left of it, and whether the body ended.
+    fn read(body: &mut Body, input: &mut BytesMut) -> (Vec<u8>, bool) {
+        let mut content = Vec::new();
+        loop {
+            match body.take(input) {
+                Piece::Content(bytes) => content.extend_from_slice(&bytes),
+                Piece::More => return (content, false),
+                Piece::End => return (content, true),
+                Piece::Broken => return (content, false),
+            }
         }
-        (end, whole.done())
+    }
+
+    /// How many bytes of `input` belong to the body, and whether it ended, however the input is cut.
+    fn ends_at(framing: Framing, input: &[u8]) -> (usize, bool) {
+        let (mut whole, mut rest) = (Body::new(framing), BytesMut::from(input));
+        let expected = read(&mut whole, &mut rest);
+        for cut in 0..input.len() {
+            let (mut body, mut first) = (Body::new(framing), BytesMut::from(&input[..cut]));
+            let (mut content, mut ended) = read(&mut body, &mut first);
+            if !ended {
+                assert!(first.is_empty(), "cut at {cut}");
+                let mut second = BytesMut::from(&input[cut..]);
+                let more = read(&mut body, &mut second);
+                content.extend(more.0);
+                ended = more.1;
+                assert_eq!(second, rest, "cut at {cut}");
+            }
+            assert_eq!((content, ended), expected, "cut at {cut}");
+        }
+        assert_eq!(whole.done(), expected.1);
+        (input.len() - rest.len(), expected.1)
+    }
+
+    #[test]
+    fn the_content_of_chunks_is_what_is_in_them() {
+        let mut input = BytesMut::from(&b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\nnext"[..]);
+        assert_eq!(read(&mut Body::new(Framing::Chunked), &mut input), (b"abcde".to_vec(), true));
+        assert_eq!(input, "next");
     }
 
     #[test]
@@ -223,9 +260,10 @@ mod tests {
             b"0\r\nA: b\r\n\n",
             b"0\r\nA\r\n\r\n",
         ] {
-            let mut body = Body::new(Framing::Chunked);
-            assert_eq!(body.follow(input), input.len());
-            assert!(!body.done() && body.broken(), "{:?}", String::from_utf8_lossy(input));
+            let (mut body, mut bytes) = (Body::new(Framing::Chunked), BytesMut::from(input));
+            read(&mut body, &mut bytes);
+            assert_eq!(body.take(&mut bytes), Piece::Broken, "{:?}", String::from_utf8_lossy(input));
+            assert!(!body.done());
         }
     }
 }

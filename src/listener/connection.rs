@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::config::Config;
-use super::pace::Pace;
 use super::state::ConnectionState;
 
 /// One connection, from its handshake to its end; its requests share it.
@@ -14,6 +15,8 @@ pub struct Connection {
     tls: Option<TlsInfo>,
     settings: Arc<Config>,
     state: Arc<ConnectionState>,
+    /// Becomes true when the listener drains.
+    draining: watch::Receiver<bool>,
 }
 
 /// What the TLS handshake agreed on.
@@ -31,8 +34,9 @@ impl Connection {
         tls: Option<TlsInfo>,
         settings: Arc<Config>,
         state: Arc<ConnectionState>,
+        draining: watch::Receiver<bool>,
     ) -> Connection {
-        Connection { client, tls, settings, state }
+        Connection { client, tls, settings, state, draining }
     }
 
     /// The client: the socket's other end, or who the PROXY protocol says it is.
@@ -55,9 +59,9 @@ impl Connection {
         is_trusted(&self.settings, self.client.ip())
     }
 
-    /// For reading and writing the bodies of one request under the listener's deadlines.
-    pub fn pace(&self) -> Pace {
-        Pace::new(&self.settings)
+    /// The request that is being answered is the last: clients of HTTP/1 are told so.
+    pub(super) fn ends_soon(&self) -> bool {
+        *self.draining.borrow()
     }
 
     pub(super) fn state(&self) -> &Arc<ConnectionState> {

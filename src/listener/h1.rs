@@ -1,14 +1,14 @@
-//! HTTP/1.0 and 1.1: heads read and checked here, then one session after another.
+//! HTTP/1.0 and 1.1: heads read and checked here, then one exchange after another.
 
 use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use pingora_core::protocols::http::ServerSession;
 use tokio::io::AsyncWriteExt;
 
 use super::Handler;
 use super::connection::Connection;
+use super::exchange::{self, Exchange, RequestHead};
 use super::head::{Head, Scanner};
 use super::refusal::Refusal;
 use super::shared::Shared;
@@ -20,7 +20,7 @@ const SHOWN: usize = 256;
 
 /// What came in the place of a request head.
 enum Next {
-    Head(BytesMut, Head),
+    Head(BytesMut, Box<Head>),
     Refused(Refusal, Scanner),
     /// The client has gone, or was told to go.
     End,
@@ -34,10 +34,9 @@ pub(super) async fn serve<H: Handler>(
     mut stream: Box<ClientStream>,
 ) {
     let state = connection.state();
-    let mut settings = None;
     loop {
-        let (head, framing) = match next_head(&mut stream, connection).await {
-            Next::Head(bytes, head) => (bytes, head.framing),
+        let (bytes, head) = match next_head(&mut stream, connection).await {
+            Next::Head(bytes, head) => (bytes.freeze(), head),
             Next::Refused(refusal, scanner) => {
                 shared.metrics.refused(refusal.status);
                 return refuse(handler, connection, stream, refusal, &scanner).await;
@@ -45,23 +44,24 @@ pub(super) async fn serve<H: Handler>(
             Next::End => return stream.close(false).await,
         };
         state.enter(Phase::Exchange);
-        stream.expect_body(framing);
-        let mut session = ServerSession::new_http1(stream);
-        // The sweeper keeps the time.
-        session.set_read_timeout(None);
-        if let Some(settings) = settings.take() {
-            pingora_core::apps::HttpPersistentSettings::apply_to_session(settings, &mut session);
-        }
-        session.set_pipelined_prefix(head);
-        let Some(reused) = handler.serve(session, connection, &shared.watch).await else { return };
-        let (io, kept) = reused.consume();
-        let Some(back) = ClientStream::from_io(io) else { return };
-        stream = back;
-        // pingora and we disagree where the body ends: nothing after it can be trusted.
-        if !stream.body_done() {
+        stream.expect_body(head.framing);
+        let Some(request) = RequestHead::of_h1(&bytes, &head) else {
+            // Both readings are ours: that they differ is a fault, and the request is not served.
+            tracing::error!(client = %connection.client(), "a request head was let through that cannot be read");
             return;
+        };
+        let exchange = Box::new(Exchange::over_h1(request, connection, stream));
+        let Some(over) = handler.serve(exchange).await else { return };
+        match over.finish() {
+            Some(exchange::Next::Request(back)) => stream = back,
+            Some(exchange::Next::Close(mut back)) => {
+                state.enter(Phase::Closing);
+                // What the client still sends of a body is read for a while, or a reset would take the answer from it.
+                let linger = !back.body_done();
+                return back.close(linger).await;
+            }
+            Some(exchange::Next::Abort) | None => return,
         }
-        settings = kept;
         state.enter(Phase::Idle);
         if shared.drains() && stream.inbound().is_empty() {
             return stream.close(false).await;
@@ -89,7 +89,7 @@ async fn next_head(stream: &mut ClientStream, connection: &Connection) -> Next {
         }
         if !blank {
             match scanner.advance(stream.inbound(), limit) {
-                Ok(Some(head)) => return Next::Head(stream.take_inbound(head.length), head),
+                Ok(Some(head)) => return Next::Head(stream.take_inbound(head.length), Box::new(head)),
                 Ok(None) => {}
                 Err(refusal) => return Next::Refused(refusal, scanner),
             }

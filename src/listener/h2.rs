@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
-use pingora_core::protocols::{Digest, GetSocketDigest, Ssl, Stream};
+use h2::Reason;
+use h2::server::Builder;
 
 use super::Handler;
 use super::config::Config;
 use super::connection::Connection;
+use super::exchange::Exchange;
+use super::h2_head::judged;
 use super::shared::Shared;
 use super::state::{ConnectionState, Phase};
 use super::stream::ClientStream;
@@ -38,15 +39,9 @@ pub(super) async fn serve<H: Handler>(
 ) {
     let state = connection.state();
     state.set_multiplexed();
-    stream.open();
-    let digest = Arc::new(Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: Vec::new(),
-        proxy_digest: None,
-        socket_digest: stream.get_socket_digest(),
-    });
-    match handshake(stream, Some(options(connection.settings()))).await {
-        Ok(io) => accept_streams(shared, handler, connection, io, digest).await,
+    stream.multiplex();
+    match builder(connection.settings()).handshake(stream).await {
+        Ok(h2) => accept_streams(shared, handler, connection, h2).await,
         Err(error) => tracing::debug!(client = %connection.client(), %error, "h2 handshake failed"),
     }
 }
@@ -55,8 +50,7 @@ async fn accept_streams<H: Handler>(
     shared: &Arc<Shared>,
     handler: &Arc<H>,
     connection: &Arc<Connection>,
-    mut io: h2::server::Connection<Stream, Bytes>,
-    digest: Arc<Digest>,
+    mut h2: h2::server::Connection<Box<ClientStream>, Bytes>,
 ) {
     let state = connection.state();
     state.enter(Phase::FirstByte);
@@ -70,35 +64,43 @@ async fn accept_streams<H: Handler>(
             biased;
             () = state.asked_to_finish(), if !finishing => {
                 finishing = true;
-                io.graceful_shutdown();
+                h2.graceful_shutdown();
                 continue;
             }
-            accepted = HttpSession::from_h2_conn(&mut io, Arc::clone(&digest)) => accepted,
+            accepted = h2.accept() => accepted,
         };
-        match accepted {
-            Ok(Some(H2Accept::Session(session))) => spawn(shared, handler, connection, session),
-            Ok(Some(H2Accept::Rejected)) if malformed < MALFORMED => malformed += 1,
-            Ok(Some(H2Accept::Rejected)) => {
-                tracing::debug!(client = %connection.client(), "too many malformed requests on an h2 connection");
-                return;
-            }
-            Ok(None) => return,
-            Err(error) => {
+        let (request, respond) = match accepted {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => {
                 tracing::debug!(client = %connection.client(), %error, "h2 connection failed");
                 return;
+            }
+            None => return,
+        };
+        match judged(request, connection) {
+            Ok((head, body)) => spawn(handler, connection, Exchange::over_h2(head, connection, body, respond)),
+            Err(refused) => {
+                malformed += 1;
+                shared.metrics.refused(refused.refusal.status);
+                handler.refused(connection, refused.refusal, &refused.line);
+                refused.answer(respond);
+                if malformed > MALFORMED {
+                    tracing::debug!(client = %connection.client(), "too many malformed requests on an h2 connection");
+                    h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
             }
         }
     }
 }
 
-fn spawn<H: Handler>(shared: &Arc<Shared>, handler: &Arc<H>, connection: &Arc<Connection>, session: HttpSession) {
+fn spawn<H: Handler>(handler: &Arc<H>, connection: &Arc<Connection>, exchange: Exchange) {
     let open = OpenStream::new(connection.state());
-    let (shared, handler, connection) = (Arc::clone(shared), Arc::clone(handler), Arc::clone(connection));
-    let mut session = ServerSession::new_http2(session);
-    session.set_write_timeout(Some(connection.settings().timeouts.body.0));
+    let handler = Arc::clone(handler);
     tokio::spawn(async move {
         let _open = open;
-        handler.serve(session, &connection, &shared.watch).await;
+        if let Some(over) = handler.serve(Box::new(exchange)).await {
+            over.finish();
+        }
     });
 }
 
@@ -118,10 +120,10 @@ impl Drop for OpenStream {
     }
 }
 
-fn options(settings: &Config) -> H2Options {
+fn builder(settings: &Config) -> Builder {
     let window = |bytes: u64| u32::try_from(bytes.min(MAX_WINDOW)).unwrap_or(u32::MAX >> 1);
-    let mut options = default_h2_options();
-    options
+    let mut builder = Builder::new();
+    builder
         .initial_window_size(window(settings.h2.stream_window.0))
         .initial_connection_window_size(window(settings.h2.connection_window.0))
         .max_concurrent_streams(settings.h2.max_streams)
@@ -130,5 +132,5 @@ fn options(settings: &Config) -> H2Options {
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(UNSEEN_RESETS)
         .max_local_error_reset_streams(Some(STREAM_ERRORS));
-    options
+    builder
 }

@@ -1,11 +1,11 @@
-//! Our own acceptor: from a listening socket to one `ServerSession` for each request.
+//! Our own acceptor: from a listening socket to one [`Exchange`] for each request.
 //!
 //! Owns: accepting, the PROXY protocol, TLS and its certificates, the choice between HTTP/1.1 and
 //! h2, the strict reading of HTTP/1 heads, deadlines and rates, the connection limit, lingering
 //! close and draining. Does not own what a request means: a [`Handler`] answers it.
 //!
 //! A connection walks: [`accept`] → [`proxy_protocol`] → [`tls`] → [`h1`] or [`h2`] → `Handler`.
-//! Its bytes pass [`stream`] (pingora's `IO`) over [`socket`]; [`sweeper`] enforces the deadlines
+//! Its bytes pass [`stream`] over [`socket`]; [`sweeper`] enforces the deadlines
 //! of all connections of a listener from what [`state`] tells.
 
 mod accept;
@@ -13,11 +13,14 @@ mod body;
 mod certificates;
 pub mod config;
 mod connection;
+mod date;
 mod error;
+mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod h1;
 mod h2;
+mod h2_head;
 mod handle;
 mod head;
 mod linger;
@@ -43,38 +46,23 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pingora_core::apps::ReusedHttpStream;
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::server::ShutdownWatch;
 
 pub use accept::Listener;
 pub use config::Config;
 pub use connection::Connection;
+pub use exchange::{Broken, Exchange, RequestHead, Result};
 pub use handle::ListenerHandle;
 pub use metrics::Metrics;
-pub use pace::Pace;
 pub use refusal::Refusal;
 
 /// Who answers the requests of a listener.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request.
-    ///
-    /// On HTTP/1 the head has been read and checked, but `session.read_request()` is still to be
-    /// called (it does not wait), as pingora's `HttpProxy::process_new_http` does. The returned
-    /// stream serves the next request; `None` ends the connection. On h2 the result is ignored.
-    ///
-    /// When `shutdown` is true as the response begins, `session.set_keepalive(None)` tells an
-    /// HTTP/1 client that the connection ends; it ends in any case. Bodies are read and written
-    /// through [`Connection::pace`].
-    async fn serve(
-        self: &Arc<Self>,
-        session: ServerSession,
-        connection: &Arc<Connection>,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream>;
+    /// Answers one request, and gives the exchange back when it is over. `None`, or an exchange whose answer has not ended:
+    /// the connection (on HTTP/2 the stream) is cut, so that the client takes nothing for whole.
+    async fn serve(self: &Arc<Self>, exchange: Box<Exchange>) -> Option<Box<Exchange>>;
 
-    /// A request that we refused before it became a session: for the access log. `line` is the
+    /// A request that we refused before it became an exchange: for the access log. `line` is the
     /// start of what the client sent, up to the end of its first line; it may be anything.
     fn refused(&self, connection: &Arc<Connection>, refusal: Refusal, line: &[u8]) {
         let _ = (connection, refusal, line);

@@ -44,12 +44,18 @@ impl Refusal {
         }
     }
 
-    /// The answer as HTTP/1.1 bytes. Reasons are our own constants, free of `"` and `\`.
+    /// OCI's error. Reasons are our own constants, free of `"` and `\`.
+    pub(super) fn to_json(self) -> String {
+        let Refusal { code, reason, .. } = self;
+        format!("{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"{reason}\",\"detail\":null}}]}}")
+    }
+
+    /// The answer as HTTP/1.1 bytes.
     pub(super) fn to_bytes(self, with_body: bool) -> Vec<u8> {
-        let Refusal { status, code, reason } = self;
+        let status = self.status;
         let phrase = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
         let date = httpdate::fmt_http_date(SystemTime::now());
-        let body = format!("{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"{reason}\",\"detail\":null}}]}}");
+        let body = self.to_json();
         let allow = if status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
         let mut answer = format!(
             "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\n{allow}Content-Type: application/json\r\n\

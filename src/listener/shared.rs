@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pingora_core::server::ShutdownWatch;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
@@ -27,7 +26,7 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<ListenerMetrics>,
     /// Becomes true when the listener drains.
     pub(super) shutdown: watch::Sender<bool>,
-    pub(super) watch: ShutdownWatch,
+    pub(super) watch: watch::Receiver<bool>,
 }
 
 impl Shared {

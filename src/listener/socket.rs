@@ -4,7 +4,6 @@
 //! outlive this socket; only the socket reads and writes it.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -40,10 +39,6 @@ impl Socket {
     /// take our answer from it.
     pub(super) fn linger(&mut self, linger: bool) {
         self.linger = linger;
-    }
-
-    pub(super) fn raw_fd(&self) -> RawFd {
-        self.tcp.as_raw_fd()
     }
 
     /// Waits for something to read, without a buffer.

@@ -1,73 +1,47 @@
-//! The stream of one client as pingora sees it: plain or TLS, with small writes gathered, and
-//! with reads that end where the request body ends.
+//! The stream of one client: plain or TLS, with small writes gathered, and with bodies of HTTP/1 decoded.
 
-use std::any::Any;
-use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-    UniqueID, UniqueIDType,
-};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use super::body::{Body, Framing};
+use super::body::{Body, Framing, Piece};
 use super::stash::{self, Stash};
 use super::state::ConnectionState;
 use super::transport::Transport;
 
 /// What one read of a request head asks for.
 const HEAD_READ: usize = 4 << 10;
+/// What one read of a body asks for, and the room below which a new buffer is taken for it.
+const BODY_READ: usize = 64 << 10;
+const BODY_ROOM: usize = 4 << 10;
+/// Slices that one write may have.
+const SLICES: usize = 4;
 /// Bytes of later requests that we take before the present one is answered.
 const PIPELINED: usize = 16 << 10;
-
-/// What pingora asks a stream for; shared by the requests of a connection.
-#[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) socket: Arc<SocketDigest>,
-    pub(super) ssl: Option<Arc<SslDigest>>,
-    pub(super) alpn: Option<ALPN>,
-}
-
-/// Which reads reach pingora.
-enum Gate {
-    /// h2: all.
-    Open,
-    /// HTTP/1: those of the present request's body.
-    Body(Body),
-}
 
 pub(super) struct ClientStream {
     transport: Transport,
     /// Read from the client, not yet given on.
     inbound: BytesMut,
-    gate: Gate,
+    /// HTTP/1: the present request's.
+    body: Body,
+    multiplexed: bool,
     stash: Stash,
     /// h2: a flush was asked for, and is done when the connection is polled next.
     flush_due: bool,
-    facts: Facts,
     state: Arc<ConnectionState>,
 }
 
 impl ClientStream {
-    pub(super) fn new(transport: Transport, facts: Facts, state: Arc<ConnectionState>) -> ClientStream {
-        let gate = Gate::Body(Body::new(Framing::None));
-        let stash = Stash::new(stash::SMALL);
-        ClientStream { transport, inbound: BytesMut::new(), gate, stash, flush_due: false, facts, state }
-    }
-
-    /// The stream that went into a session, when it comes back.
-    pub(super) fn from_io(io: Box<dyn IO>) -> Option<Box<ClientStream>> {
-        let any: Box<dyn Any> = io.into_any();
-        any.downcast().ok()
+    pub(super) fn new(transport: Transport, state: Arc<ConnectionState>) -> ClientStream {
+        let (body, stash) = (Body::new(Framing::None), Stash::new(stash::SMALL));
+        ClientStream { transport, inbound: BytesMut::new(), body, multiplexed: false, stash, flush_due: false, state }
     }
 
     /// Waits for the first bytes of a request, without a buffer meanwhile; 0 is the end.
@@ -76,7 +50,7 @@ impl ClientStream {
             return Ok(self.inbound.len());
         }
         self.stash.shrink();
-        std::future::poll_fn(|context| {
+        poll_fn(|context| {
             ready!(self.transport.poll_readable(context))?;
             self.inbound.reserve(HEAD_READ);
             let read = poll_read_buf(Pin::new(&mut self.transport), context, &mut self.inbound);
@@ -111,22 +85,21 @@ impl ClientStream {
         self.inbound.advance(length.min(self.inbound.len()));
     }
 
-    /// From here on reads are those of a request body.
+    /// From here on a body of this framing is read.
     pub(super) fn expect_body(&mut self, framing: Framing) {
-        let body = Body::new(framing);
-        self.state.set_body_open(!body.done());
-        self.gate = Gate::Body(body);
+        self.body = Body::new(framing);
+        self.state.set_body_open(!self.body.done());
     }
 
-    /// From here on every byte passes, for h2.
-    pub(super) fn open(&mut self) {
-        self.gate = Gate::Open;
+    /// From here on the bytes are those of HTTP/2, which reads and writes them itself.
+    pub(super) fn multiplex(&mut self) {
+        self.multiplexed = true;
         self.stash.set_limit(stash::FRAMES);
     }
 
     /// No byte of the request's body is left to read.
     pub(super) fn body_done(&self) -> bool {
-        matches!(&self.gate, Gate::Body(body) if body.done())
+        self.body.done()
     }
 
     /// Sends what is stashed and closes our side; the client's may go on for a while if `linger`.
@@ -135,33 +108,70 @@ impl ClientStream {
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 
-    fn poll_body(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Gate::Body(body) = &mut self.gate else {
-            return Poll::Ready(Ok(()));
-        };
-        if !self.inbound.is_empty() {
-            let offered = self.inbound.len().min(buffer.remaining());
-            let taken = body.follow(&self.inbound[..offered]);
-            buffer.put_slice(&self.inbound[..taken]);
-            self.inbound.advance(taken);
-        } else {
-            let before = buffer.filled().len();
-            ready!(Pin::new(&mut self.transport).poll_read(context, buffer))?;
-            let fresh = &buffer.filled()[before..];
-            let taken = body.follow(fresh);
-            if taken < fresh.len() {
-                self.inbound.extend_from_slice(&fresh[taken..]);
-                buffer.set_filled(before + taken);
+    /// The next piece of the request's body; `None` at its end. `InvalidData`: it is not framed as its head said.
+    pub(super) async fn read_body(&mut self) -> io::Result<Option<Bytes>> {
+        poll_fn(|context| self.poll_body(context)).await
+    }
+
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        loop {
+            let piece = self.body.take(&mut self.inbound);
+            if self.body.done() {
+                self.state.set_body_open(false);
+            }
+            match piece {
+                Piece::Content(bytes) => return Poll::Ready(Ok(Some(bytes))),
+                Piece::End => return Poll::Ready(Ok(None)),
+                Piece::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Piece::More => {}
+            }
+            // Pieces share what was read, so small ones must not each have a buffer of their own.
+            if self.inbound.capacity() - self.inbound.len() < BODY_ROOM {
+                self.inbound.reserve(BODY_READ);
+            }
+            if ready!(poll_read_buf(Pin::new(&mut self.transport), context, &mut self.inbound))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        if body.broken() {
-            // pingora is more lenient, and what it lets pass a peer may read otherwise.
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "not the chunked coding of RFC 9112")));
+    }
+
+    /// Resolves when the client has gone; what it pipelines meanwhile is kept.
+    pub(super) async fn gone(&mut self) -> io::Error {
+        let gone = poll_fn(|context| self.poll_gone(context)).await;
+        gone.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // At the bound nobody wakes us, and nobody need: the answer goes on without this read.
+        while self.inbound.len() < PIPELINED {
+            let mut bytes = [0; 512];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.transport).poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.inbound.extend_from_slice(buffer.filled());
         }
-        if body.done() {
-            self.state.set_body_open(false);
+        Poll::Pending
+    }
+
+    /// Writes all of these bytes, or keeps them for the next flush.
+    pub(super) async fn write_all(&mut self, slices: &[IoSlice<'_>]) -> io::Result<()> {
+        let mut own = [IoSlice::new(&[]); SLICES];
+        let slices = slices.get(..SLICES).unwrap_or(slices);
+        own[..slices.len()].copy_from_slice(slices);
+        let mut left = &mut own[..slices.len()];
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let written = poll_fn(|context| self.stash.poll_write(&mut self.transport, context, left)).await?;
+            IoSlice::advance_slices(&mut left, written);
         }
-        Poll::Ready(Ok(()))
+        Ok(())
+    }
+
+    /// Sends what was kept.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|context| self.stash.poll_flush(&mut self.transport, context)).await
     }
 
     /// h2 reads whenever it is polled, and so this is where flushes are done that were put off.
@@ -182,31 +192,11 @@ impl ClientStream {
         }
         read
     }
-
-    /// After the body a read only learns that the client has gone; what it pipelines is kept.
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // At the bound nobody wakes us, and nobody need: the answer goes on without this read.
-        while self.inbound.len() < PIPELINED {
-            let mut bytes = [0; 512];
-            let mut buffer = ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut self.transport).poll_read(context, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            self.inbound.extend_from_slice(buffer.filled());
-        }
-        Poll::Pending
-    }
 }
 
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let stream = self.get_mut();
-        match &stream.gate {
-            Gate::Body(body) if body.done() => stream.poll_end(context),
-            Gate::Body(_) => stream.poll_body(context, buffer),
-            Gate::Open => stream.poll_open(context, buffer),
-        }
+        self.get_mut().poll_open(context, buffer)
     }
 }
 
@@ -232,7 +222,7 @@ impl AsyncWrite for ClientStream {
     /// which we wake it: until then it stashes what else it has, and all leaves at once.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
-        if matches!(stream.gate, Gate::Body(_)) || stream.stash.is_empty() {
+        if stream.stash.is_empty() {
             return stream.stash.poll_flush(&mut stream.transport, context);
         }
         if !stream.flush_due {
@@ -251,64 +241,12 @@ impl AsyncWrite for ClientStream {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        let unread = match &self.gate {
-            Gate::Body(body) => !body.done(),
-            Gate::Open => self.state.streams() > 0,
+        let unread = match self.multiplexed {
+            false => !self.body.done(),
+            true => self.state.streams() > 0,
         };
         if unread && self.state.expired().is_none() {
             self.transport.socket_mut().linger(true);
         }
-    }
-}
-
-#[async_trait]
-impl Shutdown for ClientStream {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for ClientStream {
-    fn id(&self) -> UniqueIDType {
-        self.transport.socket().raw_fd()
-    }
-}
-
-impl Ssl for ClientStream {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.facts.ssl.clone()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.facts.alpn.clone()
-    }
-}
-
-impl GetTimingDigest for ClientStream {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for ClientStream {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for ClientStream {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(Arc::clone(&self.facts.socket))
-    }
-}
-
-impl Peek for ClientStream {}
-
-impl fmt::Debug for ClientStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientStream")
-            .field("fd", &self.transport.socket().raw_fd())
-            .field("facts", &self.facts)
-            .finish()
     }
 }

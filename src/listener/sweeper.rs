@@ -5,13 +5,12 @@
 //! nothing. A slow peer of ours leaves neither.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pingora_core::protocols::SocketDigest;
+use pingora_core::protocols::l4::ext::get_tcp_info;
 use rustix::net::Shutdown;
 use tokio::net::TcpStream;
 
@@ -190,10 +189,10 @@ impl Entry {
     /// third of it is free.
     fn taken(&self) -> Option<u64> {
         let tcp = self.tcp.upgrade()?;
-        match SocketDigest::from_raw_fd(tcp.as_raw_fd()).tcp_info() {
-            Some(info) if info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0 => None,
-            Some(info) => Some(info.tcpi_bytes_acked),
-            None => Some(self.state.sent()),
+        match get_tcp_info(tcp.as_raw_fd()) {
+            Ok(info) if info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0 => None,
+            Ok(info) => Some(info.tcpi_bytes_acked),
+            Err(_) => Some(self.state.sent()),
         }
     }
 
@@ -215,13 +214,4 @@ impl Entry {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The addresses of a socket, so that pingora need not ask the kernel.
-pub(super) fn digest(tcp: &TcpStream, client: SocketAddr, local: SocketAddr) -> Arc<SocketDigest> {
-    use pingora_core::protocols::l4::socket::SocketAddr as Address;
-    let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
-    let _ = digest.peer_addr.set(Some(Address::Inet(client)));
-    let _ = digest.local_addr.set(Some(Address::Inet(local)));
-    Arc::new(digest)
 }

@@ -3,8 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use pingora_core::protocols::ALPN;
-use pingora_core::protocols::tls::SslDigest;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache};
@@ -40,8 +38,8 @@ pub(super) fn server_config(
 pub(super) struct Secured {
     pub(super) stream: Box<tokio_rustls::server::TlsStream<Socket>>,
     pub(super) info: TlsInfo,
-    pub(super) digest: Arc<SslDigest>,
-    pub(super) alpn: ALPN,
+    /// HTTP/2 was agreed on.
+    pub(super) h2: bool,
 }
 
 /// The server's side of a handshake; its deadline is the sweeper's.
@@ -52,9 +50,7 @@ pub(super) async fn handshake(config: Arc<ServerConfig>, socket: Socket) -> io::
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     };
-    let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default();
-    let digest = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
     let info = TlsInfo { version, sni: session.server_name().map(Box::from) };
-    let alpn = if session.alpn_protocol() == Some(b"h2") { ALPN::H2 } else { ALPN::H1 };
-    Ok(Secured { stream: Box::new(stream), info, digest, alpn })
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    Ok(Secured { stream: Box::new(stream), info, h2 })
 }

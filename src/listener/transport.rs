@@ -14,13 +14,6 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    pub(super) fn socket(&self) -> &Socket {
-        match self {
-            Transport::Plain(socket) => socket,
-            Transport::Tls(tls) => tls.get_ref().0,
-        }
-    }
-
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
         match self {
             Transport::Plain(socket) => socket,

@@ -170,7 +170,7 @@ impl Pass {
         response.insert_header(REQUEST_ID, ctx.id.as_str())?;
         let peer = self.in_flight.as_ref().map(|in_flight| in_flight.peer().authority()).unwrap_or_default();
         link::mend(response, &[peer, ctx.authority.as_str()])?;
-        realm::mend_head(session, ctx, response)?;
+        realm::mend_head(&session.req_header().headers, ctx, response)?;
         let Some(location) = response.headers.get(LOCATION).and_then(|value| value.to_str().ok()) else {
             return Ok(());
         };

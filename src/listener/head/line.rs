@@ -8,6 +8,8 @@ use crate::listener::refusal::Refusal;
 pub(super) struct RequestLine<'a> {
     pub(super) method: &'a [u8],
     pub(super) target: Target,
+    /// Where in the line path and query are.
+    pub(super) path: Range<usize>,
     pub(super) http_10: bool,
 }
 
@@ -20,7 +22,7 @@ pub(super) enum Target {
 }
 
 /// Bytes that a URI without a fragment can have (RFC 3986); `[` and `]` are often left bare in queries.
-static URI: [bool; 256] = {
+pub(super) static URI: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0x21;
     while byte < 0x7f {
@@ -51,7 +53,11 @@ pub(super) fn parse(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
         return Err(Refusal::method("CONNECT is not supported"));
     }
     let target = parse_target(method, target, first + 1)?;
-    Ok(RequestLine { method, target, http_10 })
+    let path = match &target {
+        Target::Origin => first + 1..last,
+        Target::Absolute(authority) => authority.end..last,
+    };
+    Ok(RequestLine { method, target, path, http_10 })
 }
 
 fn is_version(bytes: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Reads HTTP/1 request heads strictly, before pingora parses them leniently.
+//! Reads HTTP/1 request heads strictly.
 //!
 //! One pass, line by line as the bytes come; nothing is allocated. What this lets through has one
 //! reading only: one framing, one authority, no byte that another parser could take for a line end.
@@ -13,15 +13,26 @@ use super::refusal::Refusal;
 use field::Field;
 use line::Target;
 
-/// More fields than any client sends; pingora would stop at 256.
-const MAX_FIELDS: usize = 100;
+/// More fields than any client sends.
+pub(super) const MAX_FIELDS: usize = 100;
 
-/// A head that may be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A head that may be served; what its bytes hold is where.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// Of the head, with its empty line, in bytes.
     pub(super) length: usize,
     pub(super) framing: Framing,
+    pub(super) http_10: bool,
+    pub(super) method: Range<usize>,
+    /// Path and query; empty where an absolute target has neither.
+    pub(super) target: Range<usize>,
+    /// Of an absolute target.
+    pub(super) authority: Option<Range<usize>>,
+    /// The value of `Host`.
+    pub(super) host: Option<Range<usize>>,
+    /// Where the fields begin, and how many there are.
+    pub(super) fields_at: usize,
+    pub(super) fields: usize,
 }
 
 /// How far we have read a head, and what it said so far.
@@ -34,6 +45,9 @@ pub(super) struct Scanner {
     begun: bool,
     http_10: bool,
     head_method: bool,
+    method: Range<usize>,
+    target: Range<usize>,
+    fields_at: usize,
     authority: Option<Range<usize>>,
     host: Option<Range<usize>>,
     length: Option<u64>,
@@ -80,6 +94,9 @@ impl Scanner {
         self.begun = true;
         self.http_10 = request.http_10;
         self.head_method = request.method == b"HEAD";
+        self.method = start..start + request.method.len();
+        self.target = start + request.path.start..start + request.path.end;
+        self.fields_at = start + line.len() + 2;
         if let Target::Absolute(authority) = request.target {
             self.authority = Some(start + authority.start..start + authority.end);
         }
@@ -129,7 +146,17 @@ impl Scanner {
             (Some(0) | None, false) => Framing::None,
             (Some(length), false) => Framing::Length(length),
         };
-        Ok(Head { length: self.line, framing })
+        Ok(Head {
+            length: self.line,
+            framing,
+            http_10: self.http_10,
+            method: self.method.clone(),
+            target: self.target.clone(),
+            authority: self.authority.clone(),
+            host: self.host.clone(),
+            fields_at: self.fields_at,
+            fields: self.fields,
+        })
     }
 }
 
@@ -154,12 +181,17 @@ static TOKEN: [bool; 256] = {
     table
 };
 
+/// Bytes of a request target (RFC 3986), with nothing that another parser could take for its end.
+pub(super) fn is_uri(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| line::URI[usize::from(*byte)])
+}
+
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
 
 /// A host and, perhaps, a port, with nothing that another parser could read differently.
-fn is_authority(bytes: &[u8]) -> bool {
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
     let (host, port) = if bytes.first() == Some(&b'[') {
         let Some(end) = memchr::memchr(b']', bytes) else { return false };
         let (host, port) = bytes.split_at(end + 1);

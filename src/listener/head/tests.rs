@@ -61,7 +61,8 @@ fn the_framing_is_read() {
 fn bytes_after_the_head_are_not_part_of_it() {
     let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let found = Scanner::default().advance(&[&head[..], b"GET /second"].concat(), 64 << 10);
-    assert_eq!(found, Ok(Some(Head { length: head.len(), framing: Framing::None })));
+    let found = found.map(|found| found.map(|found| (found.length, found.framing)));
+    assert_eq!(found, Ok(Some((head.len(), Framing::None))));
 }
 
 #[test]

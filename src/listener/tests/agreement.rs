@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::super::body::Framing;
 use super::super::head::Scanner;
-use super::*;
+use pingora_core::protocols::http::ServerSession;
+
 
 fn line() -> impl Strategy<Value = String> {
     let method = prop_oneof!["[A-Z]{1,8}", Just("GET".to_owned()), Just("M-SEARCH!".to_owned())];

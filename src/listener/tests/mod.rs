@@ -1,4 +1,4 @@
-//! The listener over real sockets, with a small handler that answers through `ServerSession`.
+//! The listener over real sockets, with a small handler that answers through `Exchange`.
 
 mod agreement;
 mod closing;
@@ -15,15 +15,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use pingora::http::ResponseHeader;
-use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::server::ShutdownWatch;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Config, Connection, Handler, Listener, ListenerHandle, Metrics, Refusal};
+use super::{Config, Connection, Exchange, Handler, Listener, ListenerHandle, Metrics, Refusal};
 
 /// Longest that anything in these tests may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,25 +37,13 @@ pub(super) struct Registrar {
 
 #[async_trait]
 impl Handler for Registrar {
-    async fn serve(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        connection: &Arc<Connection>,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        if !session.read_request().await.ok()? {
-            return None;
-        }
-        let answered = answer(&mut session, connection, shutdown).await;
+    async fn serve(self: &Arc<Self>, mut exchange: Box<Exchange>) -> Option<Box<Exchange>> {
+        let answered = answer(&mut exchange).await;
         self.served.fetch_add(1, Relaxed);
         if answered.is_err() {
             self.failed.fetch_add(1, Relaxed);
-            session.shutdown().await;
-            return None;
         }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        Some(exchange)
     }
 
     fn refused(&self, _: &Arc<Connection>, refusal: Refusal, line: &[u8]) {
@@ -65,20 +51,16 @@ impl Handler for Registrar {
     }
 }
 
-async fn answer(
-    session: &mut ServerSession,
-    connection: &Arc<Connection>,
-    shutdown: &ShutdownWatch,
-) -> pingora_core::Result<()> {
-    let path = session.req_header().uri.path().to_owned();
+async fn answer(exchange: &mut Exchange) -> super::Result<()> {
+    let path = exchange.head().target.path().to_owned();
     let mut parts = path.trim_start_matches('/').split('/');
     let (kind, number) = (parts.next().unwrap_or(""), parts.next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0));
-    let mut pace = connection.pace();
+    let connection = exchange.connection().clone();
     let (status, body) = match kind {
         "size" => (200, Bytes::from(vec![b'x'; number])),
         "count" => {
             let mut count = 0;
-            while let Some(bytes) = pace.read(session).await? {
+            while let Some(bytes) = exchange.read_body().await? {
                 count += bytes.len();
             }
             (200, Bytes::from(count.to_string()))
@@ -95,13 +77,10 @@ async fn answer(
         }
         _ => (200, Bytes::from(path.clone())),
     };
-    if *shutdown.borrow() {
-        session.set_keepalive(None);
-    }
-    let mut header = ResponseHeader::build(status, None)?;
-    header.insert_header("Content-Length", body.len().to_string())?;
-    session.write_response_header(Box::new(header)).await?;
-    pace.write(session, body, true).await
+    let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(body.len()))]);
+    let status = StatusCode::from_u16(status).unwrap();
+    exchange.write_head(status, headers, body.is_empty()).await?;
+    exchange.write_body(body, true).await
 }
 
 pub(super) struct Server {

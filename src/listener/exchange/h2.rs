@@ -1,0 +1,186 @@
+//! One stream of HTTP/2: its body and its answer, by the `h2` library, under clocks of our own.
+//!
+//! A socket's sweeper cannot see one stream of many, so each wait for the client is timed here.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{CONNECTION, DATE, HeaderName, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use tokio::time::timeout;
+
+use super::error::{Broken, Result};
+use crate::listener::date;
+use crate::listener::pace::Pace;
+
+/// Most of one piece that is handed to the library at once, when the client's window allows.
+const PIECE: usize = 256 << 10;
+/// Fields of HTTP/1 connections, which HTTP/2 does not have (RFC 9113 §8.2.2).
+const NOT_HERE: [HeaderName; 5] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+pub(super) struct H2 {
+    body: RecvStream,
+    body_done: bool,
+    respond: SendResponse<Bytes>,
+    send: Option<SendStream<Bytes>>,
+    answered: bool,
+    reading: Pace,
+    writing: Pace,
+}
+
+impl H2 {
+    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, pace: &Pace) -> H2 {
+        let body_done = body.is_end_stream();
+        H2 { body, body_done, respond, send: None, answered: false, reading: pace.clone(), writing: pace.clone() }
+    }
+
+    pub(super) fn body_done(&self) -> bool {
+        self.body_done
+    }
+
+    pub(super) fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The next piece of the body that has bytes; `None` at its end. Cancel-safe, but for the time that was waited.
+    pub(super) async fn read_body(&mut self) -> Result<Option<Bytes>> {
+        if self.body_done {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let left = self.reading.longest_wait();
+        let Ok(read) = timeout(left, next_piece(&mut self.body)).await else {
+            return Err(Broken::TooSlow("the request body stalled"));
+        };
+        let piece = read?;
+        match &piece {
+            None => self.body_done = true,
+            Some(bytes) => {
+                self.body_done = self.body.is_end_stream();
+                if !self.reading.keeps_up(begun.elapsed(), bytes.len() as u64) {
+                    return Err(Broken::TooSlow("the request body comes too slowly"));
+                }
+            }
+        }
+        Ok(piece)
+    }
+
+    pub(super) fn write_informational(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers.clone();
+        NOT_HERE.iter().for_each(|name| drop(response.headers_mut().remove(name)));
+        self.respond.send_informational(response)?;
+        Ok(())
+    }
+
+    pub(super) fn write_head(&mut self, status: StatusCode, headers: HeaderMap, end: bool) -> Result<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        let headers = response.headers_mut();
+        NOT_HERE.iter().for_each(|name| drop(headers.remove(name)));
+        if !headers.contains_key(DATE)
+            && let Some(date) = date::with(|date| HeaderValue::from_bytes(date).ok())
+        {
+            headers.insert(DATE, date);
+        }
+        self.send = Some(self.respond.send_response(response, end)?);
+        self.answered = end;
+        Ok(())
+    }
+
+    /// Writes a piece of the body as the client's windows allow.
+    pub(super) async fn write_body(&mut self, mut bytes: Bytes, end: bool) -> Result<()> {
+        let Some(send) = self.send.as_mut().filter(|_| !self.answered) else { return Ok(()) };
+        while !bytes.is_empty() {
+            send.reserve_capacity(bytes.len().min(PIECE));
+            let room = capacity(send, &mut self.writing).await?;
+            let piece = bytes.split_to(room.min(bytes.len()));
+            let last = end && bytes.is_empty();
+            send.send_data(piece, last)?;
+            self.answered = last;
+        }
+        if end && !self.answered {
+            send.send_data(Bytes::new(), true)?;
+            self.answered = true;
+        }
+        Ok(())
+    }
+
+    /// Resolves when the client gives the stream up.
+    pub(super) async fn gone(&mut self) -> Broken {
+        let reset = match &mut self.send {
+            Some(send) => poll_fn(|context| send.poll_reset(context)).await,
+            None => poll_fn(|context| self.respond.poll_reset(context)).await,
+        };
+        match reset {
+            Ok(reason) => Broken::Gone(format!("the stream was reset: {reason}")),
+            Err(error) => Broken::Gone(error.to_string()),
+        }
+    }
+
+    /// Ends the stream: an answer that did not end is cut, so that nobody takes it for whole.
+    pub(super) fn finish(mut self) {
+        match &mut self.send {
+            _ if self.answered => {}
+            Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+/// The next bytes, whose room in the windows is given back; empty pieces are passed over.
+async fn next_piece(body: &mut RecvStream) -> Result<Option<Bytes>> {
+    loop {
+        match body.data().await.transpose()? {
+            Some(bytes) if bytes.is_empty() && !body.is_end_stream() => {}
+            Some(bytes) if bytes.is_empty() => return Ok(None),
+            Some(bytes) => {
+                body.flow_control().release_capacity(bytes.len())?;
+                return Ok(Some(bytes));
+            }
+            None => {
+                // Trailers mean nothing here; reading them finds out whether the stream broke instead.
+                body.trailers().await?;
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// How much of the client's windows is free for the stream, at least one byte.
+async fn capacity(send: &mut SendStream<Bytes>, pace: &mut Pace) -> Result<usize> {
+    if send.capacity() > 0 {
+        return Ok(send.capacity());
+    }
+    let begun = Instant::now();
+    let Ok(room) = timeout(pace.longest_wait(), poll_fn(|context| poll_room(send, context))).await else {
+        return Err(Broken::TooSlow("the client takes the response body too slowly"));
+    };
+    let room = room?;
+    match pace.keeps_up(begun.elapsed(), room as u64) {
+        true => Ok(room),
+        false => Err(Broken::TooSlow("the client takes the response body too slowly")),
+    }
+}
+
+fn poll_room(send: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<Result<usize>> {
+    loop {
+        match ready!(send.poll_capacity(context)) {
+            Some(Ok(0)) => {}
+            Some(room) => return Poll::Ready(Ok(room?)),
+            None => return Poll::Ready(Err(Broken::Gone("the stream was reset".into()))),
+        }
+    }
+}
