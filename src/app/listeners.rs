@@ -3,26 +3,29 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Failure;
+use super::{Failure, limits};
 use super::rooms::Rooms;
 use crate::listener::{Config, Listener, ListenerHandle};
 
 /// Every open listener, with the configuration that it was opened with.
 pub struct Listeners {
     open: Vec<(Config, ListenerHandle)>,
+    /// How many files the process may open.
+    open_files: u64,
 }
 
 impl Listeners {
-    pub async fn start(configs: &[Config], rooms: &Rooms) -> Result<Self, Failure> {
+    pub async fn start(configs: &[Config], rooms: &Rooms, open_files: u64) -> Result<Self, Failure> {
         let mut open = Vec::new();
-        for config in bind(configs, rooms).await? {
+        for config in bind(&limits::within(open_files, configs), rooms).await? {
             open.push(accept(config, rooms));
         }
-        Ok(Listeners { open })
+        Ok(Listeners { open, open_files })
     }
 
     /// Opens what is new, changes what stays, closes what is gone. Changes nothing when something is wrong.
     pub async fn follow(&mut self, configs: &[Config], rooms: &Rooms) -> Result<(), Failure> {
+        let configs = &limits::within(self.open_files, configs)[..];
         let stays = |config: &Config| self.open.iter().any(|(old, _)| old.address == config.address);
         let new: Vec<_> = configs.iter().filter(|config| !stays(config)).cloned().collect();
         let mut prepared = Vec::new();

@@ -5,6 +5,7 @@
 
 mod admin;
 mod integrated;
+mod limits;
 mod listeners;
 mod rooms;
 mod secret;
@@ -30,6 +31,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Serves until told to stop. `source` is read again on SIGHUP.
 pub fn serve(source: Source, config: Config) -> ExitCode {
     let logs = telemetry::init_logs(&config.log);
+    // Before anything asks how many there may be.
+    let open_files = limits::raise_open_files();
     let threads = match config.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -41,7 +44,7 @@ pub fn serve(source: Source, config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(run(source, config, logs, threads));
+    let outcome = runtime.block_on(run(source, config, logs, threads, open_files));
     runtime.shutdown_timeout(LAST_WORDS);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,11 +55,17 @@ pub fn serve(source: Source, config: Config) -> ExitCode {
     }
 }
 
-async fn run(source: Source, mut config: Config, logs: LogHandle, threads: usize) -> Result<(), Failure> {
+async fn run(
+    source: Source,
+    mut config: Config,
+    logs: LogHandle,
+    threads: usize,
+    open_files: u64,
+) -> Result<(), Failure> {
     // Before anything else: an unhandled SIGHUP or SIGUSR1 ends a process.
     let mut signals = Signals::new()?;
     let rooms = Rooms::build(&config, threads).await?;
-    let mut listeners = Listeners::start(&config.listener, &rooms).await?;
+    let mut listeners = Listeners::start(&config.listener, &rooms, open_files).await?;
     rooms.peers.own().replace(listeners.addresses().collect());
     let status = Arc::new(Status::new(&rooms)?);
     let admin = match &config.admin {

@@ -58,6 +58,20 @@ async fn begun(mut stream: ByteStream) -> Result<ByteStream, FillError> {
     Ok(stream::iter(first).chain(stream).fuse().boxed())
 }
 
+/// A whole content in memory, and held there.
+pub struct InMemory(Arc<Object>);
+
+impl InMemory {
+    pub fn bytes(&self) -> &Bytes {
+        &self.0.bytes
+    }
+
+    /// What the origin called it.
+    pub fn media_type(&self) -> Option<&str> {
+        self.0.media_type.as_deref()
+    }
+}
+
 impl BlobCache {
     /// Takes the folder and lists what it holds; nothing is read but names, and sizes of what the saved index does not
     /// know. With `disk = 0` the folder is not touched.
@@ -97,6 +111,13 @@ impl BlobCache {
             Ok(runtime) => drop(runtime.spawn_blocking(work)),
             Err(_) => work(),
         }
+    }
+
+    /// What is whole in memory.
+    pub fn in_memory(&self, digest: &Digest) -> Option<InMemory> {
+        let object = self.shared.memory.get(digest)?;
+        self.shared.metrics.hit_memory.inc();
+        Some(InMemory(object))
     }
 
     /// What is complete, in memory or else on disk. A memory hit neither waits nor allocates.

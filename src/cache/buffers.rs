@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::disk::trailer::BLOCK;
 
@@ -24,11 +26,30 @@ const LENT: [usize; 3] = [128 << 20, 96 << 20, 48 << 20];
 /// What a reader may keep of a block when even the smallest class is used up; the block's buffer goes back at once.
 const COPIED: usize = 16 * KIB;
 
+/// Files that clients' readers may have open, whatever the process may.
+const MAX_FILES: usize = 16_384;
+/// How long a reader waits for the right to open a file.
+const FILE_WAIT: Duration = Duration::from_secs(2);
+
 /// The pool. One per cache; those who read other files for clients borrow from it too, so that one bound holds them all.
-#[derive(Default)]
 pub struct Buffers {
     free: [Mutex<Vec<Vec<u8>>>; 3],
     lent: AtomicUsize,
+    files: Arc<Semaphore>,
+}
+
+/// The right to have one file open for a client; given back when dropped.
+#[derive(Debug)]
+pub struct FilePermit {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let files = usize::try_from(limit / 2).unwrap_or(MAX_FILES).clamp(8, MAX_FILES);
+        Buffers { free: Default::default(), lent: AtomicUsize::new(0), files: Arc::new(Semaphore::new(files)) }
+    }
 }
 
 /// How much the next chunk of a reader may hold, in bytes.
@@ -49,6 +70,13 @@ pub struct Buffer {
 }
 
 impl Buffers {
+    /// The right to open one more file: readers hold half of what the process may open at most, so that connections, logs and
+    /// storage find theirs. `None` when none became free within two seconds; readers that wait for their clients hold none.
+    pub async fn file(&self) -> Option<FilePermit> {
+        let permit = tokio::time::timeout(FILE_WAIT, self.files.clone().acquire_owned()).await.ok()?.ok()?;
+        Some(FilePermit { _permit: permit })
+    }
+
     pub fn allowance(&self) -> Allowance {
         let lent = self.lent.load(Ordering::Relaxed);
         let class = (0..CLASSES.len()).rev().find(|&class| lent < LENT[class]);

@@ -40,6 +40,9 @@ pub enum ReadError {
     /// The cached copy is damaged and there is no origin to go on from.
     #[error("the cached copy is damaged")]
     Corrupt,
+    /// The cached copy was let go of while the client waited, and there is no origin to go on from.
+    #[error("the cached copy went while the client took nothing of it")]
+    Evicted,
 }
 
 /// Bytes given to `insert` that are not what the digest names.

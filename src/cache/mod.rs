@@ -28,8 +28,8 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-pub use blob_cache::{BlobCache, Source};
-pub use buffers::Buffers;
+pub use blob_cache::{BlobCache, InMemory, Source};
+pub use buffers::{Buffers, FilePermit};
 pub use config::Config;
 pub use content::Content;
 pub use error::FillError;

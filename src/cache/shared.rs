@@ -42,11 +42,11 @@ impl Shared {
         let found = self.disk.find(digest)?;
         let kept = match self.disk.opened(digest, found) {
             Some(file) => OnDisk::File(file),
-            None => match self.disk.open_now(digest, found) {
-                Some(kept) => kept,
-                None => {
+            None => match self.disk.open_now(digest, found, self.disk.buffers().file().await?) {
+                Ok(kept) => kept,
+                Err(permit) => {
                     let (disk, digest) = (self.disk.clone(), *digest);
-                    tokio::task::spawn_blocking(move || disk.open(&digest, found)).await.ok()??
+                    tokio::task::spawn_blocking(move || disk.open(&digest, found, permit)).await.ok()??
                 }
             },
         };

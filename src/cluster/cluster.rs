@@ -136,6 +136,14 @@ impl Cluster {
         }
     }
 
+    /// The same, of the field's bytes.
+    pub fn told<'a>(&'a self, clients: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        match &self.instead {
+            Some(instead) => instead.as_ref().map(HeaderValue::as_bytes),
+            None => clients,
+        }
+    }
+
     /// Whether a refused login is to be told now: once in [`TELL_AGAIN`], since every request may meet it.
     pub fn tells_of_login(&self) -> bool {
         let mut told = self.told.lock();

@@ -1,8 +1,11 @@
 //! Content by digest as HTTP: conditions, ranges, and the bytes themselves.
 
+pub mod at_hand;
 mod stored;
 
 use std::ops::Range;
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -10,6 +13,7 @@ use http::header::{
     WARNING,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::timeout;
 
 use super::context::RequestContext;
 use super::fields::REQUEST_ID;
@@ -21,6 +25,8 @@ use crate::oci::{Digest, media_type};
 
 pub use stored::Stored;
 
+/// A client that has not taken a piece within this is one that waits.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What a digest names never changes.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -208,7 +214,15 @@ async fn stream(
             None => return Err(broken(&"the content ended early")),
         };
         left = left.checked_sub(chunk.len() as u64).ok_or_else(|| broken(&"the content did not end"))?;
-        exchange.write_body(chunk, ends_response && left == 0).await?;
+        let mut writing = pin!(exchange.write_body(chunk, ends_response && left == 0));
+        match timeout(PATIENCE, &mut writing).await {
+            Ok(written) => written?,
+            Err(_) => {
+                // A client that waits, perhaps for ever, holds no file meanwhile: there are not many.
+                reader.rest();
+                writing.await?;
+            }
+        }
     }
     Ok(())
 }

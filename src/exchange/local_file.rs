@@ -4,24 +4,45 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustix::io::{ReadWriteFlags, preadv2};
 
-use crate::cache::Buffers;
+use crate::cache::{Buffers, FilePermit};
 
 /// Bytes that are read at once from the page cache: they stay in the processor's own cache until they are sent, and so does the
 /// buffer for the next connection.
 const PIECE: usize = 256 << 10;
 
-/// An open file whose size is known. Cheap to clone.
+/// A file whose size is known. Cheap to clone; open while it is read, and closed while its reader waits: see [`LocalReader::rest`].
 #[derive(Clone)]
 pub struct LocalFile {
-    file: Arc<File>,
+    open: Arc<Resting>,
     size: u64,
     buffers: Arc<Buffers>,
+}
+
+/// A file that may be closed and found again.
+struct Resting {
+    file: Mutex<Option<Opened>>,
+    home: OnceLock<Home>,
+}
+
+struct Opened {
+    file: Arc<File>,
+    _permit: Option<FilePermit>,
+}
+
+/// Where a file is, and which it is: another one under its name is not it.
+struct Home {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
 }
 
 /// Pieces of a file, in order.
@@ -31,9 +52,49 @@ pub struct LocalReader {
     end: u64,
 }
 
+impl Resting {
+    /// The file, if it is open.
+    fn open_now(&self) -> Option<Arc<File>> {
+        self.file.lock().as_ref().map(|opened| opened.file.clone())
+    }
+
+    /// The file, opened again if need be; may wait for the disk.
+    fn open(&self, permit: Option<FilePermit>) -> io::Result<Arc<File>> {
+        if let Some(file) = self.open_now() {
+            return Ok(file);
+        }
+        let home = self.home.get().ok_or(io::ErrorKind::NotFound)?;
+        let file = Arc::new(File::open(&home.path)?);
+        let found = file.metadata()?;
+        if (found.dev(), found.ino()) != (home.device, home.inode) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was replaced meanwhile"));
+        }
+        *self.file.lock() = Some(Opened { file: file.clone(), _permit: permit });
+        Ok(file)
+    }
+
+    /// Closes the file if it can be found again. One that was unlinked stays open: it has no other name.
+    fn close(&self) {
+        let Some(file) = self.open_now() else { return };
+        if self.home.get().is_none() {
+            let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let (Ok(path), Ok(found)) = (link, file.metadata()) else { return };
+            _ = self.home.set(Home { path, device: found.dev(), inode: found.ino() });
+        }
+        let Some(home) = self.home.get() else { return };
+        let there = std::fs::metadata(&home.path).is_ok_and(|found| (found.dev(), found.ino()) == (home.device, home.inode));
+        if there {
+            *self.file.lock() = None;
+        }
+    }
+}
+
 impl LocalFile {
-    pub fn new(file: File, size: u64, buffers: &Arc<Buffers>) -> Self {
-        LocalFile { file: Arc::new(file), size, buffers: buffers.clone() }
+    /// `permit`: see [`Buffers::file`].
+    pub fn new(file: File, size: u64, buffers: &Arc<Buffers>, permit: Option<FilePermit>) -> Self {
+        let opened = Opened { file: Arc::new(file), _permit: permit };
+        let open = Resting { file: Mutex::new(Some(opened)), home: OnceLock::new() };
+        LocalFile { open: Arc::new(open), size, buffers: buffers.clone() }
     }
 
     pub fn size(&self) -> u64 {
@@ -46,15 +107,17 @@ impl LocalFile {
 
     /// Between 1 and `most` bytes from `at`; `None` when the kernel would have to wait for the disk.
     fn now(&self, at: u64, most: usize) -> Option<Bytes> {
+        let file = self.open.open_now()?;
         self.piece(most, |buffer| {
             // A file system that cannot say (tmpfs) is read where waiting is allowed.
-            Ok(preadv2(&*self.file, &mut [IoSliceMut::new(buffer)], at, ReadWriteFlags::NOWAIT)?)
+            Ok(preadv2(&*file, &mut [IoSliceMut::new(buffer)], at, ReadWriteFlags::NOWAIT)?)
         })
         .ok()
     }
 
-    fn wait(&self, at: u64, most: usize) -> io::Result<Bytes> {
-        self.piece(most, |buffer| self.file.read_at(buffer, at))
+    fn wait(&self, at: u64, most: usize, permit: Option<FilePermit>) -> io::Result<Bytes> {
+        let file = self.open.open(permit)?;
+        self.piece(most, |buffer| file.read_at(buffer, at))
     }
 
     fn piece(&self, most: usize, read: impl Fn(&mut [u8]) -> io::Result<usize>) -> io::Result<Bytes> {
@@ -79,6 +142,12 @@ impl LocalFile {
 }
 
 impl LocalReader {
+    /// Its client takes nothing for now: the file is closed, and opened again when more of it is wanted. Does not wait for the
+    /// disk: the file's entry is in the kernel's memory while it is open.
+    pub fn rest(&self) {
+        self.from.open.close();
+    }
+
     /// The next bytes, up to 256 KiB; `None` at the end of the range. A file that is shorter than it was is an error.
     pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
         let (at, left) = (self.at, self.end.saturating_sub(self.at));
@@ -90,7 +159,11 @@ impl LocalReader {
             Some(bytes) => Ok(bytes),
             None => {
                 let file = self.from.clone();
-                let waited = tokio::task::spawn_blocking(move || file.wait(at, most)).await;
+                let permit = match file.open.open_now() {
+                    Some(_) => None,
+                    None => file.buffers.file().await,
+                };
+                let waited = tokio::task::spawn_blocking(move || file.wait(at, most, permit)).await;
                 waited.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
         };
@@ -110,7 +183,7 @@ mod tests {
     fn file(content: &[u8], size: u64) -> LocalFile {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        LocalFile::new(file, size, &Arc::default())
+        LocalFile::new(file, size, &Arc::default(), None)
     }
 
     async fn read(file: &LocalFile, range: Range<u64>) -> io::Result<Vec<u8>> {
@@ -128,6 +201,41 @@ mod tests {
         for range in [0..content.len(), 0..1, 7..7, 65_535..65_537, 1_000_000..2_999_999, 2_999_999..3_000_000] {
             assert_eq!(read(&file, range.start as u64..range.end as u64).await.unwrap(), content[range]);
         }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_rests_holds_no_file_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blob");
+        std::fs::write(&path, vec![7; 600_000]).unwrap();
+        let file = LocalFile::new(File::open(&path).unwrap(), 600_000, &Arc::default(), None);
+        let mut reader = file.clone().read(0..600_000);
+        let mut length = 0;
+        while let Some(bytes) = reader.next().await {
+            length += bytes.unwrap().len();
+            reader.rest();
+            assert!(file.open.open_now().is_none());
+        }
+        assert_eq!(length, 600_000);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_replaced_while_its_reader_rested_is_not_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blob");
+        std::fs::write(&path, vec![7; 600_000]).unwrap();
+        let unlinked = LocalFile::new(File::open(&path).unwrap(), 600_000, &Arc::default(), None);
+        let mut reader = LocalFile::new(File::open(&path).unwrap(), 600_000, &Arc::default(), None).read(0..600_000);
+        reader.next().await.unwrap().unwrap();
+        reader.rest();
+        std::fs::rename(&path, folder.path().join("old")).unwrap();
+        std::fs::write(&path, vec![8; 600_000]).unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
+        // What has no name any more is kept open.
+        std::fs::remove_file(folder.path().join("old")).unwrap();
+        let mut reader = unlinked.read(0..600_000);
+        reader.rest();
+        assert_eq!(reader.next().await.unwrap().unwrap()[0], 7);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //! answered here (`ping`, `blob` with its downloads from `origin`, `manifest`, `push`); and `pass` for what pingora streams to a
 //! peer: which one, whether a failed try is made again, what is changed on the way there and back (`upload`, `link`, `login`).
 
+pub mod at_hand;
 pub mod blob;
 pub mod changes;
 pub mod manifest;
@@ -92,6 +93,17 @@ impl Front {
 
     pub fn site(&self) -> Arc<Site> {
         self.site.load_full()
+    }
+
+    /// The same for a moment, without counting who holds it.
+    pub fn present_site(&self) -> arc_swap::Guard<Arc<Site>> {
+        self.site.load()
+    }
+
+    /// Whose `holds` of manifests count: a digest's being there as a blob says nothing of its being there as a manifest.
+    fn holding_manifests(&self, cluster: &Cluster, host: &str, query: Option<&str>) -> Jurisdiction {
+        let query = query.unwrap_or_default();
+        self.verdicts.jurisdiction(cluster.name(), Some(&format!("{host}?{query}#manifest")))
     }
 
     /// Whom the peers' answers to this request count for: what they are told of who asks, and the addresses that they

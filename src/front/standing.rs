@@ -45,10 +45,7 @@ impl Standing {
         let credential = front.credential(ctx, cluster, exchange.headers().get(AUTHORIZATION));
         let jurisdiction = front.jurisdiction(ctx, cluster);
         let holding = match ctx.resource() {
-            Some(Resource::Manifest { .. }) => {
-                let query = ctx.target.query().unwrap_or_default();
-                verdicts.jurisdiction(cluster.name(), Some(&format!("{}?{query}#manifest", ctx.host)))
-            }
+            Some(Resource::Manifest { .. }) => front.holding_manifests(cluster, &ctx.host, ctx.target.query()),
             _ => jurisdiction,
         };
         let (verdicts, cluster, repository) = (verdicts.clone(), cluster.clone(), repository.clone());

@@ -32,6 +32,15 @@ pub async fn enter(front: &Front, exchange: &mut Exchange, ctx: &mut RequestCont
     }
 }
 
+/// Too many requests are under way: this one is told to come again.
+pub async fn turn_away(exchange: &mut Exchange, ctx: &mut RequestContext) -> Result<Next> {
+    identify(exchange, ctx);
+    if !exchange.body_done() {
+        exchange.close_after();
+    }
+    answer(exchange, ctx, problem(ErrorCode::Unavailable, "too many requests are under way")).await
+}
+
 /// What concerns the process, the connection or the host, and nothing that a registry holds.
 fn before_routing(exchange: &Exchange, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
     let request = exchange.head();

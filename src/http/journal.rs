@@ -7,9 +7,10 @@ use http::header::USER_AGENT;
 use http::{Method, Version};
 
 use super::Shared;
+use super::hit::Hit;
 use crate::exchange::{CacheUse, RequestContext};
 use crate::front::pass::Pass;
-use crate::listener::{Connection, Exchange, Refusal};
+use crate::listener::{Connection, Exchange, Plain, Refusal};
 use crate::oci::Resource;
 use crate::telemetry::{Entry, RequestId, RouteKind};
 
@@ -66,6 +67,39 @@ pub fn answered(
         tls: ctx.connection.tls().map(|tls| tls.version),
         user_agent: request.headers.get(USER_AGENT).map(|agent| agent.as_bytes()),
         problem: ctx.problem.as_deref(),
+    });
+}
+
+/// A request that was answered with what was at hand.
+pub fn hit(shared: &Shared, request: &Plain<'_>, connection: &Connection, hit: &Hit, sent: u64) {
+    let duration = hit.started.elapsed();
+    shared.metrics.end(hit.kind, &Method::GET, 200, duration);
+    shared.metrics.response_bytes(sent);
+    if !shared.access_log.enabled() {
+        return;
+    }
+    shared.access_log.write(&Entry {
+        time: SystemTime::now(),
+        id: hit.id.as_str(),
+        client: connection.client().ip(),
+        identity: None,
+        method: "GET",
+        host: Some(request.host.as_bytes()),
+        path: request.target.as_bytes(),
+        repository: request.target.get(hit.repository.clone()),
+        reference: request.target.get(hit.digest.clone()),
+        status: 200,
+        bytes_in: 0,
+        bytes_out: sent,
+        cache: Some(CacheUse::Memory.as_str()),
+        peer: None,
+        duration,
+        first_byte: Some(hit.first_byte),
+        peer_time: None,
+        protocol: request.protocol,
+        tls: connection.tls().map(|tls| tls.version),
+        user_agent: request.user_agent,
+        problem: None,
     });
 }
 

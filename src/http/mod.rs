@@ -6,6 +6,7 @@
 mod bridge;
 mod door;
 mod entrance;
+mod hit;
 mod journal;
 mod passing;
 mod proxy;

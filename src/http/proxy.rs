@@ -18,12 +18,13 @@ use tokio::sync::watch;
 
 use super::bridge::Bridge;
 use super::passing::{self, MalformedBody, Passing};
+use super::hit::{self, Hit};
 use super::{Next, Shared, door, journal};
 use crate::exchange::RequestContext;
 use crate::exchange::respond::{problem, problem_with_status, send};
 use crate::front::changes;
 use crate::front::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass, UNANSWERABLE};
-use crate::listener::{Broken, Connection, Exchange, Handler, Refusal};
+use crate::listener::{Broken, Connection, Exchange, Handler, Plain, Refusal};
 use crate::oci::ErrorCode;
 use crate::outbound::hop::named_by_connection;
 
@@ -121,10 +122,25 @@ fn stalled() -> Response<Bytes> {
 
 #[async_trait]
 impl Handler for Proxy {
+    type AtHand = Hit;
+
+    fn at_hand(&self, request: &Plain<'_>, connection: &Connection) -> Option<Hit> {
+        hit::find(&self.shared, request, connection)
+    }
+
+    fn given(&self, request: &Plain<'_>, connection: &Connection, hit: Hit, sent: u64) {
+        journal::hit(&self.shared, request, connection, &hit, sent);
+    }
+
     async fn serve(self: &Arc<Self>, mut exchange: Box<Exchange>) -> Option<Box<Exchange>> {
         let _under_way = self.shared.metrics.begin();
         let mut request = RequestContext::new(exchange.connection().clone(), self.shared.front.site());
-        let error = match door::enter(&self.shared.front, &mut exchange, &mut request).await {
+        let most = exchange.connection().settings().max_requests;
+        let entered = match self.shared.metrics.under_way() > most && exchange.head().target.path() != "/healthz" {
+            true => door::turn_away(&mut exchange, &mut request).await,
+            false => door::enter(&self.shared.front, &mut exchange, &mut request).await,
+        };
+        let error = match entered {
             Ok(Next::Answered) => None,
             Ok(Next::Pass(pass)) => return self.pass(exchange, request, pass).await,
             Err(error) => {

@@ -104,7 +104,15 @@ async fn stored(
 ) -> std::result::Result<Stored, Response<Bytes>> {
     match bytes {
         ContentBytes::Whole(bytes) => Ok(Stored::Whole(bytes)),
-        ContentBytes::Local(blob) => Ok(Stored::File(LocalFile::new(blob.file, blob.size, front.cache().buffers()))),
+        // Nothing is read of it.
+        ContentBytes::Local(blob) if !needs_bytes(exchange, digest, blob.size) => Ok(Stored::Absent(blob.size)),
+        ContentBytes::Local(blob) => {
+            let buffers = front.cache().buffers();
+            let Some(permit) = buffers.file().await else {
+                return Err(problem(ErrorCode::Unavailable, "too many files are open"));
+            };
+            Ok(Stored::File(LocalFile::new(blob.file, blob.size, buffers, Some(permit))))
+        }
         ContentBytes::Remote(size) if !needs_bytes(exchange, digest, size) => Ok(Stored::Absent(size)),
         ContentBytes::Remote(_) => remote(front, ctx, registry, digest).await,
     }

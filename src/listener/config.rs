@@ -28,6 +28,13 @@ pub struct Config {
     /// At so many connections we stop accepting until one ends.
     #[serde(default = "ten_thousand")]
     pub max_connections: usize,
+    /// Requests under way in the whole process above which this listener's are answered 503, but for /healthz.
+    #[serde(default = "twenty_thousand")]
+    pub max_requests: usize,
+    /// A connection this old ends with its present requests, so that clients spread over instances that came later; a tenth
+    /// more or less for each, that not all come again at once. 0: never.
+    #[serde(default = "never")]
+    pub max_age: Span,
     #[serde(default)]
     pub timeouts: Timeouts,
     /// Slowest body that we bear in either direction, bytes per second over `timeouts.body`; 0 bears any.
@@ -98,6 +105,12 @@ impl Default for H2 {
 
 fn ten_thousand() -> usize {
     10_000
+}
+fn twenty_thousand() -> usize {
+    20_000
+}
+fn never() -> Span {
+    seconds(0)
 }
 fn no_bytes() -> Size {
     Size(0)

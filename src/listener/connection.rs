@@ -12,6 +12,7 @@ use super::state::ConnectionState;
 #[derive(Debug)]
 pub struct Connection {
     client: SocketAddr,
+    trusted: bool,
     tls: Option<TlsInfo>,
     settings: Arc<Config>,
     state: Arc<ConnectionState>,
@@ -36,7 +37,8 @@ impl Connection {
         state: Arc<ConnectionState>,
         draining: watch::Receiver<bool>,
     ) -> Connection {
-        Connection { client, tls, settings, state, draining }
+        let trusted = is_trusted(&settings, client.ip());
+        Connection { client, trusted, tls, settings, state, draining }
     }
 
     /// The client: the socket's other end, or who the PROXY protocol says it is.
@@ -53,15 +55,14 @@ impl Connection {
         &self.settings
     }
 
-    #[cfg(test)]
     /// The client is one of `trusted_proxies`: its `X-Forwarded-*` and the like may be believed.
-    pub fn client_is_trusted(&self) -> bool {
-        is_trusted(&self.settings, self.client.ip())
+    pub fn is_of_a_trusted_proxy(&self) -> bool {
+        self.trusted
     }
 
     /// The request that is being answered is the last: clients of HTTP/1 are told so.
     pub(super) fn ends_soon(&self) -> bool {
-        *self.draining.borrow()
+        self.state.is_retired() || *self.draining.borrow()
     }
 
     pub(super) fn state(&self) -> &Arc<ConnectionState> {

@@ -18,3 +18,8 @@ pub(super) fn with<T>(with: impl FnOnce(&[u8]) -> T) -> T {
         with(text.as_bytes())
     })
 }
+
+/// Appends the present date.
+pub fn push(out: &mut Vec<u8>) {
+    with(|date| out.extend_from_slice(date));
+}

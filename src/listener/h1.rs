@@ -1,12 +1,13 @@
 //! HTTP/1.0 and 1.1: heads read and checked here, then one exchange after another.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
 
-use super::Handler;
+use super::body::Framing;
+use super::budget;
 use super::connection::Connection;
 use super::exchange::{self, Exchange, RequestHead};
 use super::head::{Head, Scanner};
@@ -14,14 +15,15 @@ use super::refusal::Refusal;
 use super::shared::Shared;
 use super::state::{Deadline, Phase};
 use super::stream::ClientStream;
+use super::{Handler, Plain};
 
 /// How much of a refused request the access log is shown.
 const SHOWN: usize = 256;
 
 /// What came in the place of a request head.
 enum Next {
-    Head(BytesMut, Box<Head>),
-    Refused(Refusal, Scanner),
+    Head(BytesMut, Head),
+    Refused(Refusal),
     /// The client has gone, or was told to go.
     End,
 }
@@ -36,21 +38,37 @@ pub(super) async fn serve<H: Handler>(
     let state = connection.state();
     loop {
         let (bytes, head) = match next_head(&mut stream, connection).await {
-            Next::Head(bytes, head) => (bytes.freeze(), head),
-            Next::Refused(refusal, scanner) => {
+            Next::Head(bytes, head) => (bytes, head),
+            Next::Refused(refusal) => {
                 shared.metrics.refused(refusal.status);
-                return refuse(handler, connection, stream, refusal, &scanner).await;
+                return refuse(handler, connection, stream, refusal).await;
             }
             Next::End => return stream.close(false).await,
         };
         state.enter(Phase::Exchange);
+        if let Some(request) = plain(&bytes, &head)
+            && !connection.ends_soon()
+            && let Some(answer) = handler.at_hand(&request, connection)
+        {
+            let (sent, written) = stream.write_answer(&request, &answer).await;
+            handler.given(&request, connection, answer, sent);
+            if written.is_err() {
+                return;
+            }
+            state.enter(Phase::Idle);
+            continue;
+        }
+        let Some(held) = budget::hold(state, head.fields, head.length) else {
+            shared.metrics.refused(Refusal::overloaded().status);
+            return refuse_read(handler, connection, stream, Refusal::overloaded(), &bytes).await;
+        };
         stream.expect_body(head.framing);
-        let Some(request) = RequestHead::of_h1(&bytes, &head) else {
+        let Some(request) = RequestHead::of_h1(&bytes.freeze(), &head) else {
             // Both readings are ours: that they differ is a fault, and the request is not served.
             tracing::error!(client = %connection.client(), "a request head was let through that cannot be read");
             return;
         };
-        let exchange = Box::new(Exchange::over_h1(request, connection, stream));
+        let exchange = Box::new(Exchange::over_h1(request, connection, held, stream));
         let Some(over) = handler.serve(exchange).await else { return };
         match over.finish() {
             Some(exchange::Next::Request(back)) => stream = back,
@@ -67,6 +85,25 @@ pub(super) async fn serve<H: Handler>(
             return stream.close(false).await;
         }
     }
+}
+
+/// The request, if it is a plain GET of HTTP/1.1.
+fn plain<'a>(bytes: &'a [u8], head: &Head) -> Option<Plain<'a>> {
+    if head.http_10 || head.noted.unusual || head.framing != Framing::None || head.authority.is_some() {
+        return None;
+    }
+    let at = |range: &Range<usize>| bytes.get(range.clone());
+    if at(&head.method)? != b"GET" {
+        return None;
+    }
+    Some(Plain {
+        target: std::str::from_utf8(at(&head.target)?).ok()?,
+        host: std::str::from_utf8(at(head.host.as_ref()?)?).ok()?,
+        authorization: head.noted.authorization.as_ref().and_then(at),
+        user_agent: head.noted.user_agent.as_ref().and_then(at),
+        request_id: head.noted.request_id.as_ref().and_then(at),
+        protocol: "HTTP/1.1",
+    })
 }
 
 /// Reads and checks the next head. Bytes after it stay in the stream.
@@ -89,14 +126,14 @@ async fn next_head(stream: &mut ClientStream, connection: &Connection) -> Next {
         }
         if !blank {
             match scanner.advance(stream.inbound(), limit) {
-                Ok(Some(head)) => return Next::Head(stream.take_inbound(head.length), Box::new(head)),
+                Ok(Some(head)) => return Next::Head(stream.take_inbound(head.length), head),
                 Ok(None) => {}
-                Err(refusal) => return Next::Refused(refusal, scanner),
+                Err(refusal) => return Next::Refused(refusal),
             }
         }
         if let Err(end) = more(stream).await {
             return match state.expired() {
-                Some(Deadline::Header) => Next::Refused(Refusal::too_slow(), scanner),
+                Some(Deadline::Header) => Next::Refused(Refusal::too_slow()),
                 _ => end,
             };
         }
@@ -110,21 +147,37 @@ async fn more(stream: &mut ClientStream) -> Result<(), Next> {
     }
 }
 
+/// The same for a request whose head has been taken from the stream.
+async fn refuse_read<H: Handler>(
+    handler: &Arc<H>,
+    connection: &Arc<Connection>,
+    mut stream: Box<ClientStream>,
+    refusal: Refusal,
+    bytes: &[u8],
+) {
+    connection.state().enter(Phase::Closing);
+    let answer = refusal.to_bytes(!bytes.starts_with(b"HEAD "));
+    let written: io::Result<()> = stream.write_all(&[IoSlice::new(&answer)]).await;
+    handler.refused(connection, refusal, first_line(bytes));
+    if written.is_ok() {
+        stream.close(true).await;
+    }
+}
+
 /// Says no, and closes without a reset.
 async fn refuse<H: Handler>(
     handler: &Arc<H>,
     connection: &Arc<Connection>,
     mut stream: Box<ClientStream>,
     refusal: Refusal,
-    scanner: &Scanner,
 ) {
-    connection.state().enter(Phase::Closing);
-    let answer = refusal.to_bytes(!scanner.is_head());
-    let written: io::Result<()> = stream.write_all(&answer).await;
-    let shown = stream.inbound().get(..SHOWN).unwrap_or(stream.inbound());
-    let line = shown.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-    handler.refused(connection, refusal, line);
-    if written.is_ok() {
-        stream.close(true).await;
-    }
+    // A HEAD is answered without a body: what came tells, unless it is too little to be one.
+    let bytes = stream.take_inbound(SHOWN);
+    refuse_read(handler, connection, stream, refusal, &bytes).await;
+}
+
+/// The start of what a client sent, up to the end of its first line.
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let shown = bytes.get(..SHOWN).unwrap_or(bytes);
+    shown.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
 }

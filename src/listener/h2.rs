@@ -3,17 +3,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h2::Reason;
-use h2::server::Builder;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::header::{
+    AUTHORIZATION, DATE, EXPECT, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    RANGE, USER_AGENT, VIA,
+};
+use http::{HeaderValue, Method, Response};
 
-use super::Handler;
+use super::budget::{self, Held};
 use super::config::Config;
 use super::connection::Connection;
-use super::exchange::Exchange;
+use super::date;
+use super::exchange::{Exchange, RequestHead};
 use super::h2_head::judged;
+use super::refusal::Refusal;
 use super::shared::Shared;
 use super::state::{ConnectionState, Phase};
 use super::stream::ClientStream;
+use super::{AtHand, Handler, Plain};
 
 /// What a client with prior knowledge sends first.
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -27,6 +35,9 @@ const UNSEEN_RESETS: usize = 20;
 const STREAM_ERRORS: usize = 256;
 /// Requests over a connection's life that were malformed; more is an attack.
 const MALFORMED: usize = 32;
+/// Largest body that is handed to the library whole, whatever the client's windows say: it is the cache's own, shared by all.
+const AT_ONCE: usize = 64 << 10;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The largest window that the protocol has.
 const MAX_WINDOW: u64 = (1 << 31) - 1;
 
@@ -78,7 +89,17 @@ async fn accept_streams<H: Handler>(
             None => return,
         };
         match judged(request, connection) {
-            Ok((head, body)) => spawn(handler, connection, Exchange::over_h2(head, connection, body, respond)),
+            Ok((head, body)) => {
+                let bytes = head.target.as_str().len() + head.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum::<usize>();
+                let Some(held) = budget::hold(state, head.headers.len(), bytes) else {
+                    tracing::debug!(client = %connection.client(), "an h2 connection holds too much");
+                    shared.metrics.refused(Refusal::overloaded().status);
+                    handler.refused(connection, Refusal::overloaded(), head.target.path().as_bytes());
+                    h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    continue;
+                };
+                serve_stream(handler, connection, (head, held), body, respond);
+            }
             Err(refused) => {
                 malformed += 1;
                 shared.metrics.refused(refused.refusal.status);
@@ -91,6 +112,64 @@ async fn accept_streams<H: Handler>(
             }
         }
     }
+}
+
+/// Answers at once what is at hand; for all else there is a task.
+fn serve_stream<H: Handler>(
+    handler: &Arc<H>,
+    connection: &Arc<Connection>,
+    (head, held): (RequestHead, Held),
+    body: RecvStream,
+    mut respond: SendResponse<Bytes>,
+) {
+    if body.is_end_stream()
+        && let Some(request) = plain(&head)
+        && let Some(answer) = handler.at_hand(&request, connection)
+        && answer.body().len() <= AT_ONCE
+    {
+            let sent = give(&mut respond, &request, &answer);
+        handler.given(&request, connection, answer, sent);
+        return;
+    }
+    spawn(handler, connection, Exchange::over_h2(head, connection, held, body, respond));
+}
+
+/// Hands the whole answer to the library, which sends it as the client's windows allow; what a client that has gone took of it
+/// is not known.
+fn give(respond: &mut SendResponse<Bytes>, request: &Plain<'_>, answer: &impl AtHand) -> u64 {
+    let mut response = Response::new(());
+    *response.headers_mut() = answer.fields(request);
+    if let Some(date) = date::with(|date| HeaderValue::from_bytes(date).ok()) {
+        response.headers_mut().insert(DATE, date);
+    }
+    let empty = answer.body().is_empty();
+    let sent = respond.send_response(response, empty).and_then(|mut send| match empty {
+        true => Ok(()),
+        false => send.send_data(answer.body().clone(), true),
+    });
+    sent.map_or(0, |()| answer.body().len() as u64)
+}
+
+/// The request, if it is a plain GET.
+fn plain(head: &RequestHead) -> Option<Plain<'_>> {
+    const UNUSUAL: [HeaderName; 8] =
+        [VIA, RANGE, EXPECT, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+    let headers = &head.headers;
+    if head.method != Method::GET || UNUSUAL.iter().any(|name| headers.contains_key(name)) {
+        return None;
+    }
+    let field = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        return None;
+    }
+    Some(Plain {
+        target: head.target.as_str(),
+        host: head.authority.as_deref()?,
+        authorization: field(&AUTHORIZATION),
+        user_agent: field(&USER_AGENT),
+        request_id: field(&REQUEST_ID),
+        protocol: "HTTP/2",
+    })
 }
 
 fn spawn<H: Handler>(handler: &Arc<H>, connection: &Arc<Connection>, exchange: Exchange) {

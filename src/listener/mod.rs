@@ -10,6 +10,7 @@
 
 mod accept;
 mod body;
+mod budget;
 mod certificates;
 pub mod config;
 mod connection;
@@ -46,18 +47,53 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
 
 pub use accept::Listener;
 pub use config::Config;
 pub use connection::Connection;
+pub use date::push as push_date;
 pub use exchange::{Broken, Exchange, RequestHead, Result};
 pub use handle::ListenerHandle;
 pub use metrics::Metrics;
 pub use refusal::Refusal;
 
+/// A GET that says nothing but what it wants and who asks: no body, no condition, no range. Most pulls are such.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    /// Path and query as received.
+    pub target: &'a str,
+    /// The authority, as the client wrote it.
+    pub host: &'a str,
+    pub authorization: Option<&'a [u8]>,
+    pub user_agent: Option<&'a [u8]>,
+    pub request_id: Option<&'a [u8]>,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub protocol: &'static str,
+}
+
+/// A whole answer that is at hand, in memory.
+pub trait AtHand: Send + Sync {
+    /// Appends the head as HTTP/1.1 has it, with its empty line.
+    fn push_head(&self, request: &Plain<'_>, out: &mut Vec<u8>);
+    /// The same for HTTP/2, without `Date`.
+    fn fields(&self, request: &Plain<'_>) -> HeaderMap;
+    fn body(&self) -> &Bytes;
+}
+
 /// Who answers the requests of a listener.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
+    type AtHand: AtHand;
+
+    /// The answer, 200, if it can be given without waiting for anything. Called for every plain request, before
+    /// [`serve`](Self::serve); it must not block.
+    fn at_hand(&self, request: &Plain<'_>, connection: &Connection) -> Option<Self::AtHand>;
+
+    /// `answer` was given; `sent` bytes of its body have left.
+    fn given(&self, request: &Plain<'_>, connection: &Connection, answer: Self::AtHand, sent: u64);
+
     /// Answers one request, and gives the exchange back when it is over. `None`, or an exchange whose answer has not ended:
     /// the connection (on HTTP/2 the stream) is cut, so that the client takes nothing for whole.
     async fn serve(self: &Arc<Self>, exchange: Box<Exchange>) -> Option<Box<Exchange>>;

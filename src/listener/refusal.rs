@@ -28,6 +28,11 @@ impl Refusal {
         Refusal { status: 431, code: "SIZE_INVALID", reason }
     }
 
+    /// The process, or this connection, holds as much of requests as it may.
+    pub(super) const fn overloaded() -> Refusal {
+        Refusal { status: 503, code: "UNAVAILABLE", reason: "too many requests are under way" }
+    }
+
     pub(super) const fn too_long() -> Refusal {
         Refusal { status: 414, code: "UNSUPPORTED", reason: "the request line is too long" }
     }
@@ -56,7 +61,11 @@ impl Refusal {
         let phrase = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
         let date = httpdate::fmt_http_date(SystemTime::now());
         let body = self.to_json();
-        let allow = if status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
+        let allow = match status {
+            405 => "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n",
+            503 => "Retry-After: 5\r\n",
+            _ => "",
+        };
         let mut answer = format!(
             "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\n{allow}Content-Type: application/json\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n",

@@ -36,6 +36,11 @@ impl Stash {
         self.bytes.is_empty()
     }
 
+    /// For what is to leave with the next write; a head is written straight into it.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
     /// Gives memory back when nothing is stashed and the connection has nothing to do.
     pub(super) fn shrink(&mut self) {
         if self.bytes.is_empty() && self.bytes.capacity() > IDLE {

@@ -133,6 +133,10 @@ pub(super) struct ConnectionState {
     expired: AtomicU8,
     finish: AtomicBool,
     finisher: AtomicWaker,
+    /// It is as old as connections get: the present request is its last.
+    retired: AtomicBool,
+    /// Bytes that its requests hold: see `budget`.
+    held: AtomicU64,
 }
 
 impl ConnectionState {
@@ -149,6 +153,8 @@ impl ConnectionState {
             expired: AtomicU8::new(0),
             finish: AtomicBool::new(false),
             finisher: AtomicWaker::new(),
+            retired: AtomicBool::new(false),
+            held: AtomicU64::new(0),
         }
     }
 
@@ -211,6 +217,18 @@ impl ConnectionState {
     pub(super) fn expired(&self) -> Option<Deadline> {
         let code = self.expired.load(Acquire);
         Deadline::ALL.into_iter().find(|deadline| *deadline as u8 == code)
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
+    pub(super) fn held(&self) -> &AtomicU64 {
+        &self.held
     }
 
     pub(super) fn set_multiplexed(&self) {

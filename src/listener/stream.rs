@@ -13,6 +13,7 @@ use tokio_util::io::poll_read_buf;
 use super::body::{Body, Framing, Piece};
 use super::stash::{self, Stash};
 use super::state::ConnectionState;
+use super::{AtHand, Plain};
 use super::transport::Transport;
 
 /// What one read of a request head asks for.
@@ -167,6 +168,28 @@ impl ClientStream {
             IoSlice::advance_slices(&mut left, written);
         }
         Ok(())
+    }
+
+    /// Sends a whole answer, head and body together; how many bytes of the body have left, and whether all did.
+    pub(super) async fn write_answer(
+        &mut self,
+        request: &Plain<'_>,
+        answer: &impl AtHand,
+    ) -> (u64, io::Result<()>) {
+        answer.push_head(request, self.stash.buffer());
+        let mut rest = &answer.body()[..];
+        let result = poll_fn(|context| {
+            while !rest.is_empty() {
+                let slices = [IoSlice::new(rest)];
+                match ready!(self.stash.poll_write(&mut self.transport, context, &slices)) {
+                    Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            self.stash.poll_flush(&mut self.transport, context)
+        });
+        let result = result.await;
+        ((answer.body().len() - rest.len()) as u64, result)
     }
 
     /// Sends what was kept.

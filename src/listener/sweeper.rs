@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::config::Config;
 use super::metrics::ListenerMetrics;
-use super::state::{ConnectionState, Deadline, Moment, Phase, TICK, advance_clock};
+use super::state::{ConnectionState, Deadline, Moment, Phase, TICK, advance_clock, now};
 use super::window::Window;
 
 /// After our last word (an error, GOAWAY, close_notify) a client has this long to take it.
@@ -38,6 +38,8 @@ struct Entry {
     state: Arc<ConnectionState>,
     tcp: Weak<TcpStream>,
     settings: Arc<Config>,
+    /// When it is too old, on the coarse clock.
+    ends_at: Option<u64>,
     seen: Option<Moment>,
     request: Window,
     response: Window,
@@ -78,6 +80,7 @@ impl Table {
             state: Arc::clone(state),
             tcp: Arc::downgrade(tcp),
             settings: Arc::clone(settings),
+            ends_at: ends_at(settings.max_age.0),
             seen: None,
             request: Window::default(),
             response: Window::default(),
@@ -94,6 +97,7 @@ impl Table {
         let passed = now.saturating_sub(inner.swept).min(4 * millis(TICK));
         inner.swept = now;
         for entry in inner.entries.values_mut() {
+            entry.retire_when_old(now);
             let first = entry.state.expired().is_none();
             let deadline = match entry.judge(now, passed) {
                 Verdict::Bear => continue,
@@ -140,7 +144,29 @@ impl Drop for Registration {
     }
 }
 
+/// With a tenth of jitter in both directions.
+fn ends_at(max_age: Duration) -> Option<u64> {
+    let age = millis(max_age);
+    let tenth = age / 10;
+    (age > 0).then(|| now() + age - tenth + rand::random_range(0..=2 * tenth))
+}
+
 impl Entry {
+    /// From then on every answer says that it is the last; who waits between requests is told now.
+    fn retire_when_old(&mut self, now: u64) {
+        if self.ends_at.is_none_or(|end| now < end) {
+            return;
+        }
+        self.state.retire();
+        if self.state.is_multiplexed() {
+            self.ends_at = None;
+            self.finish();
+        } else if self.state.moment().phase() == Phase::Idle {
+            self.ends_at = None;
+            self.finish();
+        }
+    }
+
     fn judge(&mut self, now: u64, passed: u64) -> Verdict {
         let seen = self.state.moment();
         if self.seen.replace(seen) != Some(seen) {

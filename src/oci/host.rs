@@ -26,6 +26,15 @@ impl Host {
         self.text.get(..self.name).unwrap_or_default()
     }
 
+    /// The name of a host that is written as it is kept: in lower case, no address in brackets. `None` for any other, which
+    /// may be a host as well.
+    pub fn plain_name(text: &str) -> Option<&str> {
+        let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+        let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        let plain = name.len() <= MAX_HOST && is_name(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        (plain && port.is_none_or(digits)).then_some(name)
+    }
+
     pub fn port(&self) -> Option<u16> {
         self.text.get(self.name + 1..).and_then(|port| port.parse().ok())
     }

@@ -95,6 +95,11 @@ impl Metrics {
         UnderWay(self.in_flight.clone())
     }
 
+    /// Requests under way.
+    pub fn under_way(&self) -> usize {
+        usize::try_from(self.in_flight.get()).unwrap_or_default()
+    }
+
     /// Counts a request that is over. `status` 0: the client left before there was an answer.
     pub fn end(&self, route: RouteKind, method: &Method, status: u16, duration: Duration) {
         let (method, code) = (method_index(method), code_index(status));

@@ -16,7 +16,7 @@ pub mod trace_parent;
 
 pub use access_log::{AccessLog, Entry};
 pub use config::{AccessTarget, LogConfig};
-pub use http::{Metrics as HttpMetrics, RouteKind};
+pub use http::{Metrics as HttpMetrics, RouteKind, UnderWay};
 pub use logs::{LogHandle, init_logs};
 pub use request_id::RequestId;
 pub use trace_parent::TraceParent;

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::piece::{Damaged, Piece};
 use super::trailer::{BLOCK, FOOTER, Trailer};
-use crate::cache::buffers::{BLOCK_AND_TRAILER, Buffer, Buffers};
+use crate::cache::buffers::{BLOCK_AND_TRAILER, Buffer, Buffers, FilePermit};
 use crate::oci::Digest;
 
 pub(in crate::cache) struct BlobFile {
@@ -22,6 +22,8 @@ pub(in crate::cache) struct BlobFile {
     trailer: Trailer,
     /// Which file of this digest it is (see `Index`); 0 for one that was never admitted.
     seq: u64,
+    /// Of one that was opened to be read; a fill's own file has none.
+    _permit: Option<FilePermit>,
 }
 
 /// Why a file that the index lists cannot be used.
@@ -52,7 +54,7 @@ pub(super) struct Opened {
 
 impl BlobFile {
     pub(super) fn new(file: Arc<File>, buffers: Arc<Buffers>, trailer: Trailer, seq: u64) -> Self {
-        BlobFile { file, buffers, trailer, seq }
+        BlobFile { file, buffers, trailer, seq, _permit: None }
     }
 
     /// Opens the file and verifies its trailer; of a small file, all of it.
@@ -79,7 +81,13 @@ impl BlobFile {
         // A size other than the index has is no harm: a snapshot may know an earlier file of this digest.
         let trailer = trailer.ok_or(OpenError::Damaged)?;
         let whole = (tail_len == size).then(|| whole(tail, &trailer, buffers)).transpose()?;
-        Ok(Opened { file: BlobFile { file: Arc::new(file), buffers: buffers.clone(), trailer, seq }, whole })
+        Ok(Opened { file: BlobFile { file: Arc::new(file), buffers: buffers.clone(), trailer, seq, _permit: None }, whole })
+    }
+
+    /// The same, as one of the files that clients' readers have open.
+    pub(super) fn with_permit(mut self, permit: FilePermit) -> Self {
+        self._permit = Some(permit);
+        self
     }
 
     pub(in crate::cache) fn len(&self) -> u64 {

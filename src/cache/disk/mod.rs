@@ -27,7 +27,7 @@ use self::blob_file::{How, OpenError, Opened};
 use self::index::Index;
 use self::layout::Layout;
 use self::open_files::OpenFiles;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, FilePermit};
 use super::config::Config;
 use super::memory::Object;
 use super::metrics::Metrics;
@@ -122,24 +122,26 @@ impl Disk {
     }
 
     /// Opens the file and verifies its trailer. A damaged one is dropped.
-    pub(super) fn open(&self, digest: &Digest, found: Found) -> Option<OnDisk> {
+    pub(super) fn open(&self, digest: &Digest, found: Found, permit: FilePermit) -> Option<OnDisk> {
         let opened = BlobFile::open(&self.layout.blob(digest), digest, found.seq, &self.buffers, How::Wait);
         let opened = opened.inspect_err(|error| self.cannot_open(digest, found.seq, error)).ok()?;
-        Some(self.kept(digest, opened))
+        Some(self.kept(digest, opened, permit))
     }
 
-    /// The same if the kernel has all of it in memory, else `None`, which says nothing. Does not block.
-    pub(super) fn open_now(&self, digest: &Digest, found: Found) -> Option<OnDisk> {
-        let opened = BlobFile::open(&self.layout.blob(digest), digest, found.seq, &self.buffers, How::Now);
-        Some(self.kept(digest, opened.ok()?))
+    /// The same if the kernel has all of it in memory, else the permit is given back, which says nothing. Does not block.
+    pub(super) fn open_now(&self, digest: &Digest, found: Found, permit: FilePermit) -> Result<OnDisk, FilePermit> {
+        match BlobFile::open(&self.layout.blob(digest), digest, found.seq, &self.buffers, How::Now) {
+            Ok(opened) => Ok(self.kept(digest, opened, permit)),
+            Err(_) => Err(permit),
+        }
     }
 
-    fn kept(&self, digest: &Digest, opened: Opened) -> OnDisk {
+    fn kept(&self, digest: &Digest, opened: Opened, permit: FilePermit) -> OnDisk {
         match opened.whole {
             // Opening such a file again costs no more than finding it open.
             Some(bytes) => OnDisk::Whole(Object::new(bytes, opened.file.media_type())),
             None => {
-                let file = Arc::new(opened.file);
+                let file = Arc::new(opened.file.with_permit(permit));
                 self.keep_open(digest, &file);
                 OnDisk::File(file)
             }

@@ -48,6 +48,8 @@ struct Position {
 enum Feed {
     Memory(Arc<Object>),
     File(FileReader),
+    /// A file that was let go of while the client took nothing.
+    Rested,
     Fill(Follower),
     Through(Box<Through>),
 }
@@ -77,6 +79,13 @@ impl Reader {
         Reader { place, from, failed: None }
     }
 
+    /// Its client takes nothing for now: a file is let go of, and found again when more of it is wanted.
+    pub fn rest(&mut self) {
+        if matches!(self.from, Feed::File(_)) {
+            self.from = Feed::Rested;
+        }
+    }
+
     /// The next bytes, up to 1 MiB from a file, as they come from a running fill. The future may be dropped at any time
     /// without losing bytes.
     pub async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
@@ -87,6 +96,7 @@ impl Reader {
             let step = match &mut self.from {
                 Feed::Memory(object) => Ok(read_memory(object, &self.place)),
                 Feed::File(file) => file.step(&mut self.place).await,
+                Feed::Rested => self.place.found_again().await.map(Step::Switch),
                 Feed::Fill(follower) => follower.step(&mut self.place).await,
                 Feed::Through(through) => through.step(&self.place).await,
             };
@@ -105,6 +115,21 @@ impl Reader {
                 }
             }
         }
+    }
+}
+
+impl Position {
+    /// The content, after its file was let go of: it may be in memory now, in another file, or gone and to be had anew.
+    async fn found_again(&self) -> Result<Feed, ReadError> {
+        if let Some(object) = self.shared.memory.get(&self.digest) {
+            return Ok(Feed::Memory(object));
+        }
+        if let Some(complete) = self.shared.find_on_disk(&self.digest).await {
+            return Ok(Feed::complete(complete));
+        }
+        let origin = self.origin.clone().ok_or(ReadError::Evicted)?;
+        let following = self.shared.follow(&self.digest, origin, true).ok_or(ReadError::Evicted)?;
+        Ok(Feed::Fill(Follower::new(following.fill)))
     }
 }
 

@@ -8,7 +8,7 @@ use super::{DAY, MILLISECOND, Report};
 use crate::config::model::Config;
 use crate::config::tree::Path;
 use crate::listener::config::{Certificate, Config as Listener, H2, Timeouts};
-use crate::units::{Size, mebibytes};
+use crate::units::{Size, mebibytes, seconds};
 
 pub fn check(config: &Config, report: &mut Report) {
     let root = Path::default();
@@ -49,6 +49,10 @@ fn one(listener: &Listener, path: &Path, report: &mut Report) {
         report.say(path.key("proxy_protocol"), what);
     }
     report.within(path.key("max_connections"), listener.max_connections, 1..=1_000_000);
+    report.within(path.key("max_requests"), listener.max_requests, 1..=10_000_000);
+    if listener.max_age > seconds(0) {
+        report.within(path.key("max_age"), listener.max_age, seconds(1)..=DAY);
+    }
     report.within(path.key("min_body_rate"), listener.min_body_rate, Size(0)..=mebibytes(1024));
     report.within(path.key("max_header"), listener.max_header, Size(4 << 10)..=mebibytes(1));
     if listener.send_buffer > Size(0) {

@@ -71,6 +71,15 @@ impl Stored {
 }
 
 impl Reader {
+    /// Its client takes nothing for now: what can be found again is let go of.
+    pub fn rest(&mut self) {
+        match self {
+            Reader::Cached(reader) => reader.rest(),
+            Reader::Whole(_) => {}
+            Reader::File(reader) => reader.rest(),
+        }
+    }
+
     /// The next bytes; `None` is a clean end.
     pub async fn next(&mut self) -> Option<Result<Bytes, String>> {
         match self {

@@ -13,6 +13,7 @@ use ::h2::RecvStream;
 use ::h2::server::SendResponse;
 use http::{HeaderMap, StatusCode};
 
+use super::budget::Held;
 use super::connection::Connection;
 use super::pace::Pace;
 use super::stream::ClientStream;
@@ -31,6 +32,7 @@ pub struct Exchange {
     status: Option<StatusCode>,
     sent: u64,
     received: u64,
+    _held: Held,
 }
 
 enum Wire {
@@ -39,23 +41,29 @@ enum Wire {
 }
 
 impl Exchange {
-    pub(super) fn over_h1(head: RequestHead, connection: &Arc<Connection>, stream: Box<ClientStream>) -> Exchange {
+    pub(super) fn over_h1(
+        head: RequestHead,
+        connection: &Arc<Connection>,
+        held: Held,
+        stream: Box<ClientStream>,
+    ) -> Exchange {
         let wire = Wire::H1(H1::new(stream, &head));
-        Exchange::new(head, connection, wire)
+        Exchange::new(head, connection, held, wire)
     }
 
     pub(super) fn over_h2(
         head: RequestHead,
         connection: &Arc<Connection>,
+        held: Held,
         body: RecvStream,
         respond: SendResponse<Bytes>,
     ) -> Exchange {
         let wire = Wire::H2(H2::new(body, respond, &Pace::new(connection.settings())));
-        Exchange::new(head, connection, wire)
+        Exchange::new(head, connection, held, wire)
     }
 
-    fn new(head: RequestHead, connection: &Arc<Connection>, wire: Wire) -> Exchange {
-        Exchange { head, connection: connection.clone(), wire, status: None, sent: 0, received: 0 }
+    fn new(head: RequestHead, connection: &Arc<Connection>, held: Held, wire: Wire) -> Exchange {
+        Exchange { head, connection: connection.clone(), wire, status: None, sent: 0, received: 0, _held: held }
     }
 
     pub fn head(&self) -> &RequestHead {

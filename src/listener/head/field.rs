@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{is_authority, is_token};
 use crate::listener::refusal::Refusal;
 
-/// What a field says about framing or authority.
+/// What a field says that we judge or use.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Other,
@@ -13,6 +13,12 @@ pub(super) enum Field {
     Host(Range<usize>),
     Length(u64),
     Chunked,
+    /// What an answer that is at hand needs, and where in the line it is.
+    Authorization(Range<usize>),
+    UserAgent(Range<usize>),
+    RequestId(Range<usize>),
+    /// A condition, a range or the like: the answer may be another than the usual.
+    Unusual,
 }
 
 /// Fields that a client must not have removed on the way by naming them in `Connection`.
@@ -35,32 +41,50 @@ pub(super) fn parse(line: &[u8]) -> Result<Field, Refusal> {
     if !clean {
         return Err(Refusal::malformed("the value of a header field has control bytes"));
     }
+    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
     match name.len() {
-        4 if name.eq_ignore_ascii_case(b"host") => host(value, colon + 1),
-        7 if name.eq_ignore_ascii_case(b"upgrade") => Err(Refusal::malformed("Upgrade is not supported")),
-        10 if name.eq_ignore_ascii_case(b"connection") => connection(value),
-        14 if name.eq_ignore_ascii_case(b"content-length") => length(value),
-        17 if name.eq_ignore_ascii_case(b"transfer-encoding") => coding(value),
+        3 if is("via") => Ok(Field::Unusual),
+        4 if is("host") => host(value, colon + 1),
+        5 if is("range") => Ok(Field::Unusual),
+        6 if is("expect") => Ok(Field::Unusual),
+        7 if is("upgrade") => Err(Refusal::malformed("Upgrade is not supported")),
+        8 if is("if-range") || is("if-match") => Ok(Field::Unusual),
+        10 if is("connection") => connection(value),
+        10 if is("user-agent") => Ok(Field::UserAgent(inside(value, colon + 1))),
+        12 if is("x-request-id") => Ok(Field::RequestId(inside(value, colon + 1))),
+        13 if is("authorization") => Ok(Field::Authorization(inside(value, colon + 1))),
+        13 if is("if-none-match") => Ok(Field::Unusual),
+        14 if is("content-length") => length(value),
+        17 if is("transfer-encoding") => coding(value),
+        17 if is("if-modified-since") => Ok(Field::Unusual),
+        19 if is("if-unmodified-since") => Ok(Field::Unusual),
         _ => Ok(Field::Other),
     }
 }
 
+/// Where in the line a value is that begins at `start`, without white space around it.
+fn inside(value: &[u8], start: usize) -> Range<usize> {
+    let begin = start + value.len() - value.trim_ascii_start().len();
+    begin..begin + value.trim_ascii().len()
+}
+
 fn host(value: &[u8], start: usize) -> Result<Field, Refusal> {
-    let skipped = value.len() - value.trim_ascii_start().len();
-    let host = value.trim_ascii();
-    if !is_authority(host) {
+    if !is_authority(value.trim_ascii()) {
         return Err(Refusal::malformed("the Host field is not a host"));
     }
-    Ok(Field::Host(start + skipped..start + skipped + host.len()))
+    Ok(Field::Host(inside(value, start)))
 }
 
 fn connection(value: &[u8]) -> Result<Field, Refusal> {
+    if value.trim_ascii().eq_ignore_ascii_case(b"keep-alive") {
+        return Ok(Field::Other);
+    }
     for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
         if END_TO_END.iter().any(|name| option.eq_ignore_ascii_case(name)) {
             return Err(Refusal::malformed("the Connection field names a field that is not of the connection"));
         }
     }
-    Ok(Field::Other)
+    Ok(Field::Unusual)
 }
 
 fn length(value: &[u8]) -> Result<Field, Refusal> {

@@ -33,6 +33,17 @@ pub(super) struct Head {
     /// Where the fields begin, and how many there are.
     pub(super) fields_at: usize,
     pub(super) fields: usize,
+    pub(super) noted: Noted,
+}
+
+/// What an answer that is at hand needs of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// A condition, a range, a second `Authorization`: the answer may be another than the usual.
+    pub(super) unusual: bool,
+    pub(super) authorization: Option<Range<usize>>,
+    pub(super) user_agent: Option<Range<usize>>,
+    pub(super) request_id: Option<Range<usize>>,
 }
 
 /// How far we have read a head, and what it said so far.
@@ -44,7 +55,6 @@ pub(super) struct Scanner {
     fields: usize,
     begun: bool,
     http_10: bool,
-    head_method: bool,
     method: Range<usize>,
     target: Range<usize>,
     fields_at: usize,
@@ -52,14 +62,10 @@ pub(super) struct Scanner {
     host: Option<Range<usize>>,
     length: Option<u64>,
     chunked: bool,
+    noted: Noted,
 }
 
 impl Scanner {
-    /// The request's method is HEAD, so that a refusal has no body.
-    pub(super) fn is_head(&self) -> bool {
-        self.head_method
-    }
-
     /// Goes on with `bytes`, all that came since the head's begin; `None` when it has not ended.
     pub(super) fn advance(&mut self, bytes: &[u8], limit: usize) -> Result<Option<Head>, Refusal> {
         while let Some(end) = bytes.get(self.searched..).and_then(|rest| memchr::memchr(b'\n', rest)) {
@@ -93,7 +99,6 @@ impl Scanner {
         let request = line::parse(line)?;
         self.begun = true;
         self.http_10 = request.http_10;
-        self.head_method = request.method == b"HEAD";
         self.method = start..start + request.method.len();
         self.target = start + request.path.start..start + request.path.end;
         self.fields_at = start + line.len() + 2;
@@ -126,6 +131,10 @@ impl Scanner {
                     return Err(Refusal::malformed("the Transfer-Encoding field appears twice"));
                 }
             }
+            Field::Unusual => self.noted.unusual = true,
+            Field::Authorization(at) => self.noted.unusual |= note(&mut self.noted.authorization, start, at),
+            Field::UserAgent(at) => self.noted.unusual |= note(&mut self.noted.user_agent, start, at),
+            Field::RequestId(at) => self.noted.unusual |= note(&mut self.noted.request_id, start, at),
         }
         Ok(())
     }
@@ -156,8 +165,14 @@ impl Scanner {
             host: self.host.clone(),
             fields_at: self.fields_at,
             fields: self.fields,
+            noted: self.noted.clone(),
         })
     }
+}
+
+/// Notes where a field is; true when one was noted before.
+fn note(noted: &mut Option<Range<usize>>, start: usize, at: Range<usize>) -> bool {
+    noted.replace(start + at.start..start + at.end).is_some()
 }
 
 const TOO_LARGE: Refusal = Refusal::too_large("the request head is too large");

@@ -21,7 +21,7 @@ use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Config, Connection, Exchange, Handler, Listener, ListenerHandle, Metrics, Refusal};
+use super::{AtHand, Config, Connection, Exchange, Handler, Listener, ListenerHandle, Metrics, Plain, Refusal};
 
 /// Longest that anything in these tests may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,8 +35,39 @@ pub(super) struct Registrar {
     pub(super) failed: AtomicUsize,
 }
 
+/// `/hand/N`: N bytes that are at hand.
+pub(super) struct Ready(Bytes);
+
+impl AtHand for Ready {
+    fn push_head(&self, _: &Plain<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", self.0.len()).as_bytes());
+    }
+
+    fn fields(&self, _: &Plain<'_>) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(self.0.len()))])
+    }
+
+    fn body(&self) -> &Bytes {
+        &self.0
+    }
+}
+
 #[async_trait]
 impl Handler for Registrar {
+    type AtHand = Ready;
+
+    fn at_hand(&self, request: &Plain<'_>, _: &Connection) -> Option<Ready> {
+        let length = request.target.strip_prefix("/hand/")?.parse().ok()?;
+        Some(Ready(vec![b'x'; length].into()))
+    }
+
+    fn given(&self, _: &Plain<'_>, _: &Connection, answer: Ready, sent: u64) {
+        self.served.fetch_add(1, Relaxed);
+        if sent < answer.0.len() as u64 {
+            self.failed.fetch_add(1, Relaxed);
+        }
+    }
+
     async fn serve(self: &Arc<Self>, mut exchange: Box<Exchange>) -> Option<Box<Exchange>> {
         let answered = answer(&mut exchange).await;
         self.served.fetch_add(1, Relaxed);
@@ -72,7 +103,7 @@ async fn answer(exchange: &mut Exchange) -> super::Result<()> {
         }
         "who" => {
             let tls = connection.tls().map_or("plain".into(), |tls| format!("{} {:?}", tls.version, tls.sni));
-            let who = format!("{} {} {tls}", connection.client(), connection.client_is_trusted());
+            let who = format!("{} {} {tls}", connection.client(), connection.is_of_a_trusted_proxy());
             (200, Bytes::from(who))
         }
         _ => (200, Bytes::from(path.clone())),
