@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Failure, limits};
 use super::rooms::Rooms;
+use super::{Failure, limits};
 use crate::listener::{Config, Listener, ListenerHandle};
 
 /// Every open listener, with the configuration that it was opened with.

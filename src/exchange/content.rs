@@ -194,12 +194,7 @@ async fn unknown_length_for_10(
 }
 
 /// Streams a range. Ends the response cleanly only when every byte of it was good.
-async fn stream(
-    exchange: &mut Exchange,
-    content: Stored,
-    range: Range<u64>,
-    ends_response: bool,
-) -> Result<()> {
+async fn stream(exchange: &mut Exchange, content: Stored, range: Range<u64>, ends_response: bool) -> Result<()> {
     let mut left = range.end - range.start;
     if let Some(bytes) = content.bytes()
         && let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end))

@@ -118,7 +118,10 @@ pub fn tell(headers: &mut HeaderMap, connection: SocketAddr, client: &Client, ho
     set(headers, FORWARDED, &forwarded(&word.path, nearest, scheme, named));
     set(headers, X_FORWARDED_PROTO, scheme);
     set(headers, X_REAL_IP, &client.address.to_string());
-    set(headers, X_FORWARDED_HOST, named);
+    match named.is_empty() {
+        true => drop(headers.remove(X_FORWARDED_HOST)),
+        false => set(headers, X_FORWARDED_HOST, named),
+    }
 }
 
 /// X-Forwarded-For with the nearest proxy behind it. What no trusted proxy says, or is no chain, begins anew.
@@ -141,7 +144,8 @@ fn forwarded(path: &[Node], nearest: IpAddr, scheme: &str, host: &str) -> String
     let mut nodes = path.iter().chain([&nearest]);
     let first = nodes.next().map(Node::to_string).unwrap_or_default();
     let host = host.replace(['"', '\\'], "");
-    let start = format!("for={first};proto={scheme};host=\"{host}\"");
+    let host = if host.is_empty() { String::new() } else { format!(";host=\"{host}\"") };
+    let start = format!("for={first};proto={scheme}{host}");
     nodes.fold(start, |told, node| format!("{told}, for={node}"))
 }
 

@@ -82,7 +82,8 @@ impl Resting {
             _ = self.home.set(Home { path, device: found.dev(), inode: found.ino() });
         }
         let Some(home) = self.home.get() else { return };
-        let there = std::fs::metadata(&home.path).is_ok_and(|found| (found.dev(), found.ino()) == (home.device, home.inode));
+        let there =
+            std::fs::metadata(&home.path).is_ok_and(|found| (found.dev(), found.ino()) == (home.device, home.inode));
         if there {
             *self.file.lock() = None;
         }

@@ -245,8 +245,7 @@ async fn sniffed(content: &Content) -> String {
 
 /// The client's Accept fields, joined; and their class, which tags are remembered by.
 fn accepted(exchange: &Exchange) -> (AcceptClass, Option<HeaderValue>) {
-    let fields: Vec<&str> =
-        exchange.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let fields: Vec<&str> = exchange.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let joined = (!fields.is_empty()).then(|| fields.join(", "));
     (accept_class(&fields), joined.and_then(|joined| HeaderValue::from_str(&joined).ok()))
 }

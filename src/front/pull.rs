@@ -22,5 +22,5 @@ impl Pull<'_> {
         send(self.exchange, self.ctx, response).await?;
         Ok(Next::Answered)
     }
-}use crate::listener::{Exchange, Result};
-
+}
+use crate::listener::{Exchange, Result};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
+use http::HeaderMap;
 use http::header::HOST;
-use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::Result;
 use pingora::protocols::Digest;
@@ -88,10 +88,10 @@ fn request(exchange: &Exchange) -> Result<RequestHeader> {
     for (name, value) in &head.headers {
         request.append_header(name.clone(), value.clone())?;
     }
-    // On HTTP/2 the authority stands beside the fields; an absolute target's has been found to be the same.
-    if !head.headers.contains_key(HOST)
-        && let Some(authority) = head.authority.as_ref().and_then(|text| HeaderValue::from_str(text).ok())
-    {
+    if !head.headers.contains_key(HOST) {
+        // On HTTP/2 the authority stands beside the fields; who speaks HTTP/1.0 may name none, and then it is empty
+        // (RFC 9112 §3.2).
+        let authority = head.authority.as_deref().unwrap_or_default();
         request.insert_header(HOST, authority)?;
     }
     Ok(request)

@@ -17,8 +17,8 @@ use pingora::{Error, ErrorSource, ErrorType};
 use tokio::sync::watch;
 
 use super::bridge::Bridge;
-use super::passing::{self, MalformedBody, Passing};
 use super::hit::{self, Hit};
+use super::passing::{self, MalformedBody, Passing};
 use super::{Next, Shared, door, journal};
 use crate::exchange::RequestContext;
 use crate::exchange::respond::{problem, problem_with_status, send};
@@ -60,12 +60,7 @@ impl Proxy {
     }
 
     /// Streams a request to a peer, and answers in its place when there is no answer.
-    async fn pass(
-        &self,
-        exchange: Box<Exchange>,
-        request: RequestContext,
-        pass: Box<Pass>,
-    ) -> Option<Box<Exchange>> {
+    async fn pass(&self, exchange: Box<Exchange>, request: RequestContext, pass: Box<Pass>) -> Option<Box<Exchange>> {
         let passing = Box::new(Passing { request, pass, failure: None, broke: None });
         let through = async {
             match Bridge::new(exchange) {
@@ -142,12 +137,16 @@ impl Handler for Proxy {
         };
         let error = match entered {
             Ok(Next::Answered) => None,
-            Ok(Next::Pass(pass)) => return self.pass(exchange, request, pass).await,
-            Err(error) => {
-                self.broken(&mut exchange, &mut request, &error).await;
-                Some(error.to_string())
-            }
+            Ok(Next::Pass(pass)) => match exchange.prove_empty().await {
+                Ok(()) => return self.pass(exchange, request, pass).await,
+                Err(error) => Some(error),
+            },
+            Err(error) => Some(error),
         };
+        if let Some(error) = &error {
+            self.broken(&mut exchange, &mut request, error).await;
+        }
+        let error = error.map(|error| error.to_string());
         journal::answered(&self.shared, &exchange, error.as_deref(), &mut request, None);
         Some(exchange)
     }

@@ -50,11 +50,46 @@ pub(super) enum Chunk {
     Broken,
 }
 
+/// Where we are in the line of a chunk's size and its extensions (RFC 9112 §7.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Digits,
-    Extension,
+    /// White space, behind which another extension has to begin.
+    Gap,
+    NameStart,
+    Name,
+    NameGap,
+    ValueStart,
+    Value,
+    Quoted,
+    Escaped,
+    QuotedEnd,
     Cr,
+}
+
+impl Line {
+    /// The next place in an extension; `None` where the grammar has none.
+    fn step(self, byte: u8) -> Option<Line> {
+        let (space, token) = (matches!(byte, b' ' | b'\t'), is_token(&[byte]));
+        match (self, byte) {
+            (Line::Digits | Line::Gap | Line::Name | Line::NameGap | Line::Value | Line::QuotedEnd, b';') => {
+                Some(Line::NameStart)
+            }
+            (Line::Digits | Line::Name | Line::Value | Line::QuotedEnd, b'\r') => Some(Line::Cr),
+            (Line::Digits | Line::Gap | Line::Value | Line::QuotedEnd, _) if space => Some(Line::Gap),
+            (Line::NameStart | Line::Name, _) if token => Some(Line::Name),
+            (Line::NameStart, _) if space => Some(Line::NameStart),
+            (Line::Name | Line::NameGap, b'=') => Some(Line::ValueStart),
+            (Line::Name | Line::NameGap, _) if space => Some(Line::NameGap),
+            (Line::ValueStart, b'"') => Some(Line::Quoted),
+            (Line::ValueStart | Line::Value, _) if token => Some(Line::Value),
+            (Line::ValueStart, _) if space => Some(Line::ValueStart),
+            (Line::Quoted, b'"') => Some(Line::QuotedEnd),
+            (Line::Quoted, b'\\') => Some(Line::Escaped),
+            (Line::Quoted | Line::Escaped, _) if is_text(byte) => Some(Line::Quoted),
+            _ => None,
+        }
+    }
 }
 
 /// Where we are in a line of the trailer (RFC 9112 §7.1.2): pingora reads over them whatever they hold.
@@ -143,13 +178,8 @@ impl Chunk {
                 0 => Chunk::Trailer(Field::Start),
                 _ => Chunk::Data(size),
             },
-            (Chunk::Size { part: Line::Cr, .. }, _) | (Chunk::Size { .. }, b'\n') => Chunk::Broken,
-            (&Chunk::Size { size, digits, .. }, b'\r') => Chunk::Size { size, digits, part: Line::Cr },
-            (&Chunk::Size { size, digits, part: Line::Digits }, b';' | b' ' | b'\t') => {
-                Chunk::Size { size, digits, part: Line::Extension }
-            }
-            (&Chunk::Size { size, digits, part: Line::Extension }, _) if is_text(byte) => {
-                Chunk::Size { size, digits, part: Line::Extension }
+            (&Chunk::Size { size, digits, part }, _) => {
+                part.step(byte).map_or(Chunk::Broken, |part| Chunk::Size { size, digits, part })
             }
             (Chunk::DataEnd { cr: false }, b'\r') => Chunk::DataEnd { cr: true },
             (Chunk::DataEnd { cr: true }, b'\n') => START,
@@ -239,6 +269,15 @@ mod tests {
     }
 
     #[test]
+    fn extensions_are_passed_over() {
+        for line in ["5;a", "5;a=b", "5 ; a = b", "5\t;a=\"b;\\\"c\";d", "05;a=b;c=\"\"", "5;a ;b"] {
+            let input = format!("{line}\r\nhello\r\n0;z\r\n\r\n");
+            let mut bytes = BytesMut::from(input.as_bytes());
+            assert_eq!(read(&mut Body::new(Framing::Chunked), &mut bytes), (b"hello".to_vec(), true), "{line}");
+        }
+    }
+
+    #[test]
     fn what_is_not_chunked_never_ends() {
         for input in [
             &b"5\nhello\n0\n\n"[..],
@@ -248,6 +287,16 @@ mod tests {
             b"ffffffffffffffff\r\n",
             b"0x5\r\n",
             b"10000000000000000\r\n",
+            b"5 \r\nhello",
+            b"5 x\r\nhello",
+            b"5;\r\nhello",
+            b"5;;\r\nhello",
+            b"5;=b\r\nhello",
+            b"5;a=\r\nhello",
+            b"5;a b\r\nhello",
+            b"5;a=b c\r\nhello",
+            b"5;a=\"b\r\nhello",
+            b"0 \r\n\r\n",
             b"5;a\0b\r\nhello\r\n0\r\n\r\n",
             b"0\r\nno colon\r\n\r\n",
             b"0\r\nnothing\r\n\r\n",

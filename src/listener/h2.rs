@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::header::{
     AUTHORIZATION, DATE, EXPECT, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
     RANGE, USER_AGENT, VIA,
@@ -15,8 +15,9 @@ use super::budget::{self, Held};
 use super::config::Config;
 use super::connection::Connection;
 use super::date;
-use super::exchange::{Exchange, RequestHead};
+use super::exchange::{Exchange, RequestHead, write_h2};
 use super::h2_head::judged;
+use super::pace::Pace;
 use super::refusal::Refusal;
 use super::shared::Shared;
 use super::state::{ConnectionState, Phase};
@@ -35,8 +36,6 @@ const UNSEEN_RESETS: usize = 20;
 const STREAM_ERRORS: usize = 256;
 /// Requests over a connection's life that were malformed; more is an attack.
 const MALFORMED: usize = 32;
-/// Largest body that is handed to the library whole, whatever the client's windows say: it is the cache's own, shared by all.
-const AT_ONCE: usize = 64 << 10;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The largest window that the protocol has.
 const MAX_WINDOW: u64 = (1 << 31) - 1;
@@ -90,7 +89,8 @@ async fn accept_streams<H: Handler>(
         };
         match judged(request, connection) {
             Ok((head, body)) => {
-                let bytes = head.target.as_str().len() + head.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum::<usize>();
+                let bytes = head.target.as_str().len()
+                    + head.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum::<usize>();
                 let Some(held) = budget::hold(state, head.headers.len(), bytes) else {
                     tracing::debug!(client = %connection.client(), "an h2 connection holds too much");
                     shared.metrics.refused(Refusal::overloaded().status);
@@ -125,29 +125,66 @@ fn serve_stream<H: Handler>(
     if body.is_end_stream()
         && let Some(request) = plain(&head)
         && let Some(answer) = handler.at_hand(&request, connection)
-        && answer.body().len() <= AT_ONCE
     {
-            let sent = give(&mut respond, &request, &answer);
-        handler.given(&request, connection, answer, sent);
+        let length = answer.body().len();
+        match give(&mut respond, &request, &answer) {
+            Some(rest) => finish_giving(handler, connection, (head, held), answer, rest),
+            None => handler.given(&request, connection, answer, length as u64),
+        }
         return;
     }
     spawn(handler, connection, Exchange::over_h2(head, connection, held, body, respond));
 }
 
-/// Hands the whole answer to the library, which sends it as the client's windows allow; what a client that has gone took of it
-/// is not known.
-fn give(respond: &mut SendResponse<Bytes>, request: &Plain<'_>, answer: &impl AtHand) -> u64 {
+/// Hands the answer to the library: whole, if the client's windows have room for it, or else its head. The bytes are the cache's
+/// own, shared by all; but what waits in the library, nobody's clock ends.
+fn give(respond: &mut SendResponse<Bytes>, request: &Plain<'_>, answer: &impl AtHand) -> Option<SendStream<Bytes>> {
     let mut response = Response::new(());
     *response.headers_mut() = answer.fields(request);
     if let Some(date) = date::with(|date| HeaderValue::from_bytes(date).ok()) {
         response.headers_mut().insert(DATE, date);
     }
-    let empty = answer.body().is_empty();
-    let sent = respond.send_response(response, empty).and_then(|mut send| match empty {
-        true => Ok(()),
-        false => send.send_data(answer.body().clone(), true),
+    let body = answer.body();
+    // A stream that the client has reset meanwhile takes nothing, and needs nothing.
+    let mut send = respond.send_response(response, body.is_empty()).ok()?;
+    if body.is_empty() {
+        return None;
+    }
+    send.reserve_capacity(body.len());
+    if send.capacity() < body.len() {
+        return Some(send);
+    }
+    let _ = send.send_data(body.clone(), true);
+    None
+}
+
+/// A client that takes the answer as it can.
+fn finish_giving<H: Handler>(
+    handler: &Arc<H>,
+    connection: &Arc<Connection>,
+    (head, held): (RequestHead, Held),
+    answer: H::AtHand,
+    mut send: SendStream<Bytes>,
+) {
+    let open = OpenStream::new(connection.state());
+    let (handler, connection) = (Arc::clone(handler), Arc::clone(connection));
+    tokio::spawn(async move {
+        let (_open, _held) = (open, held);
+        let body = answer.body().clone();
+        let (mut pace, mut rest) = (Pace::new(connection.settings()), body.clone());
+        let mut broke = false;
+        while !rest.is_empty() && !broke {
+            let piece = rest.split_to(rest.len().min(SEND_BUFFER));
+            broke = write_h2(&mut send, &mut pace, piece, rest.is_empty()).await.is_err();
+        }
+        if broke {
+            send.send_reset(Reason::INTERNAL_ERROR);
+        }
+        if let Some(request) = plain(&head) {
+            let unsent = if broke { rest.len() + 1 } else { 0 };
+            handler.given(&request, &connection, answer, body.len().saturating_sub(unsent) as u64);
+        }
     });
-    sent.map_or(0, |()| answer.body().len() as u64)
 }
 
 /// The request, if it is a plain GET.

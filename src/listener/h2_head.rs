@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::connection::Connection;
 use super::date;
 use super::exchange::RequestHead;
-use super::head::{MAX_FIELDS, is_authority, is_uri};
+use super::head::{MAX_FIELDS, is_authority, is_token, is_uri};
 use super::refusal::Refusal;
 
 /// Fields of one connection, which a message of HTTP/2 that has them is malformed by.
@@ -92,7 +92,15 @@ fn judge(parts: &Parts, limit: usize) -> Result<(PathAndQuery, Option<String>), 
     }
     match parts.uri.scheme_str() {
         Some("http" | "https") => {}
+        // The library forgets the scheme of a request without an authority.
+        None if parts.uri.authority().is_none() => {}
         _ => return Err(Refusal::malformed("the scheme is neither http nor https")),
+    }
+    if headers.keys().any(|name| !is_token(name.as_str().as_bytes())) {
+        return Err(Refusal::malformed("the name of a header field is not a token"));
+    }
+    if headers.values().any(|value| value.as_bytes().trim_ascii().len() != value.len()) {
+        return Err(Refusal::malformed("the value of a header field begins or ends with white space"));
     }
     of_no_connection(headers)?;
     length(headers)?;

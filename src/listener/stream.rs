@@ -13,8 +13,8 @@ use tokio_util::io::poll_read_buf;
 use super::body::{Body, Framing, Piece};
 use super::stash::{self, Stash};
 use super::state::ConnectionState;
-use super::{AtHand, Plain};
 use super::transport::Transport;
+use super::{AtHand, Plain};
 
 /// What one read of a request head asks for.
 const HEAD_READ: usize = 4 << 10;
@@ -171,11 +171,7 @@ impl ClientStream {
     }
 
     /// Sends a whole answer, head and body together; how many bytes of the body have left, and whether all did.
-    pub(super) async fn write_answer(
-        &mut self,
-        request: &Plain<'_>,
-        answer: &impl AtHand,
-    ) -> (u64, io::Result<()>) {
+    pub(super) async fn write_answer(&mut self, request: &Plain<'_>, answer: &impl AtHand) -> (u64, io::Result<()>) {
         answer.push_head(request, self.stash.buffer());
         let mut rest = &answer.body()[..];
         let result = poll_fn(|context| {

@@ -81,7 +81,10 @@ impl BlobFile {
         // A size other than the index has is no harm: a snapshot may know an earlier file of this digest.
         let trailer = trailer.ok_or(OpenError::Damaged)?;
         let whole = (tail_len == size).then(|| whole(tail, &trailer, buffers)).transpose()?;
-        Ok(Opened { file: BlobFile { file: Arc::new(file), buffers: buffers.clone(), trailer, seq, _permit: None }, whole })
+        Ok(Opened {
+            file: BlobFile { file: Arc::new(file), buffers: buffers.clone(), trailer, seq, _permit: None },
+            whole,
+        })
     }
 
     /// The same, as one of the files that clients' readers have open.

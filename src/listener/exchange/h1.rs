@@ -76,6 +76,10 @@ impl H1 {
     pub(super) async fn write_head(&mut self, status: StatusCode, headers: &HeaderMap, end: bool) -> Result<()> {
         let bodiless = self.to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if !self.stream.body_done() {
+            // What is still on its way would be read as the next request.
+            self.keep_alive = false;
+        }
         let mut head = BytesMut::with_capacity(512);
         status_line(&mut head, status);
         for (name, value) in headers.iter().filter(|(name, _)| **name != TRANSFER_ENCODING && **name != CONNECTION) {

@@ -101,20 +101,10 @@ impl H2 {
     }
 
     /// Writes a piece of the body as the client's windows allow.
-    pub(super) async fn write_body(&mut self, mut bytes: Bytes, end: bool) -> Result<()> {
+    pub(super) async fn write_body(&mut self, bytes: Bytes, end: bool) -> Result<()> {
         let Some(send) = self.send.as_mut().filter(|_| !self.answered) else { return Ok(()) };
-        while !bytes.is_empty() {
-            send.reserve_capacity(bytes.len().min(PIECE));
-            let room = capacity(send, &mut self.writing).await?;
-            let piece = bytes.split_to(room.min(bytes.len()));
-            let last = end && bytes.is_empty();
-            send.send_data(piece, last)?;
-            self.answered = last;
-        }
-        if end && !self.answered {
-            send.send_data(Bytes::new(), true)?;
-            self.answered = true;
-        }
+        write(send, &mut self.writing, bytes, end).await?;
+        self.answered = end;
         Ok(())
     }
 
@@ -157,6 +147,29 @@ async fn next_piece(body: &mut RecvStream) -> Result<Option<Bytes>> {
             }
         }
     }
+}
+
+/// Writes all of `bytes` as the client's windows allow.
+pub(in crate::listener) async fn write(
+    send: &mut SendStream<Bytes>,
+    pace: &mut Pace,
+    mut bytes: Bytes,
+    end: bool,
+) -> Result<()> {
+    while !bytes.is_empty() {
+        send.reserve_capacity(bytes.len().min(PIECE));
+        let room = capacity(send, pace).await?;
+        let piece = bytes.split_to(room.min(bytes.len()));
+        let last = end && bytes.is_empty();
+        send.send_data(piece, last)?;
+        if last {
+            return Ok(());
+        }
+    }
+    if end {
+        send.send_data(Bytes::new(), true)?;
+    }
+    Ok(())
 }
 
 /// How much of the client's windows is free for the stream, at least one byte.

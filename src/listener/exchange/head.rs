@@ -23,7 +23,8 @@ pub struct RequestHead {
 impl RequestHead {
     /// From the bytes of an HTTP/1 head that [`Head`] was read from. `None` cannot happen to one that was let through.
     pub(in crate::listener) fn of_h1(bytes: &Bytes, head: &Head) -> Option<RequestHead> {
-        let text = |range: &std::ops::Range<usize>| bytes.get(range.clone()).and_then(|part| std::str::from_utf8(part).ok());
+        let text =
+            |range: &std::ops::Range<usize>| bytes.get(range.clone()).and_then(|part| std::str::from_utf8(part).ok());
         let authority = head.authority.as_ref().or(head.host.as_ref());
         Some(RequestHead {
             method: Method::from_bytes(bytes.get(head.method.clone())?).ok()?,

@@ -8,10 +8,11 @@ mod head;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ::h2::RecvStream;
 use ::h2::server::SendResponse;
-use http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::budget::Held;
 use super::connection::Connection;
@@ -22,6 +23,7 @@ use h2::H2;
 
 pub use error::{Broken, Result};
 pub(super) use h1::Next;
+pub(super) use h2::write as write_h2;
 pub use head::RequestHead;
 
 /// One request. Dropped before its answer ended, it ends the connection or the stream so that the client can tell.
@@ -97,6 +99,22 @@ impl Exchange {
         };
         self.received += piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Ok(piece)
+    }
+
+    /// Waits for the end of a body that was announced to be empty: HTTP/2 may still send what its head denies, and then it is no
+    /// request at all (RFC 9113 §8.1.1).
+    ///
+    /// # Errors
+    /// Something came, or the client has gone.
+    pub async fn prove_empty(&mut self) -> Result<()> {
+        let length = self.head.headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+        match length.is_some_and(|length| length.iter().all(|digit| *digit == b'0')) && !self.body_done() {
+            true => match self.read_body().await? {
+                Some(_) => Err(Broken::Malformed("the body is longer than its announced length")),
+                None => Ok(()),
+            },
+            false => Ok(()),
+        }
     }
 
     /// Resolves when the client has gone. To be asked only when the body is done. May be cancelled.

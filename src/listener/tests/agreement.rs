@@ -6,7 +6,6 @@ use super::super::body::Framing;
 use super::super::head::Scanner;
 use pingora_core::protocols::http::ServerSession;
 
-
 fn line() -> impl Strategy<Value = String> {
     let method = prop_oneof!["[A-Z]{1,8}", Just("GET".to_owned()), Just("M-SEARCH!".to_owned())];
     let target = prop_oneof![

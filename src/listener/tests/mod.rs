@@ -1,9 +1,11 @@
 //! The listener over real sockets, with a small handler that answers through `Exchange`.
 
+mod ages;
 mod agreement;
 mod closing;
 mod deadlines;
 mod framing;
+mod multiplexed;
 mod protocols;
 mod tls;
 
@@ -14,9 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

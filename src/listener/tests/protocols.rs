@@ -57,6 +57,33 @@ async fn an_http_1_0_request_shorter_than_the_h2_preface_is_answered() {
     assert!(begins_like_the_preface.starts_with("HTTP/1.1 400"), "{begins_like_the_preface}");
 }
 
+/// One GET over h2; the response's status and body.
+pub(super) async fn h2_get(
+    io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    path: &str,
+) -> (u16, Bytes) {
+    let (mut client, connection) = h2::client::handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(format!("http://localhost{path}")).body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let answer = answer_of(response).await;
+    connection.abort();
+    answer
+}
+
+async fn answer_of(response: h2::client::ResponseFuture) -> (u16, Bytes) {
+    let response = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap();
+    let status = response.status().as_u16();
+    let mut received = Vec::new();
+    let mut stream = response.into_body();
+    while let Some(bytes) = stream.data().await {
+        let bytes = bytes.unwrap();
+        stream.flow_control().release_capacity(bytes.len()).unwrap();
+        received.extend_from_slice(&bytes);
+    }
+    (status, received.into())
+}
+
 /// Sends one h2 request with a body; the response's status and body.
 pub(super) async fn h2_request(
     io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -77,16 +104,7 @@ pub(super) async fn h2_request(
         if !body.is_empty() {
             send.send_data(body.clone(), true).unwrap();
         }
-        let response = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap();
-        let status = response.status().as_u16();
-        let mut received = Vec::new();
-        let mut stream = response.into_body();
-        while let Some(bytes) = stream.data().await {
-            let bytes = bytes.unwrap();
-            stream.flow_control().release_capacity(bytes.len()).unwrap();
-            received.extend_from_slice(&bytes);
-        }
-        answers.push((status, received.into()));
+        answers.push(answer_of(response).await);
     }
     connection.abort();
     answers
