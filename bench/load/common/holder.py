@@ -7,14 +7,12 @@ its input closes all.
 
 import socket
 import ssl
-import struct
 import sys
 
+from . import h2frames
+from .h2frames import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RESET, SETTINGS
+
 ANSWER_SECONDS = 30
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-# HTTP/2 frame types and flags (RFC 9113, 6)
-DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-END_STREAM, END_HEADERS, ACK = 1, 4, 1
 
 
 class Http1:
@@ -42,32 +40,28 @@ class Http2:
         self.connection = connection
         self.buffer = b""
         self.stream = -1
-        # :method GET, :scheme https, :authority and :path as literals that are not indexed (RFC 7541, A and 6.2.2)
-        authority, path_bytes = b"localhost", path.encode()
-        if len(path_bytes) > 126:
-            raise ValueError("the path is too long for a one-byte length")
-        self.block = b"\x82\x87" + b"\x01" + bytes([len(authority)]) + authority + b"\x04" + bytes([len(path_bytes)]) + path_bytes
+        self.block = h2frames.request(path, scheme=h2frames.SCHEME_HTTPS)
         # The kernel's default of 64 KiB is enough for the answers here; nothing is raised.
-        connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, b""))
+        connection.sendall(PREFACE + h2frames.frame(SETTINGS, 0, 0, b""))
 
     def ask(self) -> bool:
         self.stream += 2
-        self.connection.sendall(_frame(HEADERS, END_STREAM | END_HEADERS, self.stream, self.block))
+        self.connection.sendall(h2frames.frame(HEADERS, END_STREAM | END_HEADERS, self.stream, self.block))
         right = False
         while True:
             kind, flags, stream, body = self._read()
             if kind == SETTINGS and not flags & ACK:
-                self.connection.sendall(_frame(SETTINGS, ACK, 0, b""))
+                self.connection.sendall(h2frames.frame(SETTINGS, ACK, 0, b""))
             elif kind == PING and not flags & ACK:
-                self.connection.sendall(_frame(PING, ACK, 0, body))
+                self.connection.sendall(h2frames.frame(PING, ACK, 0, body))
             elif kind in (GOAWAY, RESET):
                 return False
             elif stream == self.stream and kind == HEADERS:
                 # :status 200 is entry 8 of the static table; a table size update may stand before it.
                 right = b"\x88" in body[:8]
             elif kind == DATA and body:
-                window = struct.pack(">I", len(body))
-                self.connection.sendall(_frame(WINDOW_UPDATE, 0, 0, window) + _frame(WINDOW_UPDATE, 0, stream, window))
+                more = len(body)
+                self.connection.sendall(h2frames.window_update(0, more) + h2frames.window_update(stream, more))
             if stream == self.stream and flags & END_STREAM and kind in (DATA, HEADERS):
                 return right
 
@@ -81,10 +75,6 @@ class Http2:
             self.buffer += _some(self.connection)
         taken, self.buffer = self.buffer[:count], self.buffer[count:]
         return taken
-
-
-def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
-    return len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
 
 
 def _some(connection: ssl.SSLSocket) -> bytes:
