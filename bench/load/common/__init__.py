@@ -9,6 +9,11 @@ registries  distribution v3 and Entrepot's integrated registry over a folder or 
 tree        distribution's tree as an archive
 pushes      one measurement of pushes; its clients are the program `pusher`
 lists       lists of tags and repositories: cold, warm, after a change
+exposed     Entrepot as strangers reach it, watched
+h2frames    HTTP/2 frames and HPACK by hand
+shaker      the clients of handshakes, a program
+attacker    one attack, a program: connections in `siege`, what they send in `floods` and `slow`
+customer    the good client beside attacks, a program
 throttle    a TCP relay with a total rate, standing before a slow origin
 generators  wrk and h2load: run and read
 cells       one measurement, interleaved rounds, medians and ratios

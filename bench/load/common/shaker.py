@@ -32,8 +32,13 @@ def context(version: str) -> ssl.SSLContext:
 class Connection:
     """TLS over memory, so that a session can still be asked for when the connection has ended."""
 
-    def __init__(self, tls: ssl.SSLContext, port: int, session: ssl.SSLSession | None = None):
-        self.socket = socket.create_connection((content.LOOPBACK, port), timeout=ANSWER_SECONDS)
+    def __init__(self, tls: ssl.SSLContext, port: int, session: ssl.SSLSession | None = None, receive_buffer: int = 0):
+        """`receive_buffer`: the kernel's, instead of what it thinks best."""
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(ANSWER_SECONDS)
+        self.socket.connect((content.LOOPBACK, port))
         # What ends a resumed TLS 1.2 handshake would wait 40 ms for the acknowledgement of what went before.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
@@ -48,6 +53,11 @@ class Connection:
         """Says goodbye and waits for the server's end: whatever it sends after a handshake, such as tickets, is taken before."""
         self._drive(self.tls.unwrap)
         self.socket.close()
+
+    def send(self, body: bytes) -> None:
+        if body:
+            self.tls.write(body)
+            self._send()
 
     def _drive(self, step) -> bool:
         """False when the server closed first; nginx leaves its goodbye out."""
