@@ -49,6 +49,7 @@ mod reload;
 mod resend;
 mod routes;
 mod slow_clients;
+mod smuggling;
 mod stale;
 mod storage_faults;
 mod the_harness;
