@@ -1,10 +1,14 @@
 //! Request smuggling: where one request ends and the next begins is the same to the client, to us and to the peer, or the
-//! request is refused (RFC 9112 §2 to §9, §11.2). Every payload of the corpus is sent to what we answer ourselves
+//! request is refused (RFC 9112 §2 to §9, §11.2; RFC 9113 §8). Every payload of the corpus is sent to what we answer ourselves
 //! and to what is passed on, at once and in two pieces.
 
 mod bodies;
+mod frames;
 mod framing;
+mod h2_corpus;
+mod h2_payload;
 mod heads;
+mod over_h2;
 mod payload;
 mod peer;
 mod wire;

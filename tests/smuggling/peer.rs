@@ -14,6 +14,9 @@ use crate::harness::digest;
 /// The content of the one blob that it has.
 pub const BLOB: &[u8] = b"the content of a blob";
 
+/// How many bytes of a connection a fault shows.
+const SHOWN: usize = 500;
+
 /// One request, as far as it came.
 #[derive(Clone, Default)]
 pub struct Seen {
@@ -63,7 +66,7 @@ impl Peer {
         self.shared.seen.lock().clone()
     }
 
-    /// What came that is no request with one reading, with all that came on its connection.
+    /// What came that is no request with one reading, with the last bytes of its connection.
     pub fn faults(&self) -> Vec<String> {
         self.shared.faults.lock().clone()
     }
@@ -113,7 +116,9 @@ impl Shared {
                 Err(Odd::End) => return,
                 Err(Odd::Cut(seen)) => return self.seen.lock().push(seen),
                 Err(Odd::Fault(why)) => {
-                    self.faults.lock().push(format!("{why} in \"{}\"", bytes.lock().escape_ascii()));
+                    let bytes = bytes.lock();
+                    let last = &bytes[bytes.len().saturating_sub(SHOWN)..];
+                    self.faults.lock().push(format!("{why} in \"{}\"", last.escape_ascii()));
                     let _ =
                         out.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                     return;
