@@ -56,10 +56,7 @@ impl FromStr for Host {
         };
         let (host, port) = text.split_at_checked(name).ok_or(HostError)?;
         let port_is_good = match port.strip_prefix(':') {
-            // Nothing behind the colon is the scheme's own port (RFC 3986 §3.2.3).
-            Some(digits) => {
-                digits.is_empty() || digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok()
-            }
+            Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
             None => port.is_empty(),
         };
         if !port_is_good || host.len() > MAX_HOST || !is_name(host) {

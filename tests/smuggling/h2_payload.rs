@@ -14,6 +14,8 @@ pub struct Payload {
     pub refused: bool,
     /// What is wrong comes behind the head.
     pub in_content: bool,
+    /// What is wrong may be gone before we can see it: then it is served as if it had not been sent.
+    pub unseen: bool,
 }
 
 fn fields(of: &[(&str, &str)]) -> Fields {
@@ -25,7 +27,15 @@ pub fn with(more: &[(&str, &str)], data: &[&str], refused: bool) -> Payload {
     let own = [(":method", "POST"), (":scheme", "http"), (":authority", "registry"), (":path", "~")];
     let all = fields(&[&own[..], more].concat());
     let data = data.iter().map(|piece| (*piece).to_owned()).collect();
-    Payload { name: format!("{more:?} {data:?}"), fields: all, data, trailers: None, refused, in_content: false }
+    Payload {
+        name: format!("{more:?} {data:?}"),
+        fields: all,
+        data,
+        trailers: None,
+        refused,
+        in_content: false,
+        unseen: false,
+    }
 }
 
 pub fn in_content(payload: Payload) -> Payload {
@@ -66,6 +76,10 @@ impl Cut {
 }
 
 impl Payload {
+    pub fn unseen(self) -> Payload {
+        Payload { unseen: true, ..self }
+    }
+
     fn fill(text: &str, target: &str, number: usize) -> String {
         text.replace('~', target).replace("@@@@@", &format!("{number:05}"))
     }

@@ -219,7 +219,7 @@ pub fn fields() -> Vec<Payload> {
     for target in ["http://registry~", "HTTP://REGISTRY~", "https://registry~"] {
         all.push(Payload::new("absolute target", format!("{}\r\n", GET.replace('~', target)), serve("")));
     }
-    all.push(Payload::new("empty port", GET.replace("Host: registry", "Host: registry:") + "\r\n", serve("")));
+    all.push(Payload::new("empty port", GET.replace("Host: registry", "Host: registry:") + "\r\n", Must::Answer));
     for line in ["GET http://registry HTTP/1.1", "GET http://registry?a HTTP/1.1", "OPTIONS * HTTP/1.1"] {
         let text = format!("{line}\r\nHost: registry\r\nX-Request-Id: own-@@@@@\r\n\r\n");
         all.push(Payload::new("no path", text, Must::Answer));
