@@ -17,6 +17,7 @@ mod harness;
 
 mod access_log;
 mod architecture;
+mod at_hand;
 mod attacks;
 mod authorization;
 mod bad_requests;

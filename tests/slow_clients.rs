@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::Method;
+
+use crate::harness::h2_client::{End, H2Client, Streamed};
 use crate::harness::{Connection, Entrepot, Registry, Repository, Request, Setup, random_bytes};
 
 fn front(change: impl FnOnce(Setup) -> Setup) -> (crate::harness::Serving, Entrepot) {
@@ -64,6 +68,31 @@ fn an_upload_that_drips_below_the_minimum_rate_is_ended() {
         connection.send_raw(b"x")
     });
     assert!(borne < Duration::from_secs(12), "{borne:?}");
+}
+
+/// A socket says nothing of one stream among many: each has its own clock, on the way to a peer and to the registry.
+#[test]
+fn uploads_over_h2_that_are_silent_empty_or_drip_are_ended_and_others_go_on() {
+    let slow = |setup: Setup| {
+        setup.set("listener.0.timeouts", "{ body = \"2s\" }").set("listener.0.min_body_rate", "\"1KiB\"")
+    };
+    let (_registry, passing) = front(slow);
+    let storing = slow(Setup::registry()).start();
+    for entrepot in [&passing, &storing] {
+        let client = Repository::at(entrepot.address, "team/app");
+        let h2 = H2Client::open(entrepot.address);
+        for piece in [None, Some(Bytes::new()), Some(Bytes::from_static(b"x"))] {
+            let (borne, status) =
+                h2.drip(Method::PATCH, &client.start_upload(), piece.clone(), Duration::from_secs(20));
+            assert!(borne < Duration::from_secs(10), "{piece:?}: {borne:?}");
+            assert!(status.is_none_or(|status| status == 408), "{piece:?}: {status:?}");
+        }
+        let get =
+            Streamed { method: Method::GET, target: "/v2/".into(), length: None, pieces: vec![], end: End::OnHeaders };
+        assert_eq!(h2.send(get).expect("an answer").status, 200);
+        // A GET whose body never ends is answered, and its stream ends with the answer.
+        assert_eq!(h2.drip(Method::GET, "/v2/", None, Duration::from_secs(20)).1, Some(200));
+    }
 }
 
 #[test]

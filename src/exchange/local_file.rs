@@ -18,6 +18,8 @@ use crate::cache::{Buffers, FilePermit};
 /// Bytes that are read at once from the page cache: they stay in the processor's own cache until they are sent, and so does the
 /// buffer for the next connection.
 const PIECE: usize = 256 << 10;
+/// Bytes that one piece without a copy has at most.
+const SENT_AT_ONCE: usize = 2 << 20;
 
 /// A file whose size is known. Cheap to clone; open while it is read, and closed while its reader waits: see [`LocalReader::rest`].
 #[derive(Clone)]
@@ -43,6 +45,13 @@ struct Home {
     path: PathBuf,
     device: u64,
     inode: u64,
+}
+
+/// Bytes of an open file.
+pub struct FilePiece {
+    pub file: Arc<File>,
+    pub offset: u64,
+    pub count: usize,
 }
 
 /// Pieces of a file, in order.
@@ -147,6 +156,24 @@ impl LocalReader {
     /// disk: the file's entry is in the kernel's memory while it is open.
     pub fn rest(&self) {
         self.from.open.close();
+    }
+
+    /// The next bytes as a piece of the open file, up to 2 MiB, if the kernel has them in memory: to be sent without a copy, and
+    /// then passed by [`Self::skip`]. `None`: read them by [`Self::next`].
+    pub fn in_file(&self) -> Option<FilePiece> {
+        let left = self.end.saturating_sub(self.at);
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(SENT_AT_ONCE);
+        let file = self.from.open.open_now().filter(|_| count > 0)?;
+        // Its last byte stands for all of it: what is read ahead comes in order.
+        let last = self.at + count as u64 - 1;
+        let mut byte = [0];
+        let there = preadv2(&*file, &mut [IoSliceMut::new(&mut byte)], last, ReadWriteFlags::NOWAIT);
+        (there == Ok(1)).then_some(FilePiece { file, offset: self.at, count })
+    }
+
+    /// So many bytes were taken from the file.
+    pub fn skip(&mut self, count: usize) {
+        self.at += count as u64;
     }
 
     /// The next bytes, up to 256 KiB; `None` at the end of the range. A file that is shorter than it was is an error.

@@ -3,13 +3,14 @@
 //! The tokio stream is shared, so that the sweeper can shut it down and a lingering close can
 //! outlive this socket; only the socket reads and writes it.
 
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use rustix::net::Shutdown;
+use rustix::net::{SendFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -24,15 +25,51 @@ pub(super) struct Socket {
     /// Nothing more will come: the client closed its side, or the socket failed.
     ended: bool,
     linger: bool,
+    /// What is written next is not all: the kernel waits for the rest before it sends a part of a segment.
+    more: bool,
 }
 
 impl Socket {
     pub(super) fn new(tcp: Arc<TcpStream>, state: Arc<ConnectionState>) -> Socket {
-        Socket { tcp, state, replay: BytesMut::new(), ended: false, linger: false }
+        Socket { tcp, state, replay: BytesMut::new(), ended: false, linger: false, more: false }
     }
 
     pub(super) fn replay(&mut self, bytes: BytesMut) {
         self.replay = bytes;
+    }
+
+    pub(super) fn set_more(&mut self, more: bool) {
+        self.more = more;
+    }
+
+    /// Sends up to `count` bytes of a file from `offset` on, which follows; the kernel copies nothing through us. 0: the file is
+    /// shorter. The file's bytes should be in the page cache: what has to be read from a disk is waited for here.
+    pub(super) fn poll_send_file(
+        &mut self,
+        context: &mut Context<'_>,
+        file: &File,
+        offset: &mut u64,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let readiness = self.tcp.poll_write_ready(context);
+            self.state.set_writing(readiness.is_pending());
+            ready!(readiness)?;
+            let sent = self
+                .tcp
+                .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(&*self.tcp, file, Some(offset), count)?));
+            match sent {
+                Ok(sent) => {
+                    self.state.add_sent(sent);
+                    return Poll::Ready(Ok(sent));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => {
+                    self.ended = true;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
     }
 
     /// When dropped, reads on for a while: the client may still be sending, and a reset would
@@ -73,6 +110,7 @@ impl Socket {
         let mut written = None;
         let tried = self.tcp.try_io(Interest::WRITABLE, || {
             let count = match slices {
+                [one] if self.more => rustix::net::send(&*self.tcp, one, SendFlags::MORE | SendFlags::NOSIGNAL)?,
                 [one] => self.tcp.try_write(one)?,
                 _ => self.tcp.try_write_vectored(slices)?,
             };

@@ -1,5 +1,6 @@
 //! The stream of one client: plain or TLS, with small writes gathered, and with bodies of HTTP/1 decoded.
 
+use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -186,6 +187,31 @@ impl ClientStream {
         });
         let result = result.await;
         ((answer.body().len() - rest.len()) as u64, result)
+    }
+
+    /// Whether [`Self::send_file`] can be used.
+    pub(super) fn takes_files(&self) -> bool {
+        self.transport.is_plain()
+    }
+
+    /// Sends what was kept, and then some of the `count` bytes of a file from `offset` on; how many. May be cancelled.
+    pub(super) async fn send_file(&mut self, file: &File, mut offset: u64, count: usize) -> io::Result<usize> {
+        poll_fn(|context| {
+            if !self.stash.is_empty() {
+                self.transport.socket_mut().set_more(true);
+                let flushed = self.stash.poll_flush(&mut self.transport, context);
+                self.transport.socket_mut().set_more(false);
+                ready!(flushed)?;
+            }
+            let Some(socket) = self.transport.plain_mut() else {
+                return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+            };
+            match ready!(socket.poll_send_file(context, file, &mut offset, count))? {
+                0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                sent => Poll::Ready(Ok(sent)),
+            }
+        })
+        .await
     }
 
     /// Sends what was kept.

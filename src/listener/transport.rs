@@ -14,6 +14,18 @@ pub(super) enum Transport {
 }
 
 impl Transport {
+    /// The socket, where nothing stands between it and the bytes that are written.
+    pub(super) fn plain_mut(&mut self) -> Option<&mut Socket> {
+        match self {
+            Transport::Plain(socket) => Some(socket),
+            Transport::Tls(_) => None,
+        }
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Transport::Plain(_))
+    }
+
     pub(super) fn socket_mut(&mut self) -> &mut Socket {
         match self {
             Transport::Plain(socket) => socket,

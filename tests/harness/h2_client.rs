@@ -1,6 +1,8 @@
 //! A client of HTTP/2 that ends bodies in every way that the protocol has.
 
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{SendRequest, handshake};
@@ -86,6 +88,36 @@ impl H2Client {
         let answer = self.runtime.block_on(async { begin(self.send.clone(), self.authority.clone(), request).await });
         self.runtime.shutdown_background();
         drop(answer);
+    }
+
+    /// Begins a request whose body never ends, with `piece` of it each 300 ms; how long that is borne, up to `at_most`, and the
+    /// status, if there is one.
+    pub fn drip(
+        &self,
+        method: Method,
+        target: &str,
+        piece: Option<Bytes>,
+        at_most: Duration,
+    ) -> (Duration, Option<u16>) {
+        let (send, uri) = (self.send.clone(), format!("http://{}{target}", self.authority));
+        self.runtime.block_on(async {
+            let begun = Instant::now();
+            let head = Request::builder().method(method).uri(uri).body(()).expect("a request");
+            let (response, mut body) =
+                send.ready().await.expect("a connection").send_request(head, false).expect("sent");
+            let mut response = pin!(response);
+            while begun.elapsed() < at_most {
+                match tokio::time::timeout(Duration::from_millis(300), &mut response).await {
+                    Ok(answer) => return (begun.elapsed(), answer.ok().map(|answer| answer.status().as_u16())),
+                    Err(_) => {
+                        if let Some(piece) = piece.clone() {
+                            let _ = body.send_data(piece, false);
+                        }
+                    }
+                }
+            }
+            (begun.elapsed(), None)
+        })
     }
 
     pub fn send(&self, request: Streamed) -> Result<Reply, h2::Error> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::cache::{self, Content};
-use crate::exchange::local_file::{LocalFile, LocalReader};
+use crate::exchange::local_file::{FilePiece, LocalFile, LocalReader};
 
 /// What a digest names, wherever it is. Cheap to clone.
 #[derive(Clone)]
@@ -77,6 +77,21 @@ impl Reader {
             Reader::Cached(reader) => reader.rest(),
             Reader::Whole(_) => {}
             Reader::File(reader) => reader.rest(),
+        }
+    }
+
+    /// The next bytes where they are a piece of an open file that needs no check and is in the kernel's memory.
+    pub fn in_file(&self) -> Option<FilePiece> {
+        match self {
+            Reader::File(reader) => reader.in_file(),
+            Reader::Cached(_) | Reader::Whole(_) => None,
+        }
+    }
+
+    /// So many bytes of that piece were sent.
+    pub fn skip(&mut self, count: usize) {
+        if let Reader::File(reader) = self {
+            reader.skip(count);
         }
     }
 

@@ -1,5 +1,6 @@
 //! HTTP/1 on our own stream: the body as it comes, the answer's framing, keep-alive.
 
+use std::fs::File;
 use std::io::IoSlice;
 
 use bytes::{Bytes, BytesMut};
@@ -151,6 +152,25 @@ impl H1 {
             }
         }
         self.flush().await
+    }
+
+    /// Whether a piece of a file can be sent by [`Self::send_file`].
+    pub(super) fn takes_files(&self) -> bool {
+        matches!(self.framing, Framing::Length(_)) && self.stream.takes_files()
+    }
+
+    /// Some bytes of the body, straight from a file; how many.
+    pub(super) async fn send_file(&mut self, file: &File, offset: u64, count: usize) -> Result<usize> {
+        let Framing::Length(left) = self.framing else {
+            return Err(Broken::Content("a file for an answer that has no length".into()));
+        };
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(count);
+        let sent = self.stream.send_file(file, offset, most).await?;
+        self.framing = match left.saturating_sub(sent as u64) {
+            0 => Framing::Done,
+            rest => Framing::Length(rest),
+        };
+        Ok(sent)
     }
 
     pub(super) async fn flush(&mut self) -> Result<()> {

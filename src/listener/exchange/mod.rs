@@ -6,6 +6,7 @@ mod h1;
 mod h2;
 mod head;
 
+use std::fs::File;
 use std::sync::Arc;
 
 use ::h2::RecvStream;
@@ -177,6 +178,28 @@ impl Exchange {
         }
         self.sent += length;
         Ok(())
+    }
+
+    /// Whether pieces of the body can be sent straight from a file: plain HTTP/1, an announced length.
+    pub fn takes_files(&self) -> bool {
+        match &self.wire {
+            Wire::H1(h1) => h1.takes_files(),
+            Wire::H2(_) => false,
+        }
+    }
+
+    /// Sends some of the `count` bytes of a file from `offset` on as the answer's body; how many. Only where
+    /// [`Self::takes_files`]. May be cancelled.
+    ///
+    /// # Errors
+    /// The client has gone; the file is shorter than that.
+    pub async fn send_file(&mut self, file: &File, offset: u64, count: usize) -> Result<usize> {
+        let sent = match &mut self.wire {
+            Wire::H1(h1) => h1.send_file(file, offset, count).await?,
+            Wire::H2(_) => return Err(Broken::Content("a file for a connection that takes none".into())),
+        };
+        self.sent += sent as u64;
+        Ok(sent)
     }
 
     /// Sends what was written so far; pieces of a body need it not.
