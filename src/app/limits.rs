@@ -4,9 +4,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::listener::Config as Listener;
 
-/// Of the files that may be open, connections take at most three quarters: the rest is for what they ask for, for peers, storage
-/// and logs.
-const FOR_CONNECTIONS: (u64, u64) = (3, 4);
+/// Of the files that may be open, connections take at most half: a quarter is for what they read, and one for peers, storage and
+/// logs.
+const FOR_CONNECTIONS: u64 = 2;
 
 /// Raises the limit of open files as far as the system allows without asking anybody; what it is now.
 pub fn raise_open_files() -> u64 {
@@ -21,7 +21,7 @@ pub fn raise_open_files() -> u64 {
 /// its part.
 pub fn within(files: u64, listeners: &[Listener]) -> Vec<Listener> {
     let wanted: u64 = listeners.iter().map(|listener| listener.max_connections as u64).sum();
-    let allowed = files / FOR_CONNECTIONS.1 * FOR_CONNECTIONS.0;
+    let allowed = files / FOR_CONNECTIONS;
     let mut fitting = listeners.to_vec();
     if wanted <= allowed {
         return fitting;
@@ -55,8 +55,8 @@ mod tests {
             within(files, listeners).iter().map(|listener| listener.max_connections).collect()
         };
         assert_eq!(limits(20_000, &[listener(10_000)]), [10_000]);
-        assert_eq!(limits(1_024, &[listener(10_000)]), [768]);
-        assert_eq!(limits(1_024, &[listener(10_000), listener(10_000)]), [384, 384]);
-        assert_eq!(limits(4, &[listener(10_000), listener(1)]), [2, 1]);
+        assert_eq!(limits(1_024, &[listener(10_000)]), [512]);
+        assert_eq!(limits(1_024, &[listener(10_000), listener(10_000)]), [256, 256]);
+        assert_eq!(limits(4, &[listener(10_000), listener(1)]), [1, 1]);
     }
 }

@@ -36,6 +36,7 @@ pub struct Buffers {
     free: [Mutex<Vec<Vec<u8>>>; 3],
     lent: AtomicUsize,
     files: Arc<Semaphore>,
+    most_files: usize,
 }
 
 /// The right to have one file open for a client; given back when dropped.
@@ -47,8 +48,13 @@ pub struct FilePermit {
 impl Default for Buffers {
     fn default() -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-        let files = usize::try_from(limit / 2).unwrap_or(MAX_FILES).clamp(8, MAX_FILES);
-        Buffers { free: Default::default(), lent: AtomicUsize::new(0), files: Arc::new(Semaphore::new(files)) }
+        let files = usize::try_from(limit / 4).unwrap_or(MAX_FILES).clamp(8, MAX_FILES);
+        Buffers {
+            free: Default::default(),
+            lent: AtomicUsize::new(0),
+            files: Arc::new(Semaphore::new(files)),
+            most_files: files,
+        }
     }
 }
 
@@ -70,11 +76,16 @@ pub struct Buffer {
 }
 
 impl Buffers {
-    /// The right to open one more file: readers hold half of what the process may open at most, so that connections, logs and
+    /// The right to open one more file: readers hold a quarter of what the process may open at most, so that connections, logs and
     /// storage find theirs. `None` when none became free within two seconds; readers that wait for their clients hold none.
     pub async fn file(&self) -> Option<FilePermit> {
         let permit = tokio::time::timeout(FILE_WAIT, self.files.clone().acquire_owned()).await.ok()?.ok()?;
         Some(FilePermit { _permit: permit })
+    }
+
+    /// More than half of the files that readers may have are open: who waits for a client lets go of its own.
+    pub fn files_are_scarce(&self) -> bool {
+        self.files.available_permits() * 2 < self.most_files
     }
 
     pub fn allowance(&self) -> Allowance {

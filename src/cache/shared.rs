@@ -42,7 +42,7 @@ impl Shared {
         let found = self.disk.find(digest)?;
         let kept = match self.disk.opened(digest, found) {
             Some(file) => OnDisk::File(file),
-            None => match self.disk.open_now(digest, found, self.disk.buffers().file().await?) {
+            None => match self.disk.open_now(digest, found, self.disk.buffers().file().await) {
                 Ok(kept) => kept,
                 Err(permit) => {
                     let (disk, digest) = (self.disk.clone(), *digest);

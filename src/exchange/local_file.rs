@@ -152,10 +152,12 @@ impl LocalFile {
 }
 
 impl LocalReader {
-    /// Its client takes nothing for now: the file is closed, and opened again when more of it is wanted. Does not wait for the
+    /// Its client takes nothing for now: where files are scarce, this one is closed, and opened again when more of it is wanted. Does not wait for the
     /// disk: the file's entry is in the kernel's memory while it is open.
     pub fn rest(&self) {
-        self.from.open.close();
+        if self.from.buffers.files_are_scarce() {
+            self.from.open.close();
+        }
     }
 
     /// The next bytes as a piece of the open file, up to 2 MiB, if the kernel has them in memory: to be sent without a copy, and
@@ -241,7 +243,7 @@ mod tests {
         let mut length = 0;
         while let Some(bytes) = reader.next().await {
             length += bytes.unwrap().len();
-            reader.rest();
+            reader.from.open.close();
             assert!(file.open.open_now().is_none());
         }
         assert_eq!(length, 600_000);
@@ -255,14 +257,14 @@ mod tests {
         let unlinked = LocalFile::new(File::open(&path).unwrap(), 600_000, &Arc::default(), None);
         let mut reader = LocalFile::new(File::open(&path).unwrap(), 600_000, &Arc::default(), None).read(0..600_000);
         reader.next().await.unwrap().unwrap();
-        reader.rest();
+        reader.from.open.close();
         std::fs::rename(&path, folder.path().join("old")).unwrap();
         std::fs::write(&path, vec![8; 600_000]).unwrap();
         assert_eq!(reader.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
         // What has no name any more is kept open.
         std::fs::remove_file(folder.path().join("old")).unwrap();
         let mut reader = unlinked.read(0..600_000);
-        reader.rest();
+        reader.from.open.close();
         assert_eq!(reader.next().await.unwrap().unwrap()[0], 7);
     }
 

@@ -225,8 +225,9 @@ impl Session for Bridge {
         self.finish_answer().await
     }
 
+    /// Also of a body that turned out to have nothing: a further try has to be told its end as well.
     fn is_body_empty(&mut self) -> bool {
-        self.empty
+        self.empty || (self.is_body_done() && self.body_bytes_read() == 0)
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {

@@ -132,7 +132,7 @@ pub fn refused(shared: &Shared, connection: &Connection, refusal: Refusal, line:
         duration: std::time::Duration::ZERO,
         first_byte: None,
         peer_time: None,
-        protocol: "HTTP/1.1",
+        protocol: if line.ends_with(b" HTTP/2") { "HTTP/2" } else { "HTTP/1.1" },
         tls: connection.tls().map(|tls| tls.version),
         user_agent: None,
         problem: Some(refusal.reason),

@@ -26,7 +26,11 @@ pub(super) enum Piece {
 #[derive(Debug)]
 pub(super) enum Body {
     Length(u64),
-    Chunked(Chunk),
+    Chunked {
+        chunk: Chunk,
+        /// Bytes of framing since the last content.
+        framing: usize,
+    },
 }
 
 /// Where we are in a chunked body.
@@ -104,6 +108,8 @@ pub(super) enum Field {
 }
 
 const START: Chunk = Chunk::Size { size: 0, digits: 0, part: Line::Digits };
+/// Bytes of one chunk's line, or of the trailer: nobody sends extensions or trailers of this size.
+const MAX_FRAMING: usize = 16 << 10;
 /// A longer size does not fit 60 bits.
 const MAX_DIGITS: u32 = 15;
 
@@ -112,13 +118,13 @@ impl Body {
         match framing {
             Framing::None => Body::Length(0),
             Framing::Length(length) => Body::Length(length),
-            Framing::Chunked => Body::Chunked(START),
+            Framing::Chunked => Body::Chunked { chunk: START, framing: 0 },
         }
     }
 
     /// The whole body has passed.
     pub(super) fn done(&self) -> bool {
-        matches!(self, Body::Length(0) | Body::Chunked(Chunk::Done))
+        matches!(self, Body::Length(0) | Body::Chunked { chunk: Chunk::Done, .. })
     }
 
     /// Takes the next piece of content from what came; framing is passed over.
@@ -129,7 +135,7 @@ impl Body {
                 Some(bytes) => Piece::Content(bytes),
                 None => Piece::More,
             },
-            Body::Chunked(chunk) => chunk.take(input),
+            Body::Chunked { chunk, framing } => chunk.take(input, framing),
         }
     }
 }
@@ -142,13 +148,14 @@ fn split(left: &mut u64, input: &mut BytesMut) -> Option<Bytes> {
 }
 
 impl Chunk {
-    fn take(&mut self, input: &mut BytesMut) -> Piece {
+    fn take(&mut self, input: &mut BytesMut, framing: &mut usize) -> Piece {
         loop {
             match self {
                 Chunk::Done => return Piece::End,
                 Chunk::Broken => return Piece::Broken,
                 Chunk::Data(left) => {
                     let bytes = split(left, input);
+                    *framing = 0;
                     if *left == 0 {
                         *self = Chunk::DataEnd { cr: false };
                     }
@@ -158,6 +165,10 @@ impl Chunk {
                     let Some(&byte) = input.first() else { return Piece::More };
                     self.step(byte);
                     input.advance(1);
+                    *framing += 1;
+                    if *framing > MAX_FRAMING {
+                        *self = Chunk::Broken;
+                    }
                 }
             }
         }
@@ -266,6 +277,19 @@ mod tests {
         assert_eq!(ends_at(Framing::Chunked, b"5\r\nhello\r\n0\r\n\r\nGET /"), (15, true));
         assert_eq!(ends_at(Framing::Chunked, b"00a;x=\"y\"\r\n0123456789\r\n0\r\nA: b\r\nC: d\r\n\r\nX"), (40, true));
         assert_eq!(ends_at(Framing::Chunked, b"5\r\nhello\r\n0\r\n"), (13, false));
+    }
+
+    #[test]
+    fn framing_without_end_is_broken() {
+        for (start, more) in [("5;a=", "b"), ("0\r\n", "A: b\r\n")] {
+            let (mut body, mut bytes) = (Body::new(Framing::Chunked), BytesMut::from(start));
+            bytes.extend_from_slice(more.repeat(MAX_FRAMING).as_bytes());
+            read(&mut body, &mut bytes);
+            assert_eq!(body.take(&mut bytes), Piece::Broken, "{start}");
+        }
+        let many = format!("{}0\r\n\r\n", "1;a=b\r\nx\r\n".repeat(MAX_FRAMING));
+        let (content, ended) = read(&mut Body::new(Framing::Chunked), &mut BytesMut::from(many.as_bytes()));
+        assert!(ended && content.len() == MAX_FRAMING);
     }
 
     #[test]

@@ -11,7 +11,7 @@ const PROCESS: u64 = 96 << 20;
 /// Bytes of one connection: all its streams with usual heads, or a few with heads as large as may be.
 const CONNECTION: u64 = 4 << 20;
 /// So much every connection may hold even when the process is at its bound: one usual request.
-const ALWAYS: u64 = 8 << 10;
+const ALWAYS: u64 = 12 << 10;
 /// What a request takes beside its head: its task, its context, its place in the library's tables.
 const REQUEST: u64 = 4 << 10;
 /// What a field takes beside its bytes.
@@ -26,15 +26,28 @@ pub(super) struct Held {
     connection: Arc<ConnectionState>,
 }
 
-/// Takes what a request with so many fields of so many bytes needs; `None` when its connection, or the process, holds too
-/// much already.
-pub(super) fn hold(connection: &Arc<ConnectionState>, fields: usize, bytes: usize) -> Option<Held> {
+/// Who holds too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// This connection, by itself: its client asks for too much.
+    Connection,
+    /// All together: whoever comes now is turned away, and loses nothing that is under way.
+    Process,
+}
+
+/// Takes what a request with so many fields of so many bytes needs.
+pub(super) fn hold(connection: &Arc<ConnectionState>, fields: usize, bytes: usize) -> Result<Held, Excess> {
     let bytes = REQUEST + fields as u64 * FIELD + bytes as u64;
     let own = connection.held().fetch_add(bytes, Relaxed) + bytes;
     let all = HELD.fetch_add(bytes, Relaxed) + bytes;
     let held = Held { bytes, connection: Arc::clone(connection) };
     // Dropped, it gives back what is too much.
-    (own <= ALWAYS || (own <= CONNECTION && all <= PROCESS)).then_some(held)
+    match (own, all) {
+        (..=ALWAYS, _) => Ok(held),
+        (..=CONNECTION, ..=PROCESS) => Ok(held),
+        (..=CONNECTION, _) => Err(Excess::Process),
+        _ => Err(Excess::Connection),
+    }
 }
 
 impl Drop for Held {
@@ -52,12 +65,14 @@ mod tests {
     fn a_connection_holds_so_much_and_no_more() {
         let connection = Arc::new(ConnectionState::new());
         let mut held = Vec::new();
-        while let Some(more) = hold(&connection, 100, 60 << 10) {
+        while let Ok(more) = hold(&connection, 100, 60 << 10) {
             held.push(more);
         }
         assert!((40..100).contains(&held.len()), "{}", held.len());
         held.pop();
-        assert!(hold(&connection, 10, 500).is_some());
+        assert!(hold(&connection, 10, 500).is_ok());
+        held.extend((0..3).map_while(|_| hold(&connection, 100, 60 << 10).ok()));
+        assert_eq!(hold(&connection, 100, 60 << 10).err(), Some(Excess::Connection));
         drop(held);
         assert_eq!(connection.held().load(Relaxed), 0);
     }

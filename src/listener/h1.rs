@@ -58,7 +58,7 @@ pub(super) async fn serve<H: Handler>(
             state.enter(Phase::Idle);
             continue;
         }
-        let Some(held) = budget::hold(state, head.fields, head.length) else {
+        let Ok(held) = budget::hold(state, head.fields, head.length) else {
             shared.metrics.refused(Refusal::overloaded().status);
             return refuse_read(handler, connection, stream, Refusal::overloaded(), &bytes).await;
         };

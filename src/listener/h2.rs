@@ -11,12 +11,12 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Response};
 
-use super::budget::{self, Held};
+use super::budget::{self, Excess, Held};
 use super::config::Config;
 use super::connection::Connection;
 use super::date;
 use super::exchange::{Exchange, RequestHead, write_h2};
-use super::h2_head::judged;
+use super::h2_head::{judged, line_of};
 use super::pace::Pace;
 use super::refusal::Refusal;
 use super::shared::Shared;
@@ -79,7 +79,7 @@ async fn accept_streams<H: Handler>(
             }
             accepted = h2.accept() => accepted,
         };
-        let (request, respond) = match accepted {
+        let (request, mut respond) = match accepted {
             Some(Ok(stream)) => stream,
             Some(Err(error)) => {
                 tracing::debug!(client = %connection.client(), %error, "h2 connection failed");
@@ -89,14 +89,17 @@ async fn accept_streams<H: Handler>(
         };
         match judged(request, connection) {
             Ok((head, body)) => {
-                let bytes = head.target.as_str().len()
-                    + head.headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum::<usize>();
-                let Some(held) = budget::hold(state, head.headers.len(), bytes) else {
-                    tracing::debug!(client = %connection.client(), "an h2 connection holds too much");
-                    shared.metrics.refused(Refusal::overloaded().status);
-                    handler.refused(connection, Refusal::overloaded(), head.target.path().as_bytes());
-                    h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    continue;
+                let held = match hold(&head, connection) {
+                    Ok(held) => held,
+                    Err(excess) => {
+                        shared.metrics.refused(Refusal::overloaded().status);
+                        handler.refused(connection, Refusal::overloaded(), &line_of(&head.method, head.target.path()));
+                        match excess {
+                            Excess::Process => respond.send_reset(Reason::REFUSED_STREAM),
+                            Excess::Connection => h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
+                        }
+                        continue;
+                    }
                 };
                 serve_stream(handler, connection, (head, held), body, respond);
             }
@@ -114,6 +117,11 @@ async fn accept_streams<H: Handler>(
     }
 }
 
+fn hold(head: &RequestHead, connection: &Connection) -> Result<Held, Excess> {
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    budget::hold(connection.state(), head.headers.len(), head.target.as_str().len() + fields)
+}
+
 /// Answers at once what is at hand; for all else there is a task.
 fn serve_stream<H: Handler>(
     handler: &Arc<H>,
@@ -126,6 +134,8 @@ fn serve_stream<H: Handler>(
         && let Some(request) = plain(&head)
         && let Some(answer) = handler.at_hand(&request, connection)
     {
+        // The connection is in use: its clocks begin anew when the answer is given.
+        let _open = OpenStream::new(connection.state());
         let length = answer.body().len();
         match give(&mut respond, &request, &answer) {
             Some(rest) => finish_giving(handler, connection, (head, held), answer, rest),

@@ -64,8 +64,7 @@ pub(super) fn judged(
         }
         Err(refusal) => {
             let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-            let path = path.get(..SHOWN).unwrap_or(path);
-            let line = format!("{} {path} HTTP/2", parts.method).into_bytes();
+            let line = line_of(&parts.method, path);
             Err(Box::new(Refused { refusal, line, to_head: parts.method == Method::HEAD }))
         }
     }
@@ -73,6 +72,12 @@ pub(super) fn judged(
 
 /// How much of a refused path the access log is shown.
 const SHOWN: usize = 256;
+
+/// A request as it is named in the access log when it is refused.
+pub(super) fn line_of(method: &Method, path: &str) -> Vec<u8> {
+    let path = path.get(..SHOWN).unwrap_or(path);
+    format!("{method} {path} HTTP/2").into_bytes()
+}
 
 fn judge(parts: &Parts, limit: usize) -> Result<(PathAndQuery, Option<String>), Refusal> {
     let headers = &parts.headers;

@@ -8,9 +8,11 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rustix::net::{SendFlags, Shutdown};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -36,6 +38,12 @@ impl Socket {
 
     pub(super) fn replay(&mut self, bytes: BytesMut) {
         self.replay = bytes;
+    }
+
+    /// When dropped, ends by a reset.
+    pub(super) fn reset(&mut self) {
+        self.ended = true;
+        let _ = SockRef::from(&*self.tcp).set_linger(Some(Duration::ZERO));
     }
 
     pub(super) fn set_more(&mut self, more: bool) {

@@ -104,6 +104,11 @@ impl ClientStream {
         self.body.done()
     }
 
+    /// Ends the connection by a reset: what was sent is not all.
+    pub(super) fn reset(&mut self) {
+        self.transport.socket_mut().reset();
+    }
+
     /// Sends what is stashed and closes our side; the client's may go on for a while if `linger`.
     pub(super) async fn close(&mut self, linger: bool) {
         self.transport.socket_mut().linger(linger);

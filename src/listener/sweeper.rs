@@ -161,7 +161,11 @@ impl Entry {
         if self.state.is_multiplexed() {
             self.ends_at = None;
             self.finish();
-        } else if self.state.moment().phase() == Phase::Idle {
+            return;
+        }
+        let seen = self.state.moment();
+        // Not if a request has come meanwhile: that one is told.
+        if seen.phase() == Phase::Idle && self.state.close_from(seen) {
             self.ends_at = None;
             self.finish();
         }

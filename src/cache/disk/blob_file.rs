@@ -88,8 +88,8 @@ impl BlobFile {
     }
 
     /// The same, as one of the files that clients' readers have open.
-    pub(super) fn with_permit(mut self, permit: FilePermit) -> Self {
-        self._permit = Some(permit);
+    pub(super) fn with_permit(mut self, permit: Option<FilePermit>) -> Self {
+        self._permit = permit;
         self
     }
 

@@ -122,21 +122,26 @@ impl Disk {
     }
 
     /// Opens the file and verifies its trailer. A damaged one is dropped.
-    pub(super) fn open(&self, digest: &Digest, found: Found, permit: FilePermit) -> Option<OnDisk> {
+    pub(super) fn open(&self, digest: &Digest, found: Found, permit: Option<FilePermit>) -> Option<OnDisk> {
         let opened = BlobFile::open(&self.layout.blob(digest), digest, found.seq, &self.buffers, How::Wait);
         let opened = opened.inspect_err(|error| self.cannot_open(digest, found.seq, error)).ok()?;
         Some(self.kept(digest, opened, permit))
     }
 
     /// The same if the kernel has all of it in memory, else the permit is given back, which says nothing. Does not block.
-    pub(super) fn open_now(&self, digest: &Digest, found: Found, permit: FilePermit) -> Result<OnDisk, FilePermit> {
+    pub(super) fn open_now(
+        &self,
+        digest: &Digest,
+        found: Found,
+        permit: Option<FilePermit>,
+    ) -> Result<OnDisk, Option<FilePermit>> {
         match BlobFile::open(&self.layout.blob(digest), digest, found.seq, &self.buffers, How::Now) {
             Ok(opened) => Ok(self.kept(digest, opened, permit)),
             Err(_) => Err(permit),
         }
     }
 
-    fn kept(&self, digest: &Digest, opened: Opened, permit: FilePermit) -> OnDisk {
+    fn kept(&self, digest: &Digest, opened: Opened, permit: Option<FilePermit>) -> OnDisk {
         match opened.whole {
             // Opening such a file again costs no more than finding it open.
             Some(bytes) => OnDisk::Whole(Object::new(bytes, opened.file.media_type())),

@@ -79,9 +79,9 @@ impl Reader {
         Reader { place, from, failed: None }
     }
 
-    /// Its client takes nothing for now: a file is let go of, and found again when more of it is wanted.
+    /// Its client takes nothing for now: where files are scarce, this one is let go of, and found again when more of it is wanted.
     pub fn rest(&mut self) {
-        if matches!(self.from, Feed::File(_)) {
+        if matches!(self.from, Feed::File(_)) && self.place.shared.disk.buffers().files_are_scarce() {
             self.from = Feed::Rested;
         }
     }

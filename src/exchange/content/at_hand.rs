@@ -24,7 +24,7 @@ pub fn push_head(out: &mut Vec<u8>, digest: &str, media_type: &str, length: usiz
         "\"\r\nAccept-Ranges: bytes\r\nDocker-Distribution-Api-Version: registry/2.0\r\n\
          Cache-Control: max-age=31536000, immutable\r\nCache-Status: entrepot; hit; detail=memory\r\nX-Request-Id: ",
         id,
-        "\r\nContent-Length: ",
+        "\r\nConnection: keep-alive\r\nContent-Length: ",
         number.format(length),
         "\r\nDate: ",
     ];
@@ -78,7 +78,7 @@ mod tests {
             .lines()
             .skip(1)
             .map(|line| line.split_once(": ").map(|(name, value)| format!("{}: {value}", name.to_lowercase())).unwrap())
-            .filter(|line| !line.starts_with("date: "))
+            .filter(|line| !line.starts_with("date: ") && !line.starts_with("connection: "))
             .collect();
         let fields = fields(&digest, media_type::OCI_MANIFEST, 7, "an-id");
         let mut told: Vec<String> =

@@ -106,11 +106,7 @@ impl H1 {
                 Framing::Chunked
             }
         };
-        match (self.keep_alive, self.version) {
-            (false, _) => field(&mut head, "connection", b"close"),
-            (true, Version::HTTP_10) => field(&mut head, "connection", b"keep-alive"),
-            (true, _) => {}
-        }
+        field(&mut head, "connection", if self.keep_alive { b"keep-alive" } else { b"close" });
         head.extend_from_slice(b"\r\n");
         self.stream.write_all(&[IoSlice::new(&head)]).await?;
         match end || self.framing == Framing::Done {
@@ -165,7 +161,10 @@ impl H1 {
             return Err(Broken::Content("a file for an answer that has no length".into()));
         };
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(count);
-        let sent = self.stream.send_file(file, offset, most).await?;
+        let sent = self.stream.send_file(file, offset, most).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => Broken::Content("the file is shorter than it was".into()),
+            _ => error.into(),
+        })?;
         self.framing = match left.saturating_sub(sent as u64) {
             0 => Framing::Done,
             rest => Framing::Length(rest),
@@ -183,10 +182,15 @@ impl H1 {
     }
 
     /// What becomes of the connection now.
-    pub(super) fn into_next(self) -> Next {
+    pub(super) fn into_next(mut self) -> Next {
         match self.framing {
             Framing::Done if self.keep_alive && self.stream.body_done() => Next::Request(self.stream),
             Framing::Done => Next::Close(self.stream),
+            Framing::ToTheEnd => {
+                // An end in order would say that this was all.
+                self.stream.reset();
+                Next::Abort
+            }
             _ => Next::Abort,
         }
     }

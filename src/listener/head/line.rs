@@ -21,6 +21,9 @@ pub(super) enum Target {
     Absolute(Range<usize>),
 }
 
+/// The longest target that libraries behind us can hold.
+const MAX_TARGET: usize = 65_535;
+
 /// Bytes that a URI without a fragment can have (RFC 3986); `[` and `]` are often left bare in queries.
 pub(super) static URI: [bool; 256] = {
     let mut table = [false; 256];
@@ -40,6 +43,9 @@ pub(super) fn parse(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
     };
     let (Some(method), Some(version)) = (line.get(..first), line.get(last + 1..)) else { return Err(malformed) };
     let Some(target) = line.get(first + 1..last) else { return Err(malformed) };
+    if target.len() >= MAX_TARGET {
+        return Err(Refusal::too_long());
+    }
     if !is_token(method) {
         return Err(Refusal::malformed("the method is not a token"));
     }

@@ -152,3 +152,17 @@ async fn an_idle_h2_connection_is_told_to_go() {
     assert_took(begun, Duration::from_millis(600));
     drop(client);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_h2_connection_that_is_given_what_is_at_hand_is_in_use() {
+    let server = Server::start(QUICK).await;
+    let (client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..8 {
+        let request = http::Request::get("http://localhost/hand/100").body(()).unwrap();
+        let (answer, _) = client.clone().ready().await.unwrap().send_request(request, true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert_eq!(server.metric("entrepot_connections_expired_total", ""), 0.0);
+}
