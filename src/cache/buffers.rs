@@ -77,7 +77,7 @@ pub struct Buffer {
 
 impl Buffers {
     /// The right to open one more file: readers hold a quarter of what the process may open at most, so that connections, logs and
-    /// storage find theirs. `None` when none became free within two seconds; readers that wait for their clients hold none.
+    /// storage find theirs. `None` when none became free within two seconds.
     pub async fn file(&self) -> Option<FilePermit> {
         let permit = tokio::time::timeout(FILE_WAIT, self.files.clone().acquire_owned()).await.ok()?.ok()?;
         Some(FilePermit { _permit: permit })

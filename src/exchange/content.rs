@@ -212,7 +212,7 @@ async fn stream(exchange: &mut Exchange, content: Stored, range: Range<u64>, end
                     reader.skip(sent);
                     left = left.checked_sub(sent as u64).ok_or_else(|| broken(&"the content did not end"))?;
                 }
-                // Who waits gets the rest by pieces, between which the file is closed.
+                // Who waits gets the rest by pieces, between which the file can be closed.
                 Err(_) => straight = false,
             }
             continue;
@@ -226,7 +226,7 @@ async fn stream(exchange: &mut Exchange, content: Stored, range: Range<u64>, end
         match timeout(PATIENCE, &mut writing).await {
             Ok(written) => written?,
             Err(_) => {
-                // A client that waits, perhaps for ever, holds no file meanwhile: there are not many.
+                // A client that waits, perhaps for ever, holds no file while these are scarce.
                 reader.rest();
                 writing.await?;
             }

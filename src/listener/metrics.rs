@@ -15,6 +15,7 @@ pub struct Metrics {
     handshakes: IntCounterVec,
     expiry: IntGaugeVec,
     expired: IntCounterVec,
+    retired: IntCounterVec,
     refused: IntCounterVec,
 }
 
@@ -43,6 +44,11 @@ impl Metrics {
                 "entrepot_connections_expired_total",
                 "Client connections ended because the client was too slow.",
                 &["listener", "deadline"],
+            )?,
+            retired: counter(
+                "entrepot_connections_retired_total",
+                "Client connections told to end because they were as old as max_age.",
+                &["listener"],
             )?,
             refused: counter(
                 "entrepot_requests_refused_total",
@@ -80,6 +86,10 @@ pub(super) struct ListenerMetrics {
 impl ListenerMetrics {
     pub(super) fn expired(&self, deadline: Deadline) {
         self.metrics.expired.with_label_values(&[self.listener.as_str(), deadline.name()]).inc();
+    }
+
+    pub(super) fn retired(&self) {
+        self.metrics.retired.with_label_values(&[self.listener.as_str()]).inc();
     }
 
     pub(super) fn refused(&self, status: u16) {

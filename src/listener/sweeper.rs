@@ -97,7 +97,9 @@ impl Table {
         let passed = now.saturating_sub(inner.swept).min(4 * millis(TICK));
         inner.swept = now;
         for entry in inner.entries.values_mut() {
-            entry.retire_when_old(now);
+            if entry.retire_when_old(now) {
+                self.metrics.retired();
+            }
             let first = entry.state.expired().is_none();
             let deadline = match entry.judge(now, passed) {
                 Verdict::Bear => continue,
@@ -152,16 +154,17 @@ fn ends_at(max_age: Duration) -> Option<u64> {
 }
 
 impl Entry {
-    /// From then on every answer says that it is the last; who waits between requests is told now.
-    fn retire_when_old(&mut self, now: u64) {
+    /// From then on every answer says that it is the last; who waits between requests is told now. True the first time.
+    fn retire_when_old(&mut self, now: u64) -> bool {
         if self.ends_at.is_none_or(|end| now < end) {
-            return;
+            return false;
         }
+        let first = !self.state.is_retired();
         self.state.retire();
         if self.state.is_multiplexed() {
             self.ends_at = None;
             self.finish();
-            return;
+            return first;
         }
         let seen = self.state.moment();
         // Not if a request has come meanwhile: that one is told.
@@ -169,6 +172,7 @@ impl Entry {
             self.ends_at = None;
             self.finish();
         }
+        first
     }
 
     fn judge(&mut self, now: u64, passed: u64) -> Verdict {

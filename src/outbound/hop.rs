@@ -1,5 +1,6 @@
-//! Fields that concern one connection and not the request or the answer (RFC 9110 §7.6.1). Here for what we ask and relay
-//! ourselves; of what pingora streams, pingora takes them away, and `named_by_connection` what it does not know of.
+//! Fields that concern one connection and not the request or the answer (RFC 9110 §7.6.1): taken from what we ask and relay
+//! ourselves, and from every answer where it is written. Of requests that pingora streams, pingora takes them away, and
+//! `named_by_connection` what it does not know of.
 
 use http::HeaderMap;
 use http::header::{

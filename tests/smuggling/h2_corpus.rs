@@ -4,7 +4,7 @@ use super::h2_payload::{Payload, in_content, instead, with, with_trailers};
 use super::payload::MARKER;
 
 pub fn corpus() -> Vec<Payload> {
-    [lengths(), of_the_connection(), names_and_values(), pseudo_fields(), contents()].concat()
+    [lengths(), of_the_connection(), names_and_values(), pseudo_fields(), authorities(), contents()].concat()
 }
 
 fn lengths() -> Vec<Payload> {
@@ -180,6 +180,21 @@ fn pseudo_fields() -> Vec<Payload> {
     for scheme in ["ftp", "", "ws", "javascript", "http ", "http://registry/?", "http\r\nx: y", "ht tp", "http:"] {
         all.push(instead(":scheme", &[scheme], true));
     }
+    for last in
+        [(":path", "/v2/"), (":method", "GET"), (":authority", "registry"), (":scheme", "http"), (":method", "CONNECT")]
+    {
+        all.push(with(&[("x-a", "b"), last], &["hello"], true));
+    }
+    let mut late = with(&[], &["hello"], true);
+    late.fields.insert(2, ("x-a".into(), "b".into()));
+    late.name = "a field before :authority".into();
+    all.push(late);
+    all
+}
+
+/// What names the host: `:authority`, `Host`, both.
+fn authorities() -> Vec<Payload> {
+    let mut all = Vec::new();
     for authority in [
         "",
         "user@registry",
@@ -209,15 +224,6 @@ fn pseudo_fields() -> Vec<Payload> {
         let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
         all.push(with(&hosts, &["hello"], true));
     }
-    for last in
-        [(":path", "/v2/"), (":method", "GET"), (":authority", "registry"), (":scheme", "http"), (":method", "CONNECT")]
-    {
-        all.push(with(&[("x-a", "b"), last], &["hello"], true));
-    }
-    let mut late = with(&[], &["hello"], true);
-    late.fields.insert(2, ("x-a".into(), "b".into()));
-    late.name = "a field before :authority".into();
-    all.push(late);
     all.push(with(&[("host", "registry")], &["hello"], false));
     let mut host = instead(":authority", &[], false);
     host.fields.push(("host".into(), "registry".into()));

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::IoSlice;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::error::{Broken, Result};
 use super::head::RequestHead;
 use crate::listener::date;
 use crate::listener::stream::ClientStream;
+use crate::outbound::hop::is_hop_by_hop;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -67,7 +68,8 @@ impl H1 {
         }
         let mut head = BytesMut::with_capacity(128);
         status_line(&mut head, status);
-        headers.iter().for_each(|(name, value)| field(&mut head, name.as_str(), value.as_bytes()));
+        let told = headers.iter().filter(|(name, _)| !is_hop_by_hop(name));
+        told.for_each(|(name, value)| field(&mut head, name.as_str(), value.as_bytes()));
         head.extend_from_slice(b"\r\n");
         self.stream.write_all(&[IoSlice::new(&head)]).await?;
         Ok(self.stream.flush().await?)
@@ -83,7 +85,8 @@ impl H1 {
         }
         let mut head = BytesMut::with_capacity(512);
         status_line(&mut head, status);
-        for (name, value) in headers.iter().filter(|(name, _)| **name != TRANSFER_ENCODING && **name != CONNECTION) {
+        // Framing and the connection are told below, as they are here.
+        for (name, value) in headers.iter().filter(|(name, _)| !is_hop_by_hop(name)) {
             field(&mut head, name.as_str(), value.as_bytes());
         }
         if !headers.contains_key(DATE) {

@@ -9,24 +9,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONNECTION, DATE, HeaderName, TRANSFER_ENCODING, UPGRADE};
+use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::error::{Broken, Result};
 use crate::listener::date;
 use crate::listener::pace::Pace;
+use crate::outbound::hop::is_hop_by_hop;
 
 /// Most of one piece that is handed to the library at once, when the client's window allows.
 const PIECE: usize = 256 << 10;
-/// Fields of HTTP/1 connections, which HTTP/2 does not have (RFC 9113 §8.2.2).
-const NOT_HERE: [HeaderName; 5] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 
 pub(super) struct H2 {
     body: RecvStream,
@@ -78,8 +71,7 @@ impl H2 {
     pub(super) fn write_informational(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<()> {
         let mut response = Response::new(());
         *response.status_mut() = status;
-        *response.headers_mut() = headers.clone();
-        NOT_HERE.iter().for_each(|name| drop(response.headers_mut().remove(name)));
+        *response.headers_mut() = end_to_end(headers.clone());
         self.respond.send_informational(response)?;
         Ok(())
     }
@@ -87,9 +79,8 @@ impl H2 {
     pub(super) fn write_head(&mut self, status: StatusCode, headers: HeaderMap, end: bool) -> Result<()> {
         let mut response = Response::new(());
         *response.status_mut() = status;
-        *response.headers_mut() = headers;
+        *response.headers_mut() = end_to_end(headers);
         let headers = response.headers_mut();
-        NOT_HERE.iter().for_each(|name| drop(headers.remove(name)));
         if !headers.contains_key(DATE)
             && let Some(date) = date::with(|date| HeaderValue::from_bytes(date).ok())
         {
@@ -128,6 +119,13 @@ impl H2 {
             None => self.respond.send_reset(Reason::INTERNAL_ERROR),
         }
     }
+}
+
+/// Without fields of HTTP/1 connections, which HTTP/2 does not have (RFC 9113 §8.2.2).
+fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    let hops: Vec<_> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    hops.iter().for_each(|name| drop(headers.remove(name)));
+    headers
 }
 
 /// The next bytes, whose room in the windows is given back; empty pieces are passed over.

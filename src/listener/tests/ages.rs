@@ -20,6 +20,7 @@ async fn an_old_connection_is_told_that_it_ends_and_loses_no_request() {
     }
     assert_eq!(read_to_end(&mut stream).await, "");
     assert_eq!(server.handler.served.load(Relaxed), answers);
+    assert_eq!(server.metric("entrepot_connections_retired_total", ""), 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

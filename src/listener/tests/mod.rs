@@ -29,7 +29,7 @@ use super::{AtHand, Config, Connection, Exchange, Handler, Listener, ListenerHan
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers by path: `/size/N`, `/count` (of the body), `/413` (without reading the body),
-/// `/wait/MS`, `/who`.
+/// `/wait/MS`, `/who`, `/hops` (with fields of another connection), else with the path.
 #[derive(Default)]
 pub(super) struct Registrar {
     pub(super) refused: Mutex<Vec<(u16, String)>>,
@@ -110,7 +110,12 @@ async fn answer(exchange: &mut Exchange) -> super::Result<()> {
         }
         _ => (200, Bytes::from(path.clone())),
     };
-    let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(body.len()))]);
+    let mut headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(body.len()))]);
+    if kind == "hops" {
+        for name in ["keep-alive", "proxy-connection", "upgrade", "connection", "transfer-encoding", "trailer"] {
+            headers.insert(name, HeaderValue::from_static("of-a-peer"));
+        }
+    }
     let status = StatusCode::from_u16(status).unwrap();
     exchange.write_head(status, headers, body.is_empty()).await?;
     exchange.write_body(body, true).await

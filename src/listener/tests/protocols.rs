@@ -111,6 +111,18 @@ pub(super) async fn h2_request(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fields_of_a_peer_s_connection_reach_no_client() {
+    let server = Server::start("").await;
+    let answer = server.exchange("GET /hops HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.ends_with("\r\n\r\n/hops") && !answer.contains("of-a-peer"), "{answer}");
+    let (mut client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://localhost/hops").body(()).unwrap();
+    let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+    assert!(answer.status() == 200 && answer.headers().values().all(|value| value != "of-a-peer"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn h2_with_prior_knowledge_is_served() {
     let server = Server::start("").await;
     let body = Bytes::from(vec![b'y'; 5 << 20]);
