@@ -28,7 +28,7 @@ lint:
 
 # What is too long for every commit: 6 GiB both ways, 10,000 pulls with a peer killed among them.
 proof:
-	scripts/install test
+	scripts/install test proof
 	cargo test --release --test proof -- --nocapture --test-threads=1
 
 bench:
@@ -37,4 +37,4 @@ bench:
 	bench/run
 
 install:
-	scripts/install build front test bench
+	scripts/install build front test proof bench

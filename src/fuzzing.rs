@@ -27,6 +27,19 @@ targets!(
     journal = crate::verdicts::fuzz::journal,
     upload_state = crate::uploads::fuzz::state,
     config = crate::config::fuzz::config,
+    authorization = crate::auth::fuzz::authorization,
+    scope = crate::auth::fuzz::scope,
+    token_form = crate::auth::fuzz::token_form,
+    jwt = crate::auth::fuzz::jwt,
+    htpasswd = crate::auth::fuzz::htpasswd,
+    rules = crate::auth::fuzz::rules,
+    robot_secret = crate::auth::fuzz::secret,
+    token_keys = crate::auth::fuzz::keys,
+    challenge = crate::remote::fuzz::challenges,
+    token_answer = crate::remote::fuzz::token,
+    rate_limit = crate::remote::fuzz::rate_limit,
+    link = crate::mirror::fuzz::link,
+    ns = crate::routing::fuzz::ns,
 );
 
 /// Runs the target of this name.

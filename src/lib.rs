@@ -9,13 +9,18 @@
 //! - `cluster`: a pool of peers: choice, health, connections; knows no OCI
 //! - `cache`: verified bytes by digest in memory and on disk; knows no repositories
 //! - `verdicts`: who may read what, as the peers said
-//! - `auth`: who asks
 //! - `storage`: distribution's tree on a filesystem or object store; knows no HTTP
 //! - `uploads`: pushes of blobs under way
 //! - `fleet`: what a fleet's instances tell each other: memory or Redis; never the truth
+//! - `remote`: another registry, as it is asked: challenge, tokens, redirects, budget; stores nothing
+//! - `limits`: how much one client may ask for
+//! - `auth`: who asks, and what they may do
 //! - `events`: what changed in the registry, and who listens
+//! - `audit`: who did what, one line each
 //! - `registry`: registry meaning over storage; knows no proxy
+//! - `mirror`: what is served of remotes, and kept of them
 //! - `listener`: accept, TLS, framing
+//! - `cors`: what browsers are told of who may read our answers
 //! - `routing`: who answers: hosts, repositories, clusters, the registry
 //! - `exchange`: one request and its answer
 //! - `front`: what a cluster's peers answer
@@ -31,10 +36,12 @@ pub mod oci;
 
 mod admin;
 mod app;
+mod audit;
 mod auth;
 mod cache;
 mod cluster;
 mod config;
+mod cors;
 mod events;
 mod exchange;
 mod fleet;
@@ -42,9 +49,12 @@ mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod http;
+mod limits;
 mod listener;
+mod mirror;
 mod outbound;
 mod registry;
+mod remote;
 mod routing;
 mod storage;
 mod telemetry;

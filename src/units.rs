@@ -138,6 +138,11 @@ pub const fn seconds(count: u64) -> Span {
     Span(Duration::from_secs(count))
 }
 
+/// `Size` of so many GiB; for defaults.
+pub const fn gibibytes(count: u64) -> Size {
+    Size(count << 30)
+}
+
 /// `Size` of so many MiB; for defaults.
 pub const fn mebibytes(count: u64) -> Size {
     Size(count << 20)

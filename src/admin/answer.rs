@@ -1,6 +1,10 @@
 //! What the admin endpoint says to each request.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, X_CONTENT_TYPE_OPTIONS};
@@ -8,11 +12,11 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use prometheus::Registry;
 use serde_json::{Value, json};
 
-use super::AdminState;
+use super::{AdminState, Long, Refusal, mirror};
 use crate::oci::digest::Digest;
 use crate::telemetry::metrics;
 
-/// No request here needs a body; a small one is read and ignored so that the answer reaches its sender.
+/// Most requests need no body; a small one is read and ignored so that the answer reaches its sender.
 const MAX_BODY: usize = 4 << 10;
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -24,30 +28,44 @@ const INDEX: &str = "Entrepot admin\n\n\
     GET  /healthz                   200 while the process lives\n\
     GET  /readyz                    200 if requests should be sent here, else 503 and why\n\
     GET  /status                    clusters and their peers as JSON\n\
+    GET  /explain?ref=IMAGE         what is known of an image, and where it is, as JSON\n\
+    GET  /mirror/status             remotes and what is kept of them as JSON; ?remote=NAME, ?limit=IMAGES\n\
+    POST /mirror/warm               brings images whole; {\"images\": [...], \"platforms\": [...]}, a line of JSON for each step\n\
     POST /cache/purge?digest=DIGEST takes a blob or manifest out of the cache\n";
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Answers one request; never fails, as there is nobody to fail to.
-pub async fn answer<B>(request: Request<B>, state: &dyn AdminState, registry: &Registry) -> Answer
+pub async fn answer<B>(request: Request<B>, state: &Arc<dyn AdminState>, registry: &Registry, long: &Long) -> Answer
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
-    if let Err(error) = Limited::new(body, MAX_BODY).collect().await {
-        let too_large = error.is::<LengthLimitError>();
-        return text(if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }, "bad body\n");
-    }
+    let path = head.uri.path();
+    let most = if path == mirror::WARM { mirror::MAX_ORDER } else { MAX_BODY };
+    let body = match Limited::new(body, most).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => {
+            let too_large = error.is::<LengthLimitError>();
+            return text(if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }, "bad body\n");
+        }
+    };
     let method = &head.method;
-    match head.uri.path() {
+    match path {
         "/" => get(method, || text(StatusCode::OK, INDEX)),
         "/metrics" => get(method, || exposition(registry)),
         "/healthz" => get(method, || text(StatusCode::OK, "ok\n")),
-        "/readyz" => get(method, || readiness(state)),
+        "/readyz" => get(method, || readiness(state.as_ref())),
         "/status" => get(method, || json_answer(StatusCode::OK, &state.status())),
-        "/cache/purge" if method == Method::POST => purge(head.uri.query(), &head.headers, state).await,
+        "/cache/purge" if method == Method::POST => purge(head.uri.query(), &head.headers, state.as_ref()).await,
         "/cache/purge" => wrong_method("POST"),
+        mirror::STATUS | mirror::EXPLAIN if matches!(*method, Method::GET | Method::HEAD) => {
+            mirror::tell(path, head.uri.query(), state.as_ref(), long).await
+        }
+        mirror::STATUS | mirror::EXPLAIN => wrong_method("GET, HEAD"),
+        mirror::WARM if *method == Method::POST => mirror::warm(&body, &head.headers, state, long),
+        mirror::WARM => wrong_method("POST"),
         _ => text(StatusCode::NOT_FOUND, "not found; GET / lists what is here\n"),
     }
 }
@@ -94,7 +112,7 @@ async fn purge(query: Option<&str>, headers: &HeaderMap, state: &dyn AdminState)
 
 /// Browsers send at least one of these with a POST, wherever the page comes from; tools send neither. No page has business
 /// here, so it is not asked which site it is of (a name that is made to point at our address has our own as its origin).
-fn from_browser(headers: &HeaderMap) -> bool {
+pub(super) fn from_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
 }
 
@@ -104,12 +122,16 @@ fn wrong_method(allowed: &'static str) -> Answer {
     answer
 }
 
+pub(super) fn refusal(refusal: &Refusal) -> Answer {
+    error(refusal.status, refusal.code, &refusal.message)
+}
+
 /// An error in the shape of the distribution specification, which our own command line reads as well.
-fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
     json_answer(status, &json!({ "errors": [{ "code": code, "message": message }] }))
 }
 
-fn json_answer(status: StatusCode, value: &Value) -> Answer {
+pub(super) fn json_answer(status: StatusCode, value: &Value) -> Answer {
     respond(status, JSON, format!("{value}\n"))
 }
 
@@ -118,7 +140,11 @@ fn text(status: StatusCode, body: &'static str) -> Answer {
 }
 
 fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    streamed(status, media_type, Full::new(body.into()).boxed_unsync())
+}
+
+pub(super) fn streamed(status: StatusCode, media_type: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let fields = [(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
     answer.headers_mut().extend(fields.map(|(name, value)| (name, http::HeaderValue::from_static(value))));

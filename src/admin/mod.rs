@@ -2,9 +2,14 @@
 //!
 //! Owns the connections and their bounds; [`answer`] owns what is said. It asks no password, so its address belongs to a
 //! loopback or management network. Does not know what readiness, purge and status mean: [`AdminState`] does.
+//!
+//! Probes are answered at once and their connections end within seconds. What takes longer ([`Long`]) has few places of its
+//! own, so that it takes none from the probes.
 
 mod answer;
 mod config;
+mod long;
+mod mirror;
 #[cfg(test)]
 mod tests;
 
@@ -15,24 +20,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
+use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::Registry;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::oci::digest::Digest;
 
 pub use config::Config;
+pub use mirror::WarmOrder;
+
+use long::{Long, Places};
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
 /// Request line and fields, in bytes.
 const MAX_HEADER: usize = 16 << 10;
 const MAX_FIELDS: usize = 64;
-/// A whole connection, which is one request: nothing here takes long, and a probe must not be starved by silent clients.
+/// A whole connection, which is one request, unless that says that it takes longer: a probe must not be starved by silent clients.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an accept that failed, which is mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -45,7 +56,27 @@ pub trait AdminState: Send + Sync + 'static {
     /// Takes `digest` out of every tier of the cache; whether it was there.
     async fn purge(&self, digest: &Digest) -> bool;
     /// Clusters and their peers, for people and scripts; no secrets.
-    fn status(&self) -> serde_json::Value;
+    fn status(&self) -> Value;
+    /// Remotes and what is kept of them: of all, or of that one; up to so many images each. Asks no remote.
+    async fn mirror_status(&self, remote: Option<&str>, limit: usize) -> Result<Value, Refusal>;
+    /// What is known of an image, and where its parts are. Asks no remote.
+    async fn explain(&self, image: &str) -> Result<Value, Refusal>;
+    /// Begins to bring images whole; the stream's steps are told to whoever asked, and dropping it stops the work.
+    fn warm(&self, order: WarmOrder) -> Result<BoxStream<'static, Value>, Refusal>;
+}
+
+/// Why something is not done, in the shape of the distribution specification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Refusal { status, code, message: message.into() }
+    }
 }
 
 /// The answer to a readiness probe.
@@ -85,6 +116,7 @@ impl Admin {
     /// [`CONNECTION_TIMEOUT`].
     pub async fn serve(self, state: Arc<dyn AdminState>, registry: Registry) -> Infallible {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::default();
         loop {
             // Never closed, so never an error.
             let permit = Arc::clone(&permits).acquire_owned().await.ok();
@@ -97,19 +129,22 @@ impl Admin {
                 }
             };
             let (state, registry) = (Arc::clone(&state), registry.clone());
-            let limit = self.connection_timeout;
+            let (limit, long) = (self.connection_timeout, places.of_one_connection());
             tokio::spawn(async move {
-                let _ = timeout(limit, connection(stream, state, registry)).await;
+                tokio::select! {
+                    () = connection(stream, state, registry, long.clone()) => {}
+                    () = long.expired(limit) => {}
+                }
                 drop(permit);
             });
         }
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<dyn AdminState>, registry: Registry) {
+async fn connection(stream: TcpStream, state: Arc<dyn AdminState>, registry: Registry, long: Long) {
     let service = service_fn(|request| {
-        let (state, registry) = (Arc::clone(&state), registry.clone());
-        async move { Ok::<_, Infallible>(answer::answer(request, state.as_ref(), &registry).await) }
+        let (state, registry, long) = (Arc::clone(&state), registry.clone(), long.clone());
+        async move { Ok::<_, Infallible>(answer::answer(request, &state, &registry, &long).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,7 +1,8 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use crate::telemetry::metrics;
 struct State {
     draining: AtomicBool,
     purged: Mutex<Vec<Digest>>,
+    warming: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -30,6 +32,39 @@ impl AdminState for State {
 
     fn status(&self) -> Value {
         json!({ "clusters": {} })
+    }
+
+    async fn mirror_status(&self, remote: Option<&str>, limit: usize) -> Result<Value, Refusal> {
+        match remote {
+            Some("absent") => Err(Refusal::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "there is no remote 'absent'")),
+            remote => Ok(json!({ "remote": remote, "limit": limit })),
+        }
+    }
+
+    async fn explain(&self, image: &str) -> Result<Value, Refusal> {
+        Ok(json!({ "image": image }))
+    }
+
+    fn warm(&self, order: WarmOrder) -> Result<BoxStream<'static, Value>, Refusal> {
+        let warming = Warming(self.warming.clone());
+        warming.0.fetch_add(1, Ordering::SeqCst);
+        let told = stream::iter(order.images.into_iter().map(|image| json!({ "event": "done", "image": image })));
+        // A step each moment, for ever, as of a large image.
+        let endless = stream::repeat(json!({ "event": "bytes" })).then(|step| async {
+            sleep(Duration::from_millis(5)).await;
+            step
+        });
+        let endless = endless.take(if order.platforms == ["endless"] { usize::MAX } else { 0 });
+        Ok(told.chain(endless).inspect(move |_| _ = &warming).boxed())
+    }
+}
+
+/// Counted while it is there.
+struct Warming(Arc<AtomicUsize>);
+
+impl Drop for Warming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -173,5 +208,71 @@ async fn silent_clients_neither_stay_nor_starve_the_others() {
     let mut rest = Vec::new();
     for mut stream in silent {
         stream.read_to_end(&mut rest).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_mirrors_hold_is_told_and_what_is_asked_wrongly_is_refused() {
+    let server = server().await;
+    let value = |body: &str| serde_json::from_str::<Value>(body).unwrap();
+    let (status, _, body) = server.ask("GET", "/mirror/status?remote=hub&limit=99999999", "").await;
+    assert_eq!((status, value(&body)), (200, json!({ "remote": "hub", "limit": 10_000 })));
+    let (status, _, body) = server.ask("GET", "/mirror/status", "").await;
+    assert_eq!((status, value(&body)), (200, json!({ "remote": null, "limit": 200 })));
+    let (status, _, body) = server.ask("GET", "/mirror/status?remote=absent", "").await;
+    assert_eq!((status, value(&body)["errors"][0]["code"].clone()), (404, json!("NAME_UNKNOWN")));
+    let (status, _, body) = server.ask("GET", "/explain?ref=a%2Fb%3A1", "").await;
+    assert_eq!((status, value(&body)), (200, json!({ "image": "a/b:1" })));
+    for target in ["/explain", "/mirror/status?limit=many"] {
+        assert_eq!(server.ask("GET", target, "").await.0, 400, "{target}");
+        assert_eq!(server.ask("POST", target, "").await.0, 405, "{target}");
+    }
+}
+
+fn order(body: &str, fields: &str) -> String {
+    format!("POST /mirror/warm HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn an_order_to_warm_is_told_of_line_by_line() {
+    let server = server().await;
+    let (status, head, body) = server.send(&order(r#"{"images":["a","b"]}"#, "")).await;
+    assert!(status == 200 && head.contains("content-type: application/x-ndjson"), "{head}");
+    for image in ["a", "b"] {
+        let line = format!("{{\"event\":\"done\",\"image\":\"{image}\"}}\n");
+        assert!(body.contains(&line), "{body}");
+    }
+    for wrong in ["", "[]", "{}", r#"{"images":"a"}"#, r#"{"images":[],"tags":1}"#] {
+        assert_eq!(server.send(&order(wrong, "")).await.0, 400, "{wrong}");
+    }
+    assert_eq!(server.send(&order(r#"{"images":[]}"#, "Origin: http://page\r\n")).await.0, 403);
+    assert_eq!(server.ask("GET", "/mirror/warm", "").await.0, 405);
+    let large = format!("{{\"images\":[\"{}\"]}}", "a".repeat(600 << 10));
+    assert_eq!(server.send(&order(&large, "")).await.0, 413);
+}
+
+#[tokio::test]
+async fn what_takes_long_outlasts_a_probes_time_ends_with_its_client_and_has_few_places() {
+    let limit = Duration::from_millis(200);
+    let server = server_with(limit).await;
+    let warming = server.state.warming.clone();
+    let endless = order(r#"{"images":[],"platforms":["endless"]}"#, "");
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(endless.as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 256]).await.unwrap();
+        streams.push(stream);
+    }
+    let begin = Instant::now();
+    while begin.elapsed() < limit * 2 {
+        streams[0].read_exact(&mut [0; 64]).await.unwrap();
+    }
+    assert_eq!(warming.load(Ordering::SeqCst), 8);
+    assert_eq!(server.send(&endless).await.0, 503);
+    assert_eq!(server.ask("GET", "/healthz", "").await.0, 200);
+    drop(streams);
+    while warming.load(Ordering::SeqCst) > 0 {
+        sleep(Duration::from_millis(5)).await;
     }
 }

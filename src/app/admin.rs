@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use prometheus::{IntCounterVec, Opts};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Failure;
 use super::integrated::Integrated;
 use super::rooms::Rooms;
-use crate::admin::{Admin, AdminState, Config, Readiness};
+use super::{Failure, told};
+use crate::admin::{Admin, AdminState, Config, Readiness, Refusal, WarmOrder};
+use crate::audit::{Audit, Deed, Ending, Origin, Outcome};
 use crate::cache::BlobCache;
 use crate::fleet::FleetSecret;
 use crate::front::Front;
@@ -23,6 +25,7 @@ pub struct Status {
     cache: Arc<BlobCache>,
     registry: Arc<Integrated>,
     secret: Arc<FleetSecret>,
+    audit: Arc<Audit>,
     draining: AtomicBool,
     reloads: IntCounterVec,
 }
@@ -40,6 +43,7 @@ impl Status {
             cache: rooms.cache.clone(),
             registry: rooms.integrated.clone(),
             secret: rooms.secret.clone(),
+            audit: rooms.audit.clone(),
             draining: AtomicBool::new(false),
             reloads,
         })
@@ -76,10 +80,32 @@ impl AdminState for Status {
     }
 
     async fn purge(&self, digest: &Digest) -> bool {
-        self.cache.purge(digest).await
+        let was_there = self.cache.purge(digest).await;
+        let deed = Deed { action: "cache_purge", digest: Some(digest.to_string()), ..Deed::default() };
+        let reason = if was_there { None } else { Some("it was not there".to_owned()) };
+        self.audit.note(&Origin::operator(None), &deed, &Ending { outcome: Outcome::Ok, status: None, reason });
+        was_there
     }
 
-    fn status(&self) -> serde_json::Value {
+    async fn mirror_status(&self, remote: Option<&str>, limit: usize) -> Result<Value, Refusal> {
+        told::status(&self.front.site(), remote, limit).await
+    }
+
+    async fn explain(&self, image: &str) -> Result<Value, Refusal> {
+        told::explain(&self.front.site(), image).await
+    }
+
+    fn warm(&self, order: WarmOrder) -> Result<BoxStream<'static, Value>, Refusal> {
+        let images = order.images.len();
+        let begun = told::begin(&self.front.site(), order);
+        let deed = Deed { action: "mirror_warm", reference: Some(format!("{images} images")), ..Deed::default() };
+        let reason = begun.as_ref().err().map(|refusal| refusal.message.clone());
+        let outcome = if begun.is_ok() { Outcome::Ok } else { Outcome::Failed };
+        self.audit.note(&Origin::operator(None), &deed, &Ending { outcome, status: None, reason });
+        begun
+    }
+
+    fn status(&self) -> Value {
         let site = self.front.site();
         let clusters = site.table.clusters().map(|cluster| {
             let peers: Vec<_> = cluster

@@ -7,9 +7,12 @@ mod admin;
 mod integrated;
 mod limits;
 mod listeners;
+mod mirrors;
 mod rooms;
 mod secret;
+pub mod shelf;
 mod site;
+mod told;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::audit::{Deed, Ending, Origin, Outcome};
 use crate::config::{Config, Source};
 use crate::telemetry::{self, AccessTarget, LogHandle};
 use admin::Status;
@@ -37,7 +41,10 @@ pub fn serve(source: Source, config: Config) -> ExitCode {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // A quarter of the library's own: where many connections are never done, the others' sockets are looked at only so often.
+    runtime.worker_threads(threads).event_interval(16).enable_all();
+    let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "threads cannot be started");
@@ -81,6 +88,7 @@ async fn run(
                 let outcome = reload(&source, &mut config, &rooms, &mut listeners, &logs).await;
                 rooms.peers.own().replace(listeners.addresses().chain(admin).collect());
                 status.reloaded(outcome.is_ok());
+                audit_of_reload(&rooms, outcome.as_ref().err());
                 match outcome {
                     Ok(()) => tracing::info!("the configuration was read again and is in force"),
                     Err(error) => tracing::error!("the configuration is refused, the old one goes on: {error}"),
@@ -89,6 +97,9 @@ async fn run(
             Order::Reopen => {
                 if let Err(error) = rooms.access_log.reopen() {
                     tracing::error!(%error, "the access log cannot be opened again");
+                }
+                if let Err(error) = rooms.audit.reopen() {
+                    tracing::error!(%error, "the audit cannot be opened again");
                 }
             }
             Order::Stop => break,
@@ -115,22 +126,33 @@ async fn reload(
     }
     let new = config.with_reload(new, registry_open);
     let keyring = secret::read(&new).await?;
-    let site = rooms.site(&new).await?;
+    let (site, prepared) = rooms.site(&new).await?;
+    let audit = rooms.audit.prepare(new.audit.as_ref()).map_err(|error| format!("audit.to: {error}"))?;
     write_log_to(rooms, &new.log.access).await?;
     if let Err(error) = listeners.follow(&new.listener, rooms).await {
         write_log_to(rooms, &config.log.access).await?;
         return Err(error);
     }
+    rooms.audit.commit(audit);
     logs.set_level(new.log.level);
     rooms.cache.reconfigure(&new.cache);
     if let Some(registry) = rooms.integrated.get() {
         registry.reconfigure(&new.registry);
     }
     rooms.secret.replace(keyring);
+    rooms.fetching.peers.advertise(new.fleet.advertise.as_ref());
+    rooms.authenticator.commit(prepared);
     rooms.front.replace_site(site);
     advice(&new);
     *config = new;
     Ok(())
+}
+
+/// A reload is the operator's deed.
+fn audit_of_reload(rooms: &Rooms, error: Option<&Failure>) {
+    let outcome = if error.is_none() { Outcome::Ok } else { Outcome::Failed };
+    let ending = Ending { outcome, status: None, reason: error.map(ToString::to_string) };
+    rooms.audit.note(&Origin::operator(None), &Deed { action: "reload", ..Deed::default() }, &ending);
 }
 
 /// What is allowed and may not be meant.

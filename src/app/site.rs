@@ -1,21 +1,30 @@
-//! What a reload replaces: clusters and routes.
+//! What a reload replaces: clusters, mirrors and routes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Failure;
+use crate::auth::Policy;
 use crate::cluster::{self, Cluster, PeerTable};
 use crate::config::Config;
+use crate::mirror::Mirror;
 use crate::registry::Registry;
 use crate::routing::Site;
-use crate::routing::{RouteSpec, RoutingTable};
+use crate::routing::{RouteSpec, RoutingTable, Targets};
+
+/// Whom routes may name beside clusters.
+pub struct Others {
+    pub mirrors: BTreeMap<String, Arc<Mirror>>,
+    pub registry: Option<Arc<Registry>>,
+}
 
 /// Builds the site of a configuration. Counters and health of peers that were there before go on.
 pub async fn of(
     config: &Config,
     peers: &PeerTable,
     metrics: &Arc<cluster::Metrics>,
-    registry: Option<&Arc<Registry>>,
+    others: Others,
+    policy: Option<Arc<Policy>>,
 ) -> Result<Site, Failure> {
     let mut clusters = BTreeMap::new();
     for (name, cluster) in &config.cluster {
@@ -27,6 +36,8 @@ pub async fn of(
         repositories: &route.repositories,
         read: &route.read,
         write: route.write.as_deref(),
+        ruled: config.is_ruled(route),
     });
-    Ok(Site::new(RoutingTable::new(routes, clusters, registry)?))
+    let Others { mirrors, registry } = others;
+    Ok(Site::new(RoutingTable::new(routes, Targets { clusters, mirrors, registry })?, policy))
 }

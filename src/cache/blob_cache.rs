@@ -13,6 +13,7 @@ use super::error::{Error, FillError, Mismatch};
 use super::fill::sink::compact;
 use super::fill::supply::{ByteStream, Origins, Supply};
 use super::fill::{Complete, FIRST_SHOWN};
+use super::groups::Groups;
 use super::memory::Object;
 use super::metrics::Metrics;
 use super::origin::Origin;
@@ -40,6 +41,20 @@ pub enum Source {
 /// Verified bytes by digest. Cheap to share behind an `Arc`.
 pub struct BlobCache {
     pub(super) shared: Arc<Shared>,
+}
+
+/// How far a fill is, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coming {
+    pub got: u64,
+    pub total: Option<u64>,
+}
+
+/// In which tiers a content is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    pub memory: bool,
+    pub disk: bool,
 }
 
 /// The stream, once its first bytes are there or it is whole; an error instead of a stream that gives nothing.
@@ -85,12 +100,12 @@ impl BlobCache {
         Ok(Arc::new(BlobCache { shared }))
     }
 
-    /// Read buffers, for those who read other files for clients.
     /// A peer was asked for content whose answer is not kept: counted.
     pub fn bypassed(&self) {
         self.shared.metrics.bypassed();
     }
 
+    /// Read buffers, for those who read other files for clients.
     pub fn buffers(&self) -> &Arc<Buffers> {
         self.shared.disk.buffers()
     }
@@ -125,7 +140,8 @@ impl BlobCache {
         Some(self.lookup(digest).await?.0)
     }
 
-    async fn lookup(&self, digest: &Digest) -> Option<(Content, Source)> {
+    /// The same, and from where.
+    pub async fn lookup(&self, digest: &Digest) -> Option<(Content, Source)> {
         if let Some(object) = self.shared.memory.get(digest) {
             self.shared.metrics.hit_memory.inc();
             let complete = Complete::Memory(object);
@@ -137,7 +153,8 @@ impl BlobCache {
     }
 
     /// What is complete, or else the fill of this digest, joined or begun with `origin`. Resolves when the origin's head is
-    /// known, for contents up to 64 KiB when they are proven. The fill belongs to no client: it goes on without them.
+    /// known, for contents up to 64 KiB when they are proven. The fill belongs to no client: it goes on without them, unless
+    /// its origins say otherwise.
     ///
     /// The caller must have been authorised: a joined fill, or another waiter's origin, never asks this origin. Where the
     /// answer to the GET is itself the permission, open the origin first and hand over one that begins with that stream.
@@ -157,7 +174,7 @@ impl BlobCache {
                     _ => self.shared.metrics.collapsed.inc(),
                 }
                 let content = match following.fill.wait_for_head(following.ticket).await? {
-                    Some(_) => Content::filling(&self.shared, &following.fill),
+                    Some(_) => Content::filling(&self.shared, following.fill),
                     None => self.pass_through(digest, &origin).await?,
                 };
                 return Ok((content.with_origin(origin), source));
@@ -165,6 +182,45 @@ impl BlobCache {
         }
         // Not reached: the last lookup always follows a fill.
         Err(FillError::Unavailable("the content came and went".into()))
+    }
+
+    /// What is complete or coming; never begins anything. For a running fill it resolves as [`Self::get_or_fill`] does.
+    ///
+    /// The caller must have been authorised, as for everything here.
+    pub async fn coming(&self, digest: &Digest) -> Result<Option<(Content, Source)>, FillError> {
+        if let Some(found) = self.lookup(digest).await {
+            return Ok(Some(found));
+        }
+        let Some(fill) = self.shared.fills.running(digest) else { return Ok(self.lookup(digest).await) };
+        let head = fill.wait_for_head(None).await?;
+        Ok(head.is_some().then(|| (Content::filling(&self.shared, fill), Source::Collapsed)))
+    }
+
+    /// How far a running fill is; `None`: there is none.
+    pub fn progress(&self, digest: &Digest) -> Option<Coming> {
+        let fill = self.shared.fills.running(digest)?;
+        let got = fill.subscribe().borrow().window.end();
+        Some(Coming { got, total: fill.head().and_then(|head| head.total) })
+    }
+
+    /// Whether it is complete here. Counts no hit, and opens nothing: a damaged file may say yes.
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.shared.memory.contains(digest) || self.shared.disk.contains(digest)
+    }
+
+    /// Where it is complete. As [`Self::holds`].
+    pub fn tiers(&self, digest: &Digest) -> Tiers {
+        Tiers { memory: self.shared.memory.contains(digest), disk: self.shared.disk.contains(digest) }
+    }
+
+    /// From now on this one is asked which contents leave together.
+    pub fn group_by(&self, groups: Arc<dyn Groups>) {
+        self.shared.disk.group_by(groups);
+    }
+
+    /// From now on the disk tier lets contents go, and takes none, before its file system is full.
+    pub fn leave_disk_free(&self) {
+        self.shared.disk.leave_free();
     }
 
     /// No fill could be begun: the request's own origin says how large the content is, and feeds it.

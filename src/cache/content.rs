@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::error::FillError;
 use super::fill::supply::{ByteStream, Head};
-use super::fill::{Complete, Fill};
+use super::fill::{Attended, Complete};
 use super::origin::Origin;
 use super::reader::Reader;
 use super::shared::Shared;
@@ -23,7 +24,7 @@ pub struct Content {
 #[derive(Clone)]
 pub(super) enum Kind {
     Complete(Complete),
-    Filling(Arc<Fill>),
+    Filling(Attended),
     Through(Arc<Opened>),
 }
 
@@ -38,12 +39,13 @@ impl Content {
         Content { shared: shared.clone(), digest, kind: Kind::Complete(complete), origin: None }
     }
 
-    pub(super) fn filling(shared: &Arc<Shared>, fill: &Arc<Fill>) -> Self {
+    pub(super) fn filling(shared: &Arc<Shared>, fill: Attended) -> Self {
+        let digest = fill.digest;
         let kind = match fill.complete() {
             Some(complete) => Kind::Complete(complete.clone()),
-            None => Kind::Filling(fill.clone()),
+            None => Kind::Filling(fill),
         };
-        Content { shared: shared.clone(), digest: fill.digest, kind, origin: None }
+        Content { shared: shared.clone(), digest, kind, origin: None }
     }
 
     pub(super) fn through(shared: &Arc<Shared>, digest: Digest, head: Head, stream: ByteStream) -> Self {
@@ -79,6 +81,16 @@ impl Content {
     /// Whether it is whole and its digest proven at this moment.
     pub fn proven(&self) -> bool {
         self.whole().is_some()
+    }
+
+    /// Waits until it is whole and proven. While this handle is there, a fill goes on.
+    pub async fn completed(self) -> Result<Self, FillError> {
+        let complete = match &self.kind {
+            Kind::Complete(complete) => complete.clone(),
+            Kind::Filling(fill) => fill.wait_for_end().await?,
+            Kind::Through(_) => return Err(FillError::Unavailable("there is no place for the content".into())),
+        };
+        Ok(Content { kind: Kind::Complete(complete), ..self })
     }
 
     /// All of it, if it is in memory: to be written in one go.

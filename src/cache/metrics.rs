@@ -13,7 +13,10 @@ pub struct Metrics {
     pub(super) failed: IntCounter,
     pub(super) mismatched: IntCounter,
     pub(super) abandoned: IntCounter,
+    pub(super) given_up: IntCounter,
     pub(super) corruptions: IntCounter,
+    /// 1 while nothing is taken because the file system is nearly full.
+    pub(super) low: IntGauge,
     pub(super) memory: TierMetrics,
     pub(super) disk: TierMetrics,
 }
@@ -46,6 +49,8 @@ impl Metrics {
         let entries = gauges("entrepot_cache_entries", "Entries kept")?;
         let corruptions = IntCounter::new("entrepot_cache_corruptions_total", "Damaged cache files found and dropped")?;
         registry.register(Box::new(corruptions.clone()))?;
+        let low = IntGauge::new("entrepot_cache_disk_low", "1 while the disk tier takes nothing: too little is free")?;
+        registry.register(Box::new(low.clone()))?;
         let tier = |name: &str| TierMetrics {
             bytes: bytes.with_label_values(&[name]),
             entries: entries.with_label_values(&[name]),
@@ -63,7 +68,9 @@ impl Metrics {
             failed: fill("failed"),
             mismatched: fill("mismatched"),
             abandoned: fill("abandoned"),
+            given_up: fill("given_up"),
             corruptions,
+            low,
             memory: tier("memory"),
             disk: tier("disk"),
         })

@@ -18,8 +18,10 @@ mod digest_hash;
 mod disk;
 #[cfg(any(test, fuzzing))]
 pub use disk::fuzz;
+pub use disk::leaving::free_to_leave;
 mod error;
 mod fill;
+mod groups;
 mod memory;
 mod metrics;
 mod origin;
@@ -33,6 +35,7 @@ pub use buffers::{Buffers, FilePermit};
 pub use config::Config;
 pub use content::Content;
 pub use error::FillError;
+pub use groups::Groups;
 pub use metrics::Metrics;
 pub use origin::{Origin, OriginError, OriginStream, Refusal};
 pub use reader::Reader;

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+use super::content::Content;
+
 /// A source of one content. One per request: it carries that client's credentials.
 ///
 /// Its streams must time out by themselves: the cache waits for an item as long as the stream does.
@@ -18,6 +20,15 @@ pub trait Origin: Send + Sync + 'static {
 
     /// What came was not the content of the digest.
     fn mismatched(&self) {}
+
+    /// The fill that this origin waited with is over, and its content whole and proven. Called on the fill's task: must not wait.
+    fn completed(&self, _content: &Content) {}
+
+    /// Whether a fill that nobody waits for any more goes on, when `got` bytes of `total` are here. Where several waited, one that says
+    /// so is enough.
+    fn goes_on_alone(&self, _got: u64, _total: Option<u64>) -> bool {
+        true
+    }
 }
 
 /// One opened stream.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::config::Config;
 use super::disk::{BlobFile, Damaged, Disk, OnDisk};
 use super::fill::supply::Ticket;
-use super::fill::{Complete, Fill, Fills, Joined};
+use super::fill::{Attended, Complete, Fills, Joined};
 use super::memory::{MemoryTier, Object};
 use super::metrics::Metrics;
 use super::origin::Origin;
@@ -22,7 +22,7 @@ pub(super) struct Shared {
 
 /// A fill to follow. `new` says that this caller began it.
 pub(super) struct Following {
-    pub(super) fill: Arc<Fill>,
+    pub(super) fill: Attended,
     pub(super) ticket: Ticket,
     pub(super) new: bool,
 }

@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::audit::Target;
+use crate::auth::{Config as Auth, Permission};
 use crate::config::{Config, Source};
+use crate::remote::RemoteNames;
+use crate::remote::config::KeepIn;
 
 pub fn run(file: PathBuf) -> ExitCode {
     let name = file.display().to_string();
@@ -37,6 +41,14 @@ fn summary(config: &Config) -> String {
         let peers: Vec<_> = cluster.peers.iter().map(|peer| peer.address.as_str()).collect();
         let _ = writeln!(text, "  cluster  {name}: {}", peers.join(", "));
     }
+    for (name, remote) in &config.remote {
+        let path = RemoteNames::new(&remote.registry, remote.path.as_deref()).path;
+        let kept = match config.keeps(remote) {
+            KeepIn::Storage => "the registry's storage",
+            KeepIn::Cache => "the cache",
+        };
+        let _ = writeln!(text, "  remote   {name}: {} as {path}/…, kept in {kept}", remote.registry);
+    }
     if config.uses_registry() {
         let state = if config.redis.is_some() { "redis" } else { "this process" };
         let _ = writeln!(text, "  registry {}; shared state in {state}", storage(&config.storage));
@@ -50,9 +62,49 @@ fn summary(config: &Config) -> String {
     for route in &config.route {
         let hosts = route.hosts.as_ref().map_or("any host".into(), |hosts| hosts.join(", "));
         let write = route.write.as_deref().unwrap_or("refused");
-        let _ = writeln!(text, "  route    {hosts}, {}: read {}, write {write}", route.repositories, route.read);
+        let judge = if config.is_ruled(route) { ", by the rules" } else { "" };
+        let _ = writeln!(text, "  route    {hosts}, {}: read {}, write {write}{judge}", route.repositories, route.read);
+    }
+    if let Some(auth) = &config.auth {
+        rules(auth, &mut text);
+    }
+    if let Some(audit) = &config.audit {
+        let required = if audit.required { ", without which nothing is changed" } else { "" };
+        let _ = match &audit.to {
+            Target::Stdout => writeln!(text, "  audit    to stdout{required}"),
+            Target::File(file) => writeln!(text, "  audit    to {}{required}", file.display()),
+        };
     }
     text
+}
+
+/// A line for each rule, in columns.
+fn rules(auth: &Auth, text: &mut String) {
+    if auth.rule.is_empty() {
+        text.push_str("  rules    none: who has logged in may do everything but admin\n");
+        return;
+    }
+    let who: Vec<String> = auth.rule.iter().map(|rule| rule.who.join(", ")).collect();
+    let width = |texts: &mut dyn Iterator<Item = &str>| texts.map(|text| text.chars().count()).max().unwrap_or(0);
+    let wide = width(&mut auth.rule.iter().map(|rule| rule.repositories.as_str()));
+    let names = width(&mut who.iter().map(String::as_str));
+    for (index, (rule, who)) in auth.rule.iter().zip(&who).enumerate() {
+        let words = |list: &[Permission]| list.iter().map(|one| one.word()).collect::<Vec<_>>().join(", ");
+        let mut says = Vec::new();
+        for (verb, list) in [("allow", &rule.allow), ("deny", &rule.deny)] {
+            if !list.is_empty() {
+                says.push(format!("{verb} {}", words(list)));
+            }
+        }
+        if let Some(hosts) = &rule.hosts {
+            says.push(format!("on {}", hosts.join(", ")));
+        }
+        if let Some(from) = &rule.from {
+            let nets: Vec<_> = from.iter().map(ToString::to_string).collect();
+            says.push(format!("from {}", nets.join(", ")));
+        }
+        let _ = writeln!(text, "  rule {index:<3} {:wide$}  {who:names$}  {}", rule.repositories, says.join("; "));
+    }
 }
 
 /// Where the registry's content is.

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 
 use crate::units::Secret;
 
-/// `authorization`: `"pass"`, `"drop"`, or a login of our own.
+/// `authorization`: `"pass"`, `"drop"`, `"token"`, or a login of our own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Authorization {
     /// The client's own field.
@@ -19,6 +19,8 @@ pub enum Authorization {
     Pass,
     /// None at all.
     Drop,
+    /// A token of ours for what is asked, by which the peers know who asks: they believe our tokens.
+    Token,
     /// Basic (RFC 7617) with this login, whatever the client sent.
     Login(Login),
 }
@@ -37,13 +39,14 @@ impl<'de> Deserialize<'de> for Authorization {
             type Value = Authorization;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"pass\", \"drop\" or { username = \"…\", password_file = \"…\" }")
+                f.write_str("\"pass\", \"drop\", \"token\" or { username = \"…\", password_file = \"…\" }")
             }
 
             fn visit_str<E: Error>(self, word: &str) -> Result<Authorization, E> {
                 match word {
                     "pass" => Ok(Authorization::Pass),
                     "drop" => Ok(Authorization::Drop),
+                    "token" => Ok(Authorization::Token),
                     // Not repeated: somebody may have put the secret itself here.
                     _ => Err(E::invalid_value(Unexpected::Other("another word"), &self)),
                 }
@@ -61,7 +64,8 @@ impl Authorization {
     /// What goes in place of the client's own field; `None` where that is handed on. Never shown in a log.
     pub(super) fn instead(&self) -> Option<Option<HeaderValue>> {
         let login = match self {
-            Authorization::Pass => return None,
+            // Whoever let the request in has put the token in place of what the client showed.
+            Authorization::Pass | Authorization::Token => return None,
             Authorization::Drop => return Some(None),
             Authorization::Login(login) => login,
         };

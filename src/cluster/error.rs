@@ -1,8 +1,8 @@
 //! What can go wrong in this room, typed by who can act on it. They become HTTP only in `front` and `http`.
 
-use std::error::Error as _;
-use std::fmt::Write as _;
 use std::path::PathBuf;
+
+pub(super) use crate::outbound::causes;
 
 /// A cluster that cannot be built: the configuration or a file that it names is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -76,19 +76,4 @@ impl From<reqwest::Error> for SendError {
             SendError::Broken(causes(&error))
         }
     }
-}
-
-/// The causes below the client library's own sentence, which would name the URL.
-pub(super) fn causes(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let separator = if text.is_empty() { "" } else { ": " };
-        let _ = write!(text, "{separator}{error}"); // writing to a String cannot fail
-        cause = error.source();
-    }
-    if text.is_empty() {
-        text.push_str("unknown cause");
-    }
-    text
 }

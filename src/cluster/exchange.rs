@@ -15,7 +15,7 @@ use super::budget::ResendBudget;
 use super::config::Config;
 use super::error::SendError;
 use super::read_timeout::limit_reads;
-use crate::outbound::hop::is_hop_by_hop;
+use crate::outbound::{self, hop::is_hop_by_hop};
 
 /// What the client library writes by itself, beside the fields of one connection.
 const WRITTEN_BY_THE_LIBRARY: [HeaderName; 2] = [header::CONTENT_LENGTH, header::EXPECT];
@@ -132,14 +132,7 @@ impl Exchange {
 /// The client that all exchanges of a cluster have in common; `keep` idle connections per host.
 pub(super) fn client(config: &Config, tls: ClientConfig, keep: usize) -> reqwest::ClientBuilder {
     let timeouts = &config.timeouts;
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .http1_only()
-        .no_proxy() // a proxy in the environment is meant for other programs
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .tcp_nodelay(true)
+    outbound::client(tls)
         .tcp_user_timeout(timeouts.write.0)
         .connect_timeout(timeouts.connect.0)
         .pool_max_idle_per_host(keep)

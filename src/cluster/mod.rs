@@ -30,10 +30,10 @@ mod tests;
 
 pub use cluster::Cluster;
 pub use config::Config;
-pub use error::{PickError, SendError};
+pub use error::{Error, PickError, SendError};
 pub use exchange::Resent;
 pub use id::PeerId;
 pub use in_flight::InFlight;
 pub use metrics::Metrics;
 pub use state::PeerTable;
-pub use tls::PeerTls;
+pub use tls::{Material, PeerTls};

@@ -41,20 +41,20 @@ impl PeerTls {
     }
 }
 
-/// The cluster's files, read.
-pub(super) struct Material {
+/// The files of `tls`, read: a cluster's, or another registry's.
+pub struct Material {
     authorities: Option<Vec<CertificateDer<'static>>>,
     identity: Option<ClientCertificate>,
     server_name: Option<String>,
-    /// For the peers: verifies against `authorities` or the system's, shows `identity`.
-    pub(super) peers: ClientConfig,
+    /// For the peers themselves: verifies against `authorities` or the system's, shows `identity`.
+    pub peers: ClientConfig,
     /// For object stores that peers redirect to: `authorities` *and* the system's, shows nothing.
-    pub(super) elsewhere: ClientConfig,
+    pub elsewhere: ClientConfig,
 }
 
 impl Material {
     /// Reads the files. Blocking.
-    pub(super) fn load(settings: Option<&TlsSettings>) -> Result<Self, Error> {
+    pub fn load(settings: Option<&TlsSettings>) -> Result<Self, Error> {
         let none = TlsSettings::default();
         let settings = settings.unwrap_or(&none);
         let authorities = settings.ca.as_deref().map(certificates).transpose()?;
@@ -89,7 +89,7 @@ impl Material {
     }
 
     /// What certificates must carry when it is not the host of the peer's address.
-    pub(super) fn server_name(&self) -> Option<&str> {
+    pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::routing::REGISTRY;
+use crate::remote::config::{AskedAs, KeepIn};
+use crate::routing::{REGISTRY, REMOTE};
 use crate::storage::config::DriverKind;
 use crate::units::{Span, seconds};
-use crate::{admin, cache, cluster, fleet, listener, registry, storage, telemetry};
+use crate::{admin, audit, auth, cache, cluster, cors, fleet, limits, listener, registry, remote, storage, telemetry};
 
 /// A whole configuration, as read; `Config::load` also checks it across sections.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Config {
     pub cache: cache::Config,
     #[serde(default)]
     pub cluster: BTreeMap<String, cluster::Config>,
+    /// Other registries that are mirrored.
+    #[serde(default)]
+    pub remote: BTreeMap<String, remote::Config>,
     #[serde(default)]
     pub registry: registry::Config,
     #[serde(default)]
@@ -33,6 +37,10 @@ pub struct Config {
     #[serde(default)]
     pub fleet: fleet::MemberConfig,
     pub redis: Option<fleet::Config>,
+    pub auth: Option<auth::Config>,
+    pub limits: Option<limits::Config>,
+    pub cors: Option<cors::Config>,
+    pub audit: Option<audit::Config>,
     pub route: Vec<Route>,
 }
 
@@ -44,10 +52,27 @@ impl Config {
         self.redis.is_none() && self.fleet.advertise.is_none() && (own_store || !self.uses_registry())
     }
 
-    /// Whether any route goes to the integrated registry.
+    /// Whether the rules of `[auth]` count on a route.
+    pub fn is_ruled(&self, route: &Route) -> bool {
+        match route.auth {
+            Some(RouteAuth::Rules) => true,
+            Some(RouteAuth::Peers) => false,
+            None => self.auth.is_some() && (route.names_registry() || route.remote().is_some()),
+        }
+    }
+
+    /// Whether any route goes to the integrated registry, or what is kept of a remote is its content.
     pub fn uses_registry(&self) -> bool {
-        let ours = |target: &str| target == REGISTRY;
-        self.route.iter().any(|route| ours(&route.read) || route.write.as_deref().is_some_and(ours))
+        let kept = |remote: &remote::Config| remote.keep == Some(KeepIn::Storage);
+        self.route.iter().any(Route::names_registry) || self.remote.values().any(kept)
+    }
+
+    /// Where what is kept of a remote stays.
+    pub fn keeps(&self, remote: &remote::Config) -> KeepIn {
+        // The registry would list names of repositories of which each caller has to be asked about.
+        let by_callers = remote.identity == AskedAs::Caller;
+        let place = if self.uses_registry() && !by_callers { KeepIn::Storage } else { KeepIn::Cache };
+        remote.keep.unwrap_or(place)
     }
 }
 
@@ -76,10 +101,32 @@ pub struct Route {
     /// Glob on the repository name: `*` within a part, `**` over parts.
     #[serde(default = "everything")]
     pub repositories: String,
-    /// `"cluster.NAME"` or `"registry"`.
+    /// `"cluster.NAME"`, `"remote.NAME"` or `"registry"`.
     pub read: String,
     /// `"cluster.NAME"` or `"registry"`. Left out: pushes are refused with 405.
     pub write: Option<String>,
+    /// Who says who may: our own rules, or the peers. Left out: the rules, where there are any and the route names the registry or
+    /// a remote, and else the peers.
+    pub auth: Option<RouteAuth>,
+}
+
+impl Route {
+    /// The remote that it reads from.
+    pub fn remote(&self) -> Option<&str> {
+        self.read.strip_prefix(REMOTE)
+    }
+
+    fn names_registry(&self) -> bool {
+        self.read == REGISTRY || self.write.as_deref() == Some(REGISTRY)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteAuth {
+    /// `[auth]`; before a cluster, its peers are asked too.
+    Rules,
+    Peers,
 }
 
 fn everything() -> String {

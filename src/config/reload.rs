@@ -9,7 +9,8 @@ impl Config {
         let keys = [
             ("admin", self.admin != new.admin),
             ("cache.path", self.cache.path != new.cache.path),
-            ("redis", registry_open && self.redis != new.redis),
+            ("log.format", self.log.format != new.log.format),
+            ("redis", self.fleet_open(registry_open) && self.redis != new.redis),
             ("registry.spool", registry_open && self.registry.spool != new.registry.spool),
             ("storage", registry_open && self.storage != new.storage),
             ("threads", self.threads != new.threads),
@@ -20,12 +21,20 @@ impl Config {
     /// Keeps of `self` what `new` cannot change in a running process.
     pub fn with_reload(&self, new: Config, registry_open: bool) -> Config {
         let cache = crate::cache::Config { path: self.cache.path.clone(), ..new.cache };
-        let kept = Config { admin: self.admin.clone(), threads: self.threads, cache, ..new };
+        let log = crate::telemetry::LogConfig { format: self.log.format, ..new.log };
+        let kept = Config { admin: self.admin.clone(), threads: self.threads, cache, log, ..new };
+        let redis = if self.fleet_open(registry_open) { self.redis.clone() } else { kept.redis.clone() };
+        let kept = Config { redis, ..kept };
         if !registry_open {
             return kept;
         }
         let registry = crate::registry::Config { spool: self.registry.spool.clone(), ..kept.registry };
-        Config { registry, storage: self.storage.clone(), redis: self.redis.clone(), ..kept }
+        Config { registry, storage: self.storage.clone(), ..kept }
+    }
+
+    /// Whether what the instances tell each other is open: limits that are counted together and mirrors have it so too.
+    fn fleet_open(&self, registry_open: bool) -> bool {
+        registry_open || self.limits.is_some() || !self.remote.is_empty()
     }
 }
 
@@ -47,12 +56,20 @@ mod tests {
         new.admin = None;
         new.storage.driver = DriverKind::Memory;
         new.registry.delete = false;
-        assert_eq!(old.needs_restart(&new, true), ["cache.path", "storage", "threads"]);
-        assert_eq!(old.needs_restart(&new, false), ["cache.path", "threads"]);
+        new.log = toml::from_str("format = \"json\"").unwrap();
+        assert_eq!(old.needs_restart(&new, true), ["cache.path", "log.format", "storage", "threads"]);
+        assert_eq!(old.needs_restart(&new, false), ["cache.path", "log.format", "threads"]);
         let kept = old.with_reload(new.clone(), true);
         assert_eq!((&kept.storage, kept.registry.delete, kept.threads), (&old.storage, false, old.threads));
-        assert_eq!(kept.cache.path, old.cache.path);
+        assert_eq!((&kept.cache.path, kept.log.format), (&old.cache.path, old.log.format));
         assert_eq!(kept.cache.memory, new.cache.memory);
         assert_eq!(old.with_reload(new.clone(), false).storage, new.storage);
+        let mut mirrored = old.clone();
+        mirrored.remote.insert("hub".into(), toml::from_str("registry = \"docker.io\"").unwrap());
+        let mut new = mirrored.clone();
+        new.redis = Some(toml::from_str("url = \"redis://127.0.0.1:6379/0\"").unwrap());
+        assert_eq!(mirrored.needs_restart(&new, false), ["redis"], "mirrors have the fleet open");
+        new.remote.clear();
+        assert_eq!(mirrored.with_reload(new, false).redis, None);
     }
 }

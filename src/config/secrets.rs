@@ -11,6 +11,7 @@ pub const SECRETS: &[&[&str]] = &[
     &["storage", "secret_access_key"],
     &["storage", "account_key"],
     &["redis", "password"],
+    &["auth", "password"],
     &["cluster", "*", "authorization", "password"],
 ];
 

@@ -21,6 +21,10 @@ const BUILT_IN_ROUTE: &str = "[[route]]\nread = \"registry\"\nwrite = \"registry
 /// Read when neither `--config` nor `ENTREPOT_CONFIG` names a file.
 pub const DEFAULT_FILE: &str = "/etc/entrepot/entrepot.toml";
 
+/// What images of registries with a login are usually told it by, and what it is here; ours win.
+const USUAL: [(&str, &str); 2] =
+    [("REGISTRY_USERNAME", "ENTREPOT_AUTH__USERNAME"), ("REGISTRY_PASSWORD", "ENTREPOT_AUTH__PASSWORD")];
+
 /// A configuration file is no longer than this, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
@@ -55,6 +59,14 @@ impl Source {
                     let origin = Origin::Variable(name.to_string_lossy().into());
                     return Err(Errors::whole(self.path.clone(), origin, "is not UTF-8 text"));
                 }
+            }
+        }
+        // One of them alone is meant for something else.
+        let both = USUAL.iter().all(|(usual, _)| std::env::var_os(usual).is_some_and(|value| !value.is_empty()));
+        for (usual, ours) in USUAL.into_iter().filter(|_| both) {
+            let given = |name: &str| pairs.iter().any(|(known, _)| known.starts_with(name));
+            if let Some(value) = std::env::var(usual).ok().filter(|value| !value.is_empty() && !given(ours)) {
+                pairs.push((ours.to_owned(), value));
             }
         }
         Config::load(path, pairs.into_iter())

@@ -10,10 +10,11 @@ use super::read::absent_keys;
 use super::tree::{Node, Path};
 use crate::cluster::authorization::Login;
 use crate::cluster::config::{Authorization, Balance, PeerConfig, Tls, TlsSettings};
-use crate::fleet;
+use crate::remote::config::{AskedAs, Credentials, Exec, KeepIn, Password};
 use crate::storage::config::DriverKind;
 use crate::telemetry::AccessTarget;
 use crate::units::{Size, mebibytes, seconds};
+use crate::{fleet, remote};
 
 const MINIMAL: &str = r#"[[listener]]
 address = "127.0.0.1:5000"
@@ -133,6 +134,81 @@ fn the_environment_alone_can_be_the_whole() {
 }
 
 #[test]
+fn a_remote_can_be_declared_by_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "secret\n").unwrap();
+    let variables = [
+        ("ENTREPOT_LISTENER__0__ADDRESS", "127.0.0.1:5000"),
+        ("ENTREPOT_REMOTE__HUB__REGISTRY", "docker.io"),
+        ("ENTREPOT_REMOTE__HUB__CREDENTIALS__0__USERNAME", "somebody"),
+        ("ENTREPOT_REMOTE__HUB__CREDENTIALS__0__PASSWORD_FILE", password.to_str().unwrap()),
+        ("ENTREPOT_REMOTE__HUB__CREDENTIALS__1", "{ exec = [\"helper\", \"x\"] }"),
+        ("ENTREPOT_REMOTE__HUB__ON_EXHAUSTED", "429"),
+        ("ENTREPOT_REMOTE__HUB__STALE", "7d"),
+        ("ENTREPOT_REMOTE__HUB__TAG_TTL", "0s"),
+        ("ENTREPOT_REMOTE__HUB__TIMEOUTS__MANIFEST", "2s"),
+        ("ENTREPOT_ROUTE__0__READ", "remote.hub"),
+    ];
+    let config = Config::load(None, pairs(&variables)).unwrap();
+    let hub = &config.remote["hub"];
+    assert_eq!((hub.tag_ttl, hub.timeouts.manifest), (seconds(0), seconds(2)));
+    assert_eq!(hub.timeouts.first_byte, seconds(20), "what is left out has its default");
+    assert_eq!(hub.stale, remote::config::Stale::For(seconds(7 * 24 * 3600)));
+    assert_eq!(hub.on_exhausted, remote::config::OnExhausted::TooMany);
+    let login = Password { username: "somebody".into(), password_file: password };
+    let helper = Exec { exec: vec!["helper".into(), "x".into()] };
+    assert_eq!(hub.credentials, [Credentials::Password(login), Credentials::Exec(helper)]);
+    assert_eq!(hub.identity, AskedAs::Mirror);
+}
+
+#[test]
+fn what_is_mirrored_is_kept_where_the_registry_has_its_content_or_in_the_cache() {
+    let remote = "[[listener]]\naddress = \"127.0.0.1:5000\"\n[remote.hub]\nregistry = \"docker.io\"\n";
+    let read = "[[route]]\nrepositories = \"docker.io/**\"\nread = \"remote.hub\"\n";
+    let ours = "[[route]]\nread = \"registry\"\n";
+    for (text, kept, opens) in [
+        (format!("{remote}{read}"), KeepIn::Cache, false),
+        (format!("{remote}{read}{ours}"), KeepIn::Storage, true),
+        (format!("{remote}{read}write = \"registry\"\n"), KeepIn::Storage, true),
+        (format!("{remote}keep = \"storage\"\n{read}"), KeepIn::Storage, true),
+        (format!("{remote}keep = \"cache\"\n{read}{ours}"), KeepIn::Cache, true),
+    ] {
+        let config = load(&text, &[]).unwrap();
+        assert_eq!((config.keeps(&config.remote["hub"]), config.uses_registry()), (kept, opens), "{text}");
+        assert_eq!(config.warnings(), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn rules_count_on_routes_that_read_from_remotes() {
+    let base = "[[listener]]\naddress = \"127.0.0.1:5000\"\n[remote.hub]\nregistry = \"docker.io\"\n[[route]]\nread = \"remote.hub\"\n";
+    let ruled = |text: &str| {
+        let config = load(text, &[]).unwrap();
+        config.is_ruled(&config.route[0])
+    };
+    assert!(!ruled(base));
+    assert!(ruled(&format!("{base}[auth]\nusername = \"a\"\npassword = \"b\"\n")));
+    let everybody = base.replace("[[route]]", "[[route]]\nauth = \"peers\"");
+    assert!(!ruled(&format!("{everybody}[auth]\nusername = \"a\"\npassword = \"b\"\n")));
+    let callers = base.replace("[[route]]", "identity = \"caller\"\n[[route]]\nauth = \"peers\"");
+    assert!(!ruled(&format!("{callers}[auth]\nusername = \"a\"\npassword = \"b\"\n")));
+}
+
+#[test]
+fn what_may_not_be_meant_of_remotes_is_told() {
+    let base = "[[listener]]\naddress = \"127.0.0.1:5000\"\n[remote.hub]\nregistry = \"docker.io\"\n[remote.quay]\nregistry = \"quay.io\"\n";
+    let told = |more: &str| load(&format!("{base}{more}"), &[]).unwrap().warnings().join("\n");
+    let routes = "[[route]]\nhosts = [\"a.test\"]\nrepositories = \"library/**\"\nread = \"remote.hub\"\n";
+    let text = told(routes);
+    assert!(text.contains("remote.quay is read by no [[route]]"), "{text}");
+    assert!(text.contains("route.0 can never match: 'library/**' is no name of remote.hub"), "{text}");
+    let redis = "[redis]\nurl = \"redis://127.0.0.1:6379/0\"\n";
+    let text = told(&format!("{redis}[[route]]\nread = \"remote.hub\"\n"));
+    assert!(text.contains("no `advertise` in [fleet]") && !text.contains("[redis] is for"), "{text}");
+}
+
+#[test]
 fn the_environment_goes_before_the_file() {
     let text =
         format!("{MINIMAL}write = \"cluster.main\"\n[cache]\ndisk = \"1GiB\"\n[admin]\naddress = \"127.0.0.1:1\"\n");
@@ -212,6 +288,7 @@ fn the_environment_changes_the_registry_that_needs_no_file() {
         ("ENTREPOT_LISTENER__0__ADDRESS", "0.0.0.0:80"),
         ("ENTREPOT_STORAGE__DRIVER", "memory"),
         ("ENTREPOT_ADMIN", ""),
+        ("ENTREPOT_REGISTRY__OPEN_WRITES", "true"),
     ];
     let config = Config::load(None, pairs(&variables)).unwrap();
     assert_eq!(config.listener[0].address, "0.0.0.0:80".parse().unwrap());
@@ -264,6 +341,11 @@ fn the_reference_names_every_key() {
     };
     // These two are read as "this or that", so their keys are not seen above. A new one breaks the build here.
     let PeerConfig { address: _, weight: _, max_connections: _, backup: _ } = &config.cluster["main"].peers[1];
+    let [Credentials::Password(Password { username: _, password_file: _ }), Credentials::Exec(Exec { exec: _ })] =
+        config.remote["hub"].credentials.as_slice()
+    else {
+        panic!("remote.hub.credentials must show every key: {:?}", config.remote["hub"].credentials);
+    };
     let Tls::Settings(TlsSettings {
         ca: Some(_),
         server_name: Some(_),
@@ -303,9 +385,23 @@ fn the_reference_shows_the_defaults() {
     assert_eq!((&reference.registry, &reference.storage), (&minimal.registry, &minimal.storage));
     // The examples of [redis] are its defaults, but for those that have none.
     let (whole, _) = absent_keys::<Config>(&whole_reference());
-    let shown = whole.unwrap().redis.unwrap();
+    let whole = whole.unwrap();
+    let shown = whole.redis.clone().unwrap();
     let defaults = fleet::Config { username: None, password: None, tls_ca: None, ..shown.clone() };
     assert_eq!(defaults, fleet::Config::at(shown.url));
+    // Those of [remote.NAME] too.
+    let shown = whole.remote["hub"].clone();
+    let examples = remote::Config {
+        path: None,
+        url: None,
+        credentials: Vec::new(),
+        keep: None,
+        proxy: None,
+        redirects: Vec::new(),
+        tls: None,
+        ..shown
+    };
+    assert_eq!(examples, toml::from_str("registry = \"docker.io\"").unwrap());
 }
 
 proptest! {

@@ -1,5 +1,9 @@
 //! What is no mistake, and may not be meant all the same: told at the start and by `entrepot check`.
 
+mod patterns;
+mod remotes;
+mod rules;
+
 use super::model::Config;
 use crate::cluster::config::Authorization;
 use crate::fleet::secret;
@@ -9,19 +13,11 @@ impl Config {
     /// One sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let writes = |target: &Option<String>| target.as_deref() == Some(REGISTRY);
-        let writable = self.route.iter().any(|route| writes(&route.write)) && !self.registry.read_only;
         let open: Vec<_> = self.listener.iter().map(|listener| listener.address).collect();
         let open: Vec<_> = open.iter().filter(|address| !address.ip().to_canonical().is_loopback()).collect();
-        if writable && let Some(address) = open.first() {
-            warnings.push(format!(
-                "anybody who reaches {address} may push to the registry and delete from it: it asks nobody who they \
-                 are. Keep the address within a network that you trust, or put something before it that asks"
-            ));
-        }
         let logins = self.cluster.iter().filter_map(|(name, cluster)| match &cluster.authorization {
             Authorization::Login(login) => Some((name, &login.username)),
-            Authorization::Pass | Authorization::Drop => None,
+            Authorization::Pass | Authorization::Drop | Authorization::Token => None,
         });
         if let Some(address) = open.first() {
             warnings.extend(logins.map(|(name, username)| {
@@ -39,14 +35,35 @@ impl Config {
                 file.display()
             ));
         }
-        let unused = self.storage != Default::default() || self.redis.is_some();
-        if unused && !self.uses_registry() {
+        if let Some(unused) = self.unused() {
             warnings.push(format!(
-                "[storage] and [redis] are for the integrated registry, and no [[route]] reads from or writes to \
-                 \"{REGISTRY}\""
+                "{unused} for the integrated registry, and no [[route]] reads from or writes to \"{REGISTRY}\""
             ));
         }
+        if let Some(limits) = &self.limits
+            && limits.requests.is_none()
+            && limits.logins.is_none()
+            && limits.uploads.is_none()
+        {
+            warnings.push("[limits] limits nothing: neither `requests` nor `logins` nor `uploads` is set there".into());
+        }
+        warnings.extend(remotes::warnings(self));
+        warnings.extend(rules::warnings(self));
         warnings
+    }
+
+    /// What is said of a registry that there is not.
+    fn unused(&self) -> Option<&'static str> {
+        let storage = self.storage != Default::default();
+        // What [limits] count, they count there too; and mirrors share what they fetch.
+        let redis = self.redis.is_some() && self.limits.is_none() && self.remote.is_empty();
+        match (storage, redis) {
+            _ if self.uses_registry() => None,
+            (false, false) => None,
+            (true, false) => Some("[storage] is"),
+            (false, true) => Some("[redis] is"),
+            (true, true) => Some("[storage] and [redis] are"),
+        }
     }
 }
 
@@ -57,16 +74,6 @@ mod tests {
 
     fn built_in(variables: &[(&str, &str)]) -> Config {
         Config::load(None, pairs(variables)).unwrap()
-    }
-
-    #[test]
-    fn an_open_registry_is_told_of_and_one_for_this_machine_is_not() {
-        assert_eq!(built_in(&[]).warnings(), Vec::<String>::new());
-        assert_eq!(built_in(&[("ENTREPOT_LISTENER__0__ADDRESS", "[::1]:1")]).warnings(), Vec::<String>::new());
-        for address in ["0.0.0.0:5000", "[::]:5000", "10.0.0.1:5000"] {
-            let warnings = built_in(&[("ENTREPOT_LISTENER__0__ADDRESS", address)]).warnings();
-            assert!(warnings.len() == 1 && warnings[0].contains(address), "{warnings:?}");
-        }
     }
 
     #[test]
@@ -103,6 +110,14 @@ mod tests {
         let mut config = minimal();
         assert_eq!(config.warnings(), Vec::<String>::new());
         config.storage.driver = crate::storage::config::DriverKind::Memory;
-        assert!(config.warnings()[0].contains("[storage]"));
+        assert!(config.warnings()[0].starts_with("[storage] is for"), "{:?}", config.warnings());
+        config.redis = Some(toml::from_str("url = \"redis://127.0.0.1:6379/0\"").unwrap());
+        assert!(config.warnings()[0].starts_with("[storage] and [redis] are for"), "{:?}", config.warnings());
+        config.limits = Some(toml::from_str("requests = \"1/s\"").unwrap());
+        assert!(config.warnings()[0].starts_with("[storage] is for"), "{:?}", config.warnings());
+        config.storage = Default::default();
+        assert_eq!(config.warnings(), Vec::<String>::new());
+        config.limits = Some(toml::from_str("").unwrap());
+        assert!(config.warnings()[0].contains("[limits] limits nothing"), "{:?}", config.warnings());
     }
 }

@@ -1,6 +1,7 @@
 //! Content by digest as HTTP: conditions, ranges, and the bytes themselves.
 
 pub mod at_hand;
+mod piece;
 mod stored;
 
 use std::ops::Range;
@@ -23,6 +24,8 @@ use crate::oci::conditional::{if_range_holds, none_match_lists};
 use crate::oci::range::{self, Multipart, RangeRequest};
 use crate::oci::{Digest, media_type};
 
+pub use piece::{Piece, serve_piece};
+use stored::Reader;
 pub use stored::Stored;
 
 /// A client that has not taken a piece within this is one that waits.
@@ -217,22 +220,27 @@ async fn stream(exchange: &mut Exchange, content: Stored, range: Range<u64>, end
             }
             continue;
         }
+        patiently(&mut reader, exchange.room()).await?;
         let chunk = match reader.next().await {
             Some(chunk) => chunk.map_err(|e| broken(&e))?,
             None => return Err(broken(&"the content ended early")),
         };
         left = left.checked_sub(chunk.len() as u64).ok_or_else(|| broken(&"the content did not end"))?;
-        let mut writing = pin!(exchange.write_body(chunk, ends_response && left == 0));
-        match timeout(PATIENCE, &mut writing).await {
-            Ok(written) => written?,
-            Err(_) => {
-                // A client that waits, perhaps for ever, holds no file while these are scarce.
-                reader.rest();
-                writing.await?;
-            }
-        }
+        patiently(&mut reader, exchange.write_body(chunk, ends_response && left == 0)).await?;
     }
     Ok(())
+}
+
+/// Waits for the client. One that takes nothing, perhaps for ever, holds no file while these are scarce.
+async fn patiently(reader: &mut Reader, client: impl Future<Output = Result<()>>) -> Result<()> {
+    let mut client = pin!(client);
+    match timeout(PATIENCE, &mut client).await {
+        Ok(done) => done,
+        Err(_) => {
+            reader.rest();
+            client.await
+        }
+    }
 }
 
 async fn not_modified(

@@ -13,8 +13,9 @@ use super::cache_use::CacheUse;
 use super::fields::{REQUEST_ID, TRACEPARENT, TRACESTATE, beside_content};
 use super::forwarded::{self, Client};
 use super::via;
-use crate::auth::Identity;
+use crate::auth::{Identity, Permit, Proof, TurnedAway};
 use crate::cluster::Cluster;
+use crate::limits::Place;
 use crate::listener::Connection;
 use crate::oci::{Action, Host, Resource};
 use crate::routing::Site;
@@ -40,10 +41,18 @@ pub struct RequestContext {
     pub client: Option<Client>,
     /// In which the request came.
     pub version: Version,
-    /// Path and query as received, but for an authority: what a peer is asked for.
+    /// Path and query as received, but for an authority, and with the canonical name of the repository: what a peer is asked for.
     pub target: PathAndQuery,
     /// Who asks.
     pub identity: Identity,
+    /// How they have proven it.
+    pub proof: Proof,
+    /// Why they were not let in.
+    pub turned_away: Option<TurnedAway>,
+    /// The audit knows of this request already.
+    pub recorded: bool,
+    /// What they may do, once that is known: everything, where there are no rules.
+    pub permit: Permit,
     /// What for, once it is read.
     pub action: Option<Action>,
     /// Who answers, once it is known.
@@ -54,6 +63,8 @@ pub struct RequestContext {
     pub peer_time: Option<Duration>,
     /// What a peer said beside the content when it was asked for this very request: see [`beside_content`].
     pub peer_fields: Option<HeaderMap>,
+    /// Its place among the uploads of its client, until it is over.
+    pub upload: Option<Place>,
     pub first_byte: Option<Duration>,
     /// A few words on what went wrong, for the access log.
     pub problem: Option<String>,
@@ -77,12 +88,17 @@ impl RequestContext {
             version: Version::HTTP_11,
             target: PathAndQuery::from_static("/"),
             identity: Identity::Anonymous,
+            proof: Proof::None,
+            turned_away: None,
+            recorded: false,
+            permit: Permit::open(),
             action: None,
             cluster: None,
             cache: CacheUse::None,
             peer: None,
             peer_time: None,
             peer_fields: None,
+            upload: None,
             first_byte: None,
             problem: None,
         }
@@ -94,6 +110,11 @@ impl RequestContext {
         self.peer_time = Some(took);
         let status = answer.status();
         self.peer_fields = (status.is_success() || status.is_redirection()).then(|| beside_content(answer.headers()));
+    }
+
+    /// The client's own address, behind trusted proxies.
+    pub fn address(&self) -> IpAddr {
+        self.client.as_ref().map_or_else(|| self.connection.client().ip(), |client| client.address).to_canonical()
     }
 
     /// The addresses that the peers are told of: the client's, and that of the proxy of ours that it came through.
@@ -128,7 +149,8 @@ impl RequestContext {
     /// The answer comes from the cache, and the peers that it speaks for are known not to answer.
     pub fn speaks_for_silent_peers(&self) -> bool {
         let hit = matches!(self.cache, CacheUse::Memory | CacheUse::Disk);
-        self.cache == CacheUse::Stale || (hit && self.cluster.as_ref().is_some_and(|cluster| cluster.is_silent()))
+        let silent = |cluster: &Arc<Cluster>| self.cache == CacheUse::Stale || (hit && cluster.is_silent());
+        self.cluster.as_ref().is_some_and(silent)
     }
 
     /// The fields that a peer is asked with: who asks, on whose behalf; no conditions, no ranges.

@@ -19,7 +19,7 @@ use crate::cache::{Buffers, FilePermit};
 /// buffer for the next connection.
 const PIECE: usize = 256 << 10;
 /// Bytes that one piece without a copy has at most.
-const SENT_AT_ONCE: usize = 2 << 20;
+const SENT_AT_ONCE: u64 = 2 << 20;
 
 /// A file whose size is known. Cheap to clone; open while it is read, and closed while its reader waits: see [`LocalReader::rest`].
 #[derive(Clone)]
@@ -59,6 +59,8 @@ pub struct LocalReader {
     from: LocalFile,
     at: u64,
     end: u64,
+    /// Up to where the kernel was seen to have it in memory.
+    there: u64,
 }
 
 impl Resting {
@@ -112,7 +114,7 @@ impl LocalFile {
     }
 
     pub fn read(self, range: Range<u64>) -> LocalReader {
-        LocalReader { from: self, at: range.start, end: range.end }
+        LocalReader { from: self, at: range.start, end: range.end, there: range.start }
     }
 
     /// Between 1 and `most` bytes from `at`; `None` when the kernel would have to wait for the disk.
@@ -162,15 +164,21 @@ impl LocalReader {
 
     /// The next bytes as a piece of the open file, up to 2 MiB, if the kernel has them in memory: to be sent without a copy, and
     /// then passed by [`Self::skip`]. `None`: read them by [`Self::next`].
-    pub fn in_file(&self) -> Option<FilePiece> {
-        let left = self.end.saturating_sub(self.at);
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(SENT_AT_ONCE);
-        let file = self.from.open.open_now().filter(|_| count > 0)?;
-        // Its last byte stands for all of it: what is read ahead comes in order.
-        let last = self.at + count as u64 - 1;
-        let mut byte = [0];
-        let there = preadv2(&*file, &mut [IoSliceMut::new(&mut byte)], last, ReadWriteFlags::NOWAIT);
-        (there == Ok(1)).then_some(FilePiece { file, offset: self.at, count })
+    pub fn in_file(&mut self) -> Option<FilePiece> {
+        let file = self.from.open.open_now().filter(|_| self.at < self.end)?;
+        // A client mostly takes less than the piece at once: for its rest the kernel need not be asked again.
+        if self.at >= self.there {
+            let until = self.end.min(self.at.saturating_add(SENT_AT_ONCE));
+            // Its last byte stands for all of it: what is read ahead comes in order.
+            let mut byte = [0];
+            let seen = preadv2(&*file, &mut [IoSliceMut::new(&mut byte)], until - 1, ReadWriteFlags::NOWAIT);
+            if seen != Ok(1) {
+                return None;
+            }
+            self.there = until;
+        }
+        let count = usize::try_from(self.there - self.at).ok()?;
+        Some(FilePiece { file, offset: self.at, count })
     }
 
     /// So many bytes were taken from the file.
@@ -205,85 +213,4 @@ impl LocalReader {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    fn file(content: &[u8], size: u64) -> LocalFile {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(content).unwrap();
-        LocalFile::new(file, size, &Arc::default(), None)
-    }
-
-    async fn read(file: &LocalFile, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let (mut reader, mut all) = (file.clone().read(range), Vec::new());
-        while let Some(bytes) = reader.next().await {
-            all.extend_from_slice(&bytes?);
-        }
-        Ok(all)
-    }
-
-    #[tokio::test]
-    async fn any_range_is_what_the_file_holds_there() {
-        let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
-        let file = file(&content, content.len() as u64);
-        for range in [0..content.len(), 0..1, 7..7, 65_535..65_537, 1_000_000..2_999_999, 2_999_999..3_000_000] {
-            assert_eq!(read(&file, range.start as u64..range.end as u64).await.unwrap(), content[range]);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_rests_holds_no_file_and_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("blob");
-        std::fs::write(&path, vec![7; 600_000]).unwrap();
-        let file = LocalFile::new(File::open(&path).unwrap(), 600_000, &Arc::default(), None);
-        let mut reader = file.clone().read(0..600_000);
-        let mut length = 0;
-        while let Some(bytes) = reader.next().await {
-            length += bytes.unwrap().len();
-            reader.from.open.close();
-            assert!(file.open.open_now().is_none());
-        }
-        assert_eq!(length, 600_000);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_was_replaced_while_its_reader_rested_is_not_read_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("blob");
-        std::fs::write(&path, vec![7; 600_000]).unwrap();
-        let unlinked = LocalFile::new(File::open(&path).unwrap(), 600_000, &Arc::default(), None);
-        let mut reader = LocalFile::new(File::open(&path).unwrap(), 600_000, &Arc::default(), None).read(0..600_000);
-        reader.next().await.unwrap().unwrap();
-        reader.from.open.close();
-        std::fs::rename(&path, folder.path().join("old")).unwrap();
-        std::fs::write(&path, vec![8; 600_000]).unwrap();
-        assert_eq!(reader.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
-        // What has no name any more is kept open.
-        std::fs::remove_file(folder.path().join("old")).unwrap();
-        let mut reader = unlinked.read(0..600_000);
-        reader.from.open.close();
-        assert_eq!(reader.next().await.unwrap().unwrap()[0], 7);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_was_cut_never_ends_cleanly() {
-        let file = file(b"half", 8);
-        assert_eq!(read(&file, 0..8).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[tokio::test]
-    async fn when_much_is_lent_pieces_are_small_and_whole_all_the_same() {
-        let content = vec![7; 200_000];
-        let file = file(&content, 200_000);
-        let mut held = Vec::new();
-        while file.buffers.allowance().copy.is_none() {
-            held.push(file.buffers.take(1 << 20));
-        }
-        let mut reader = file.clone().read(0..200_000);
-        assert!(reader.next().await.unwrap().unwrap().len() <= 16 << 10);
-        assert_eq!(read(&file, 0..200_000).await.unwrap(), content);
-    }
-}
+mod tests;

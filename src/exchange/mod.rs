@@ -9,7 +9,7 @@ pub mod forwarded;
 pub mod realm;
 pub mod request_body;
 pub mod respond;
-pub mod via;
+pub use crate::outbound::via;
 
 mod cache_use;
 mod local_file;

@@ -25,6 +25,13 @@ pub fn problem(code: ErrorCode, message: &str) -> Response<Bytes> {
     problem_with_status(code.status(), code, message)
 }
 
+/// The same, with what it is about.
+pub fn with_detail(code: ErrorCode, message: &str, detail: Option<serde_json::Value>) -> Response<Bytes> {
+    let mut response = problem(code, message);
+    *response.body_mut() = Bytes::from(error_body(code, message, detail));
+    response
+}
+
 /// An error in OCI's JSON, with another status than the code's own.
 pub fn problem_with_status(status: StatusCode, code: ErrorCode, message: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(error_body(code, message, None)));

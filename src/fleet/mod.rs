@@ -9,13 +9,14 @@
 pub mod config;
 
 mod alone;
+mod claim;
 mod lease;
 mod member;
 mod metrics;
 mod redis;
 pub mod secret;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +25,20 @@ use tracing::error;
 
 use crate::oci::{Digest, RepositoryName};
 use alone::Alone;
+pub use claim::{Claim, Held};
 pub use config::Config;
 pub use lease::Lease;
 use lease::LocalLeases;
-pub use member::MemberConfig;
+pub use member::{Advertised, MemberConfig};
 pub use metrics::Metrics;
 use redis::Redis;
 pub use secret::FleetSecret;
 
 /// How long a deletion that never said that it is done keeps its repository from being believed.
 const CLOSED_FOR: Duration = Duration::from_secs(30);
+
+/// Longest text that instances tell each other in one note or claim, in bytes.
+pub const MAX_NOTE: usize = 4 << 10;
 
 /// Memory or Redis.
 pub struct Fleet {
@@ -151,6 +156,42 @@ impl Fleet {
             Kind::Nothing => Closed::Nothing,
             Kind::Broken(reason) => return Err(Unreachable(reason.clone())),
         }))
+    }
+
+    /// Counts a use of `key` by all instances together (GCRA): `cost` is how long it takes to wear off, and no more than `room` may be
+    /// there at once. The error says after how long it would fit. `None`: there is no Redis, or no answer in time.
+    pub async fn count(&self, key: &str, cost: Duration, room: Duration) -> Option<Result<(), Duration>> {
+        match &self.kind {
+            Kind::Redis(redis) => redis.count(key, cost, room).await.ok(),
+            Kind::Alone(_) | Kind::Nothing | Kind::Broken(_) => None,
+        }
+    }
+
+    /// Says that this instance does what `key` names for `time`, unless another one does already. `holder` is what the others are told:
+    /// where to find it, at most [`MAX_NOTE`] bytes. An economy as [`Self::lease`] is: whoever cannot be told does it too.
+    pub async fn claim(&self, key: &str, holder: &str, time: Duration) -> Claim {
+        match &self.kind {
+            Kind::Redis(redis) if holder.len() <= MAX_NOTE => claim::claim(redis, key, holder, time).await,
+            _ => Claim::Nobody,
+        }
+    }
+
+    /// Tells all instances something small, at most [`MAX_NOTE`] bytes, for `time`. Best effort: the last word counts, and any may be
+    /// lost.
+    pub async fn note(&self, key: &str, value: &str, time: Duration) {
+        if let Kind::Redis(redis) = &self.kind
+            && value.len() <= MAX_NOTE
+        {
+            redis.note(key, value, time).await;
+        }
+    }
+
+    /// What was noted last, if Redis is there and says it within `redis.command_timeout`.
+    pub async fn noted(&self, key: &str) -> Option<String> {
+        match &self.kind {
+            Kind::Redis(redis) => redis.noted(key).await,
+            Kind::Alone(_) | Kind::Nothing | Kind::Broken(_) => None,
+        }
     }
 
     /// `None`: another instance has it, or nobody can tell. Without Redis it is the only one in *this process*, and says

@@ -20,6 +20,13 @@ pub fn in_place_of(status: StatusCode, cluster: &Cluster) -> Option<Response<Byt
         Authorization::Drop => {
             Some(problem(ErrorCode::Denied, "the registry asks for a login, and this proxy hands none on"))
         }
+        Authorization::Token => {
+            if cluster.tells_of_login() {
+                tracing::error!(cluster = cluster.name(), "the peers refuse our tokens: they have to be told our keys");
+            }
+            let message = "the registry behind this proxy refuses the proxy's own tokens";
+            Some(problem_with_status(StatusCode::BAD_GATEWAY, ErrorCode::Unknown, message))
+        }
         Authorization::Login(login) => {
             if cluster.tells_of_login() {
                 tracing::error!(

@@ -18,6 +18,7 @@ mod odd;
 mod once;
 mod origin;
 mod pull;
+pub mod ruled;
 mod standing;
 mod unanswered;
 

@@ -14,13 +14,15 @@ use super::ask::{Answer, Question, Unanswered, any_answer, ask};
 use super::changes::{self, Changed};
 use super::unanswered::unanswered;
 use super::upload::relative;
-use super::{Front, Next};
+use super::{Front, Next, ruled};
+use crate::auth::Permission;
 use crate::cluster::Cluster;
 use crate::exchange::RequestContext;
 use crate::exchange::fields;
-use crate::exchange::respond::{self, send};
+use crate::exchange::respond::{self, problem, send};
 use crate::listener::{Exchange, Result};
-use crate::oci::{ErrorCode, RepositoryName};
+use crate::oci::action::QueryError;
+use crate::oci::{ErrorCode, Reference, RepositoryName, Tag};
 
 /// Largest manifest that is taken into memory; distribution's own limit. A larger one is streamed to one peer, which
 /// then says what it thinks of it.
@@ -32,13 +34,21 @@ pub async fn manifest(
     exchange: &mut Exchange,
     ctx: &mut RequestContext,
     cluster: &Arc<Cluster>,
-    name: &RepositoryName,
+    put: &Put<'_>,
 ) -> Result<Next> {
-    if !fits(exchange) {
+    let name = put.name;
+    // Whether a tag is moved is found out with the manifest in hand.
+    let judged = ctx.permit.is_ruled() && !ctx.permit.may(Permission::Overwrite, name);
+    if !judged && !fits(exchange) {
         return Ok(Next::Pass);
     }
     // Anybody may send a body before a peer has said who may: all of them together are bounded.
     let Ok(_room) = front.push_memory.clone().try_acquire_many_owned(expected_kib(exchange)) else {
+        if judged {
+            exchange.close_after();
+            send(exchange, ctx, problem(ErrorCode::Unavailable, "too many manifests are being pushed")).await?;
+            return Ok(Next::Answered);
+        }
         return Ok(Next::Pass);
     };
     let Some(body) = whole(exchange).await? else {
@@ -50,13 +60,18 @@ pub async fn manifest(
         send(exchange, ctx, response).await?;
         return Ok(Next::Answered);
     };
+    if judged && let Err(refusal) = may_lead(exchange, ctx, cluster, put, &body).await {
+        send(exchange, ctx, *refusal).await?;
+        return Ok(Next::Answered);
+    }
     let mut headers = ctx.asking(exchange.headers(), None);
     if let Some(kind) = exchange.headers().get(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, kind.clone());
     }
     let question = Question {
         method: Method::PUT,
-        target: ctx.target.as_str().to_owned(),
+        // Said anew where it was judged: a peer may read more in the client's own words than we do.
+        target: if judged { ruled::target_of_put(ctx, put) } else { ctx.target.as_str().to_owned() },
         headers,
         body,
         hash: name.as_str().as_bytes().to_vec(),
@@ -70,6 +85,34 @@ pub async fn manifest(
         front.forget(&ctx.site, name, &Changed::Repository);
     }
     answered(front, exchange, ctx, answer).await
+}
+
+/// A manifest that is put.
+pub struct Put<'a> {
+    pub name: &'a RepositoryName,
+    pub reference: &'a Reference,
+    /// Tags that are set too.
+    pub tags: &'a std::result::Result<Vec<Tag>, QueryError>,
+}
+
+/// Whether all tags that are named may lead to the manifest.
+async fn may_lead(
+    exchange: &Exchange,
+    ctx: &RequestContext,
+    cluster: &Cluster,
+    put: &Put<'_>,
+    body: &[u8],
+) -> std::result::Result<(), Box<Response<Bytes>>> {
+    let others = put.tags.as_ref().map_err(|error| {
+        let message = error.to_string();
+        Box::new(respond::problem_with_status(http::StatusCode::BAD_REQUEST, ErrorCode::TagInvalid, &message))
+    })?;
+    let own = match put.reference {
+        Reference::Tag(tag) => Some(tag),
+        Reference::Digest(_) => None,
+    };
+    let tags: Vec<&Tag> = own.into_iter().chain(others).collect();
+    ruled::may_lead(exchange, ctx, cluster, (put.name, &tags), body).await
 }
 
 /// Answers a DELETE of a manifest, tag or blob: small, and sent again when its peer's connection breaks.

@@ -6,28 +6,37 @@ use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::{Next, entrance, registry};
+use super::{Next, Shared, entrance, fleet, gate, limit, mirror, names, registry, token};
 use crate::cluster::Cluster;
+use crate::cluster::config::Authorization;
+use crate::cors;
 use crate::exchange::RequestContext;
 use crate::exchange::fields::REQUEST_ID;
+use crate::exchange::request_body::RequestBody;
 use crate::exchange::respond::{self, not_allowed, problem, problem_with_status, send};
 use crate::exchange::{forwarded, via};
 use crate::front::pass::Pass;
 use crate::front::upload::take_peer;
 use crate::front::{self, Front, Pull, Standing, blob, manifest, ping, push};
-use crate::listener::{Exchange, Result};
+use crate::listener::{Amendment, Exchange, Result};
 use crate::oci::{Action, ActionError, ErrorCode, Host, HostError, Resource};
-use crate::routing::Target;
+use crate::routing::{Answerer, Target};
 use crate::telemetry::RequestId;
 
 /// Reads the head, and answers or says who goes on.
-pub async fn enter(front: &Front, exchange: &mut Exchange, ctx: &mut RequestContext) -> Result<Next> {
+pub async fn enter(shared: &Shared, exchange: &mut Exchange, ctx: &mut RequestContext) -> Result<Next> {
     identify(exchange, ctx);
+    if let Some(asked) = fleet::asked(shared, exchange, ctx) {
+        return fleet::answer(shared, exchange, ctx, asked).await;
+    }
+    if let Err(response) = limit::by_address(exchange, ctx).await {
+        return refuse(exchange, ctx, *response).await;
+    }
     if let Some(response) = before_routing(exchange, ctx) {
         return answer(exchange, ctx, response).await;
     }
-    match read(exchange, ctx) {
-        Ok(action) => dispatch(front, exchange, ctx, action).await,
+    match read(exchange, ctx).and_then(|action| names::make_canonical(exchange, ctx, action)) {
+        Ok(action) => dispatch(shared, exchange, ctx, action).await,
         Err(response) => answer(exchange, ctx, *response).await,
     }
 }
@@ -64,7 +73,8 @@ fn before_routing(exchange: &Exchange, ctx: &mut RequestContext) -> Option<Respo
             None => bad("no Host to redirect to"),
         });
     }
-    None
+    // Before anybody is asked who they are: browsers ask it without any credentials.
+    (ctx.site.cors.is_some() && cors::is_preflight(&request.method, &request.headers)).then(cors::preflight)
 }
 
 /// What is asked, or what is wrong with it.
@@ -94,39 +104,119 @@ fn refused(error: ActionError) -> Response<Bytes> {
 }
 
 /// Finds who answers.
-async fn dispatch(front: &Front, exchange: &mut Exchange, ctx: &mut RequestContext, action: Action) -> Result<Next> {
+async fn dispatch(shared: &Shared, exchange: &mut Exchange, ctx: &mut RequestContext, action: Action) -> Result<Next> {
     ctx.action = Some(action.clone());
+    if matches!(action.resource, Resource::Outside)
+        && token::is_ours(ctx.target.path())
+        && ctx.site.table.is_ruled(&ctx.host)
+    {
+        return token::answer(&shared.authenticator, exchange, ctx).await;
+    }
+    if matches!(action.resource, Resource::Outside) && ctx.site.table.is_ruled(&ctx.host) {
+        // Logins at hosts with rules are for us, also where no rule is asked.
+        exchange.take_field(&AUTHORIZATION);
+    }
+    let Found { target, ruled, overlay } = match answerer(ctx, &action) {
+        Ok(Some(found)) => found,
+        Ok(None) => return answer(exchange, ctx, nobody(exchange, ctx, &action)).await,
+        Err(response) => return answer(exchange, ctx, *response).await,
+    };
+    if ruled && let Err(response) = gate::admit(shared, exchange, ctx, &action).await {
+        return refuse(exchange, ctx, *response).await;
+    }
+    if let Err(response) = limit::by_identity(exchange, ctx, &action).await {
+        return refuse(exchange, ctx, *response).await;
+    }
+    match target {
+        // Whose an upload is, its peers do not know.
+        Target::Cluster(_) if ctx.permit.is_late() => {
+            let response = gate::ended(&shared.authenticator, exchange, ctx, &action);
+            refuse(exchange, ctx, response).await
+        }
+        Target::Cluster(cluster) => {
+            if ruled
+                && cluster.config().authorization == Authorization::Token
+                && let Err(response) = gate::vouch(&shared.authenticator, exchange, ctx, &action).await
+            {
+                return refuse(exchange, ctx, *response).await;
+            }
+            to_cluster(&shared.front, exchange, ctx, cluster, action).await
+        }
+        Target::Registry(registry) => registry::answer(shared, exchange, ctx, &registry, action).await,
+        Target::Mirror(mirror) => {
+            let asked = mirror::Asked { mirror: &mirror, action, overlay };
+            mirror::answer(shared, exchange, ctx, asked).await
+        }
+    }
+}
+
+/// Who answers, kept apart from the routes.
+struct Found {
+    target: Target,
+    /// Whether our own rules say who may ask.
+    ruled: bool,
+    /// Whether what is pushed here goes before what a mirror has.
+    overlay: bool,
+}
+
+impl From<Answerer<'_>> for Found {
+    fn from(answerer: Answerer<'_>) -> Self {
+        Found { target: answerer.target.clone(), ruled: answerer.ruled, overlay: answerer.overlay }
+    }
+}
+
+/// Who answers; `None`: nobody.
+fn answerer(ctx: &RequestContext, action: &Action) -> std::result::Result<Option<Found>, Box<Response<Bytes>>> {
     let table = &ctx.site.table;
-    let target = match action.resource.repository() {
+    let of = Found::from;
+    let found = match action.resource.repository() {
         None if matches!(action.resource, Resource::Outside) => {
             let peer = take_peer(ctx.target.query()).1.map(|upload| upload.peer);
-            table.forward(&ctx.host, ctx.target.path(), peer).map(|cluster| Target::Cluster(cluster.clone()))
+            // Outside `/v2/` is nothing that rules speak of.
+            let cluster = table.forward(&ctx.host, ctx.target.path(), peer);
+            cluster.map(|cluster| Found { target: Target::Cluster(cluster.clone()), ruled: false, overlay: false })
         }
-        None => table.host(&ctx.host).cloned(),
-        Some(repository) if action.is_read() => table.read(&ctx.host, repository).cloned(),
+        None => match action.ns.as_deref().and_then(|ns| table.names().declared(ns)) {
+            Some(remote) => table.of_remote(&ctx.host, remote).map(of),
+            None if matches!(action.resource, Resource::Catalog { .. }) => table.catalog(&ctx.host).map(of),
+            None => table.host(&ctx.host).map(of),
+        },
+        Some(repository) if action.is_read() => table.read(&ctx.host, repository).map(of),
         Some(repository) => match table.write(&ctx.host, repository) {
             Some(None) => {
                 let message = "this route takes no writes: it has no `write` target";
-                return answer(exchange, ctx, not_allowed(&action.resource.allow_of_reads(), message)).await;
+                return Err(Box::new(not_allowed(&action.resource.allow_of_reads(), message)));
             }
-            Some(target) => target.cloned(),
+            Some(target) => target.map(of),
             None => None,
         },
     };
-    match target {
-        Some(Target::Cluster(cluster)) => to_cluster(front, exchange, ctx, cluster, action).await,
-        Some(Target::Registry(registry)) => registry::answer(front, exchange, ctx, &registry, action).await,
-        None => {
-            let response = match action.resource {
-                Resource::Outside if ctx.target.path() == "/" => entrance::answer(exchange.head()),
-                Resource::Outside => {
-                    problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here")
-                }
-                _ => problem(ErrorCode::NameUnknown, "no route of this proxy matches the host and repository"),
-            };
-            answer(exchange, ctx, response).await
-        }
+    Ok(found.filter(|found| is_of_the_name(ctx, &found.target, action)))
+}
+
+/// A remote is asked for its own repositories only, whatever a route's pattern lets through; and the registry, in whose storage they
+/// are kept, for none whose remote has to be asked who may.
+fn is_of_the_name(ctx: &RequestContext, target: &Target, action: &Action) -> bool {
+    match (target, action.resource.repository()) {
+        (Target::Registry(_), Some(name)) => !ctx.site.table.is_for_callers(name),
+        (Target::Mirror(mirror), Some(name)) => ctx.site.table.names().owner(name) == Some(mirror.remote().name()),
+        _ => true,
     }
+}
+
+/// What is said where no route leads anywhere.
+fn nobody(exchange: &Exchange, ctx: &RequestContext, action: &Action) -> Response<Bytes> {
+    match action.resource {
+        Resource::Outside if ctx.target.path() == "/" => entrance::answer(exchange.head()),
+        Resource::Outside => problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here"),
+        _ => problem(ErrorCode::NameUnknown, "no route of this proxy matches the host and repository"),
+    }
+}
+
+/// Answers a request that may not be: what its body still brings is not waited for.
+async fn refuse(exchange: &mut Exchange, ctx: &mut RequestContext, response: Response<Bytes>) -> Result<Next> {
+    RequestBody::new(exchange).settle().await?;
+    answer(exchange, ctx, response).await
 }
 
 async fn to_cluster(
@@ -148,20 +238,35 @@ async fn to_cluster(
             let standing = Standing::of(front, exchange, ctx, &cluster, &name);
             manifest::pull(Pull { front, exchange, ctx, standing }, reference).await?
         }
-        Resource::Manifest { name, .. } if action.method == Method::PUT => {
-            push::manifest(front, exchange, ctx, &cluster, &name).await?
+        Resource::Manifest { name, reference, tags } if action.method == Method::PUT => {
+            let put = push::Put { name: &name, reference: &reference, tags: &tags };
+            push::manifest(front, exchange, ctx, &cluster, &put).await?
         }
         Resource::Manifest { name, .. } | Resource::Blob { name, .. } if action.method == Method::DELETE => {
             push::delete(front, exchange, ctx, &cluster, &name).await?
+        }
+        Resource::Catalog { page } if ctx.permit.is_ruled() && reads => {
+            front::ruled::catalog(exchange, ctx, &cluster, &page).await?
+        }
+        Resource::UploadStart { start, .. } => {
+            if ctx.permit.is_ruled() {
+                front::ruled::without_unreadable_mount(ctx, &start);
+                front::ruled::without_form(exchange);
+            }
+            front::Next::Pass
+        }
+        Resource::Upload { .. } => {
+            if ctx.permit.is_ruled() {
+                front::ruled::without_form(exchange);
+            }
+            front::Next::Pass
         }
         Resource::Manifest { .. }
         | Resource::Blob { .. }
         | Resource::Outside
         | Resource::Catalog { .. }
         | Resource::Tags { .. }
-        | Resource::Referrers { .. }
-        | Resource::UploadStart { .. }
-        | Resource::Upload { .. } => front::Next::Pass,
+        | Resource::Referrers { .. } => front::Next::Pass,
     };
     Ok(match next {
         front::Next::Answered => Next::Answered,
@@ -169,8 +274,12 @@ async fn to_cluster(
     })
 }
 
-/// The request's target and id, and the client behind trusted proxies.
-fn identify(exchange: &Exchange, ctx: &mut RequestContext) {
+/// The request's target and id, and the client behind trusted proxies; what browsers are told in every answer.
+fn identify(exchange: &mut Exchange, ctx: &mut RequestContext) {
+    if let Some(cors) = &ctx.site.cors {
+        let with = cors.fields(&exchange.head().method, exchange.headers());
+        exchange.amend(Amendment { without: &cors::PEERS, with });
+    }
     let request = exchange.head();
     // A clone shares the text.
     ctx.target = request.target.clone();

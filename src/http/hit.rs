@@ -3,15 +3,18 @@
 //! The answer is what `content` makes of the same request on the long way, field for field; tests compare them.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::Shared;
+use super::admitted::Reader;
 use crate::cache::InMemory;
 use crate::exchange::content::at_hand;
 use crate::front::at_hand::Asked;
+use crate::limits::{Source, Subject};
 use crate::listener::{AtHand, Connection, Plain};
 use crate::oci::{Digest, Host, RepositoryName, media_type};
 use crate::routing::Target;
@@ -24,9 +27,13 @@ pub struct Hit {
     /// Where in the target the repository and the digest stand.
     pub repository: Range<usize>,
     pub digest: Range<usize>,
+    /// Who asks, for the log.
+    pub identity: Option<Arc<str>>,
     pub started: Instant,
     pub first_byte: Duration,
     content: InMemory,
+    /// Answers to pages in browsers are others.
+    by_origin: bool,
     _under_way: UnderWay,
 }
 
@@ -50,29 +57,52 @@ pub fn find(shared: &Shared, request: &Plain<'_>, connection: &Connection) -> Op
     let repository: RepositoryName = named.repository.parse().ok()?;
     let host = Host::plain_name(request.host)?;
     let site = shared.front.present_site();
-    let Target::Cluster(cluster) = site.table.read(host, &repository)? else { return None };
+    if request.from_a_page && site.cors.is_some() {
+        return None;
+    }
+    if !site.table.is_canonical(host, &repository) {
+        return None;
+    }
+    let answerer = site.table.read(host, &repository)?;
+    let Target::Cluster(cluster) = answerer.target else { return None };
+    let mut authorization = request.authorization;
+    let (mut identity, mut subject) = (None, None);
+    if answerer.ruled {
+        let policy = site.policy.as_ref()?;
+        let address = connection.client().ip().to_canonical();
+        let reader =
+            Reader { authorization, certificate: connection.certified_user(), host, address, repository: &repository };
+        (identity, subject) = shared
+            .admitted
+            .recall(&reader, policy, started, |admission| (admission.name.clone(), admission.subject.clone()))?;
+        // It was for us: no peer is asked with it.
+        authorization = None;
+    }
     let as_manifest = named.kind == RouteKind::Manifest;
-    let asked = Asked {
-        cluster,
-        host,
-        authorization: request.authorization,
-        repository: &repository,
-        digest: &digest,
-        as_manifest,
-    };
+    let asked = Asked { cluster, host, authorization, repository: &repository, digest: &digest, as_manifest };
     let content = shared.front.at_hand(&asked)?;
     // A manifest that came as something else is looked into first.
     if as_manifest && !content.media_type().is_some_and(media_type::is_manifest) {
         return None;
+    }
+    if let Some(limits) = &site.limits {
+        let address = Subject::Address(Source::of(connection.client().ip()));
+        // Who shares an address with others loses nothing of their own by what these ask.
+        let by_address = limits.admits_hit(address);
+        if !by_address || subject.as_deref().is_some_and(|subject| !limits.admits_hit(Subject::Identity(subject))) {
+            return None;
+        }
     }
     Some(Hit {
         id: RequestId::accept(request.request_id),
         kind: named.kind,
         repository: within(request.target, named.repository),
         digest: within(request.target, named.digest),
+        identity,
         started,
         first_byte: started.elapsed(),
         content,
+        by_origin: site.cors.is_some(),
         _under_way: shared.metrics.begin(),
     })
 }
@@ -106,12 +136,14 @@ impl Hit {
 impl AtHand for Hit {
     fn push_head(&self, request: &Plain<'_>, out: &mut Vec<u8>) {
         let digest = request.target.get(self.digest.clone()).unwrap_or_default();
-        at_hand::push_head(out, digest, self.media_type(), self.content.bytes().len(), self.id.as_str());
+        let (content, length) = ((digest, self.media_type()), self.content.bytes().len());
+        at_hand::push_head(out, content, length, self.id.as_str(), self.by_origin);
     }
 
     fn fields(&self, request: &Plain<'_>) -> HeaderMap {
         let digest = request.target.get(self.digest.clone()).unwrap_or_default();
-        at_hand::fields(digest, self.media_type(), self.content.bytes().len(), self.id.as_str())
+        let (content, length) = ((digest, self.media_type()), self.content.bytes().len());
+        at_hand::fields(content, length, self.id.as_str(), self.by_origin)
     }
 
     fn body(&self) -> &Bytes {

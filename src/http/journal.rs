@@ -8,6 +8,7 @@ use http::{Method, Version};
 
 use super::Shared;
 use super::hit::Hit;
+use super::recording;
 use crate::exchange::{CacheUse, RequestContext};
 use crate::front::pass::Pass;
 use crate::listener::{Connection, Exchange, Plain, Refusal};
@@ -36,6 +37,7 @@ pub fn answered(
     }
     shared.metrics.request_bytes(bytes_in);
     shared.metrics.response_bytes(bytes_out);
+    recording::ended(shared, exchange, ctx, status);
     if let Some(error) = error.filter(|_| status != 0 && ctx.problem.is_none()) {
         // The answer had begun when it broke off: the line below says how far it came, this says why.
         tracing::debug!(id = ctx.id.as_str(), %error, "an answer broke off");
@@ -45,14 +47,16 @@ pub fn answered(
     }
     let reference = ctx.resource().and_then(|resource| reference(resource, ctx.target.path()));
     let client = ctx.client.as_ref().map(|client| client.address);
+    let identity = ctx.identity.log_name();
     shared.access_log.write(&Entry {
         time: SystemTime::now(),
         id: ctx.id.as_str(),
         client: client.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
-        identity: ctx.identity.name(),
+        identity: identity.as_deref(),
         method: request.method.as_str(),
         host: (!ctx.authority.is_empty()).then_some(ctx.authority.as_bytes()),
-        path: ctx.target.path().as_bytes(),
+        // As it was asked, whatever the canonical name is.
+        path: request.target.path().as_bytes(),
         repository: ctx.resource().and_then(Resource::repository).map(|name| name.as_str()),
         reference: reference.as_deref(),
         status,
@@ -70,10 +74,12 @@ pub fn answered(
     });
 }
 
-/// A request that was answered with what was at hand.
-pub fn hit(shared: &Shared, request: &Plain<'_>, connection: &Connection, hit: &Hit, sent: u64) {
+/// A request that was answered with what was at hand; `sent` as [`Handler::given`](crate::listener::Handler::given) has it.
+pub fn hit(shared: &Shared, request: &Plain<'_>, connection: &Connection, hit: &Hit, sent: Option<u64>) {
     let duration = hit.started.elapsed();
-    shared.metrics.end(hit.kind, &Method::GET, 200, duration);
+    // Whose answer did not begin has no status, here as on the long way.
+    let (status, sent) = sent.map_or((0, 0), |sent| (200, sent));
+    shared.metrics.end(hit.kind, &Method::GET, status, duration);
     shared.metrics.response_bytes(sent);
     if !shared.access_log.enabled() {
         return;
@@ -82,19 +88,19 @@ pub fn hit(shared: &Shared, request: &Plain<'_>, connection: &Connection, hit: &
         time: SystemTime::now(),
         id: hit.id.as_str(),
         client: connection.client().ip(),
-        identity: None,
+        identity: hit.identity.as_deref(),
         method: "GET",
         host: Some(request.host.as_bytes()),
         path: request.target.as_bytes(),
         repository: request.target.get(hit.repository.clone()),
         reference: request.target.get(hit.digest.clone()),
-        status: 200,
+        status,
         bytes_in: 0,
         bytes_out: sent,
         cache: Some(CacheUse::Memory.as_str()),
         peer: None,
         duration,
-        first_byte: Some(hit.first_byte),
+        first_byte: (status != 0).then_some(hit.first_byte),
         peer_time: None,
         protocol: request.protocol,
         tls: connection.tls().map(|tls| tls.version),

@@ -1,23 +1,38 @@
 //! What a request meets from its head to its line in the log. A request, from top to bottom: `listener` accepts and reads its
-//! head; `door` reads what is asked and finds who answers; `front` asks a cluster's peers and answers what it can itself,
+//! head; `limit` counts it; `door` reads what is asked and finds who answers; `gate` finds out who asks and whether they may, where
+//! there are rules, and `token` gives tokens; `admitted` remembers for a moment who was; `front` asks a cluster's peers and answers
+//! what it can itself,
 //! `registry` answers for the integrated registry; everything else is streamed to a peer by pingora, whose hooks are in
-//! `proxy`, as `front::pass` decides. `journal` writes the line.
+//! `proxy`, as `front::pass` decides. `journal` writes the line, and `recording` tells the
+//! audit.
 
+mod admitted;
 mod bridge;
 mod door;
 mod entrance;
+mod fleet;
+mod gate;
 mod hit;
 mod journal;
+mod limit;
+mod mirror;
+mod names;
 mod passing;
 mod proxy;
+mod recording;
 mod registry;
+mod token;
 
 use std::sync::Arc;
 
+use crate::audit::Audit;
+use crate::auth::Authenticator;
 use crate::front::Front;
 use crate::front::pass::Pass;
+use crate::mirror::Fetching;
 use crate::telemetry::{AccessLog, HttpMetrics};
 
+pub use admitted::Admitted;
 pub use proxy::Proxy;
 
 /// Who goes on with a request.
@@ -31,6 +46,10 @@ enum Next {
 /// What every request shares.
 pub struct Shared {
     pub front: Arc<Front>,
+    pub fetching: Arc<Fetching>,
+    pub authenticator: Arc<Authenticator>,
+    pub admitted: Admitted,
     pub access_log: Arc<AccessLog>,
+    pub audit: Arc<Audit>,
     pub metrics: Arc<HttpMetrics>,
 }

@@ -123,7 +123,7 @@ impl Handler for Proxy {
         hit::find(&self.shared, request, connection)
     }
 
-    fn given(&self, request: &Plain<'_>, connection: &Connection, hit: Hit, sent: u64) {
+    fn given(&self, request: &Plain<'_>, connection: &Connection, hit: Hit, sent: Option<u64>) {
         journal::hit(&self.shared, request, connection, &hit, sent);
     }
 
@@ -133,7 +133,7 @@ impl Handler for Proxy {
         let most = exchange.connection().settings().max_requests;
         let entered = match self.shared.metrics.under_way() > most && exchange.head().target.path() != "/healthz" {
             true => door::turn_away(&mut exchange, &mut request).await,
-            false => door::enter(&self.shared.front, &mut exchange, &mut request).await,
+            false => door::enter(&self.shared, &mut exchange, &mut request).await,
         };
         let error = match entered {
             Ok(Next::Answered) => None,

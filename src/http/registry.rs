@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 
-use super::Next;
+use super::{Next, Shared, gate, recording};
 use crate::cache::{FillError, Origin, OriginError, OriginStream, Refusal};
+use crate::events::Listener;
 use crate::exchange::LocalFile;
 use crate::exchange::RequestContext;
 use crate::exchange::content::{Served, Stored, needs_bytes, serve};
@@ -21,8 +22,11 @@ use crate::exchange::request_body::RequestBody;
 use crate::exchange::respond::{problem, problem_with_status, send};
 use crate::front::{Front, changes};
 use crate::listener::{Exchange, Result};
-use crate::oci::{Action, Digest, ErrorCode};
-use crate::registry::{Content, ContentBytes, Registry, Reply, ReplyBody, Request};
+use crate::mirror::Mirror;
+use crate::oci::{Action, Digest, ErrorCode, RepositoryName};
+use crate::registry::{Absent, Content, ContentBytes, Registry, Reply, ReplyBody, Request};
+use crate::remote::config::AskedAs;
+use crate::routing::{Site, Target};
 use crate::storage;
 
 /// Most bytes of an error's message that the access log repeats.
@@ -30,12 +34,21 @@ const MAX_PROBLEM: usize = 512;
 
 /// Answers a request of a route that goes to the integrated registry.
 pub async fn answer(
-    front: &Front,
+    shared: &Shared,
     exchange: &mut Exchange,
     ctx: &mut RequestContext,
     registry: &Arc<Registry>,
     action: Action,
 ) -> Result<Next> {
+    let front = &shared.front;
+    let trail = match recording::begin(shared, exchange, ctx, &action).await {
+        Ok(trail) => trail,
+        Err(response) => {
+            RequestBody::new(exchange).settle().await?;
+            send(exchange, ctx, *response).await?;
+            return Ok(Next::Answered);
+        }
+    };
     let head = exchange.head();
     let mut headers = HeaderMap::new();
     for name in [CONTENT_TYPE, CONTENT_RANGE] {
@@ -43,18 +56,28 @@ pub async fn answer(
             headers.insert(name, value.clone());
         }
     }
-    let request = Request { id: ctx.id.clone(), identity: ctx.identity.clone(), action, headers };
+    let listener = trail.clone().map(|trail| trail as Arc<dyn Listener>);
+    let absent = Beneath::of(ctx);
+    let request = Request { id: ctx.id.clone(), permit: ctx.permit.clone(), action, headers, listener, absent };
     let mut body = RequestBody::new(exchange);
     // Boxed, so that the connection's own task stays small, and the compiler need not look into it.
     let answering: BoxFuture<'_, Reply> = Box::pin(registry.answer(request, &mut body));
     let reply = answering.await;
+    if let Some(trail) = trail {
+        trail.end(reply.status.as_u16()).await;
+    }
     let settled = body.settle().await;
     if changes::may_have_changed(reply.status) {
         // Where reads go to a cluster, what was remembered of its answers is old now.
         changes::changed(front, ctx);
     }
     settled?;
-    let Reply { status, headers, body } = reply;
+    let Reply { status, mut headers, body } = reply;
+    if status == StatusCode::UNAUTHORIZED
+        && let Some(challenge) = gate::late(&shared.authenticator, exchange, ctx)
+    {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
     match body {
         ReplyBody::Bytes(body) => small(exchange, ctx, status, headers, body).await?,
         ReplyBody::Content(Content { digest, media_type, by_tag, bytes }) => {
@@ -93,8 +116,47 @@ fn message(body: &[u8]) -> Option<String> {
     Some(text.chars().take(MAX_PROBLEM).collect())
 }
 
+/// What is read of mirrors at this host: what a push names may be there.
+struct Beneath {
+    site: Arc<Site>,
+    host: String,
+}
+
+impl Beneath {
+    fn of(ctx: &RequestContext) -> Option<Arc<dyn Absent>> {
+        let mirrored = !ctx.site.table.names().is_empty();
+        mirrored.then(|| Arc::new(Beneath { site: ctx.site.clone(), host: ctx.host.clone() }) as Arc<dyn Absent>)
+    }
+
+    /// The mirror whose repository this is at this host. What a caller may see at a remote is not asked here.
+    fn mirror(&self, name: &RepositoryName) -> Option<&Arc<Mirror>> {
+        let table = &self.site.table;
+        let Target::Mirror(mirror) = table.read(&self.host, name)?.target else { return None };
+        let remote = mirror.remote();
+        let ours = remote.config().identity == AskedAs::Mirror && table.names().owner(name) == Some(remote.name());
+        ours.then_some(mirror)
+    }
+}
+
+#[async_trait]
+impl Absent for Beneath {
+    async fn bring(&self, name: &RepositoryName, digest: &Digest) -> bool {
+        match self.mirror(name) {
+            Some(mirror) => mirror.bring(name, digest).await,
+            None => false,
+        }
+    }
+
+    async fn bring_manifest(&self, name: &RepositoryName, digest: &Digest) -> bool {
+        match self.mirror(name) {
+            Some(mirror) => mirror.bring_manifest(name, digest).await,
+            None => false,
+        }
+    }
+}
+
 /// Finds the bytes of a content that the registry has granted.
-async fn stored(
+pub(super) async fn stored(
     front: &Front,
     exchange: &Exchange,
     ctx: &mut RequestContext,

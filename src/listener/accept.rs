@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::FutureExt;
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::certificates::Certificates;
+use super::client_certificates::Believed;
 use super::config::Config;
 use super::connection::{Connection, is_trusted};
 use super::error::Error;
@@ -43,6 +45,7 @@ impl Listener {
     pub async fn bind(config: &Config, metrics: Arc<Metrics>) -> Result<Listener, Error> {
         let provider = tls::provider();
         let pairs = Certificates::load(&config.tls, &provider)?;
+        let believed = Believed::load(config, &provider)?;
         let bound = listen(config.address).and_then(|tcp| tcp.local_addr().map(|local| (tcp, local)));
         let (tcp, local) = bound.map_err(|source| Error::Bind { address: config.address, source })?;
         let metrics = Arc::new(metrics.of(local));
@@ -51,7 +54,8 @@ impl Listener {
         let shared = Shared {
             local,
             settings: ArcSwap::from_pointee(config.clone()),
-            tls: tls::server_config(Arc::clone(&certificates) as _, Arc::clone(&provider))?,
+            tls: ArcSwap::new(tls::server_config(Arc::clone(&certificates) as _, &believed, Arc::clone(&provider))?),
+            believed: Mutex::new(believed.fingerprint),
             provider,
             certificates,
             slots: Arc::new(Slots::new(config.max_connections, metrics.open.clone())),
@@ -181,7 +185,7 @@ async fn establish(
     let (transport, info, h2) = if settings.tls.is_empty() {
         (Transport::Plain(socket), None, None)
     } else {
-        match tls::handshake(Arc::clone(&shared.tls), socket).await {
+        match tls::handshake(shared.tls.load_full(), socket).await {
             Ok(secured) => {
                 shared.metrics.handshakes_completed.inc();
                 (Transport::Tls(secured.stream), Some(secured.info), Some(secured.h2))

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::fields::AnswerFields;
 use crate::units::{Size, Span, mebibytes, seconds};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -16,6 +17,11 @@ pub struct Config {
     /// With at least one certificate the listener speaks TLS: http/1.1 and h2 by ALPN.
     #[serde(default)]
     pub tls: Vec<Certificate>,
+    /// PEM file of authorities: a client that shows a certificate of theirs is the user whom it names.
+    pub client_ca: Option<PathBuf>,
+    /// Clients without such a certificate get no connection.
+    #[serde(default)]
+    pub client_certificate_required: bool,
     /// Plain listeners only: answers everything but /healthz with 308 to https.
     #[serde(default)]
     pub redirect_to_https: bool,
@@ -48,6 +54,9 @@ pub struct Config {
     pub send_buffer: Size,
     #[serde(default)]
     pub h2: H2,
+    /// Fields that every answer gets, whoever gives it.
+    #[serde(default)]
+    pub headers: AnswerFields,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

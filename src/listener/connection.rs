@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 
@@ -27,6 +28,8 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// The name that the client asked for, in lower case.
     pub sni: Option<Box<str>>,
+    /// The user that the client's certificate names, and when it ends; it was believed.
+    pub user: Option<(Box<str>, SystemTime)>,
 }
 
 impl Connection {
@@ -48,6 +51,13 @@ impl Connection {
 
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()
+    }
+
+    /// The user that the client's certificate names. One of a trusted proxy is the proxy's own, and says nothing of its clients.
+    pub fn certified_user(&self) -> Option<&str> {
+        let tls = self.tls.as_ref().filter(|_| !self.trusted)?;
+        let (user, until) = tls.user.as_ref()?;
+        (SystemTime::now() < *until).then_some(&**user)
     }
 
     /// The listener's configuration when this connection came.

@@ -50,8 +50,8 @@ pub(super) async fn serve<H: Handler>(
             && !connection.ends_soon()
             && let Some(answer) = handler.at_hand(&request, connection)
         {
-            let (sent, written) = stream.write_answer(&request, &answer).await;
-            handler.given(&request, connection, answer, sent);
+            let (sent, written) = stream.write_answer(&request, &answer, &connection.settings().headers).await;
+            handler.given(&request, connection, answer, Some(sent));
             if written.is_err() {
                 return;
             }
@@ -102,6 +102,7 @@ fn plain<'a>(bytes: &'a [u8], head: &Head) -> Option<Plain<'a>> {
         authorization: head.noted.authorization.as_ref().and_then(at),
         user_agent: head.noted.user_agent.as_ref().and_then(at),
         request_id: head.noted.request_id.as_ref().and_then(at),
+        from_a_page: head.noted.origin,
         protocol: "HTTP/1.1",
     })
 }
@@ -156,7 +157,7 @@ async fn refuse_read<H: Handler>(
     bytes: &[u8],
 ) {
     connection.state().enter(Phase::Closing);
-    let answer = refusal.to_bytes(!bytes.starts_with(b"HEAD "));
+    let answer = refusal.to_bytes(!bytes.starts_with(b"HEAD "), &connection.settings().headers);
     let written: io::Result<()> = stream.write_all(&[IoSlice::new(&answer)]).await;
     handler.refused(connection, refusal, first_line(bytes));
     if written.is_ok() {

@@ -1,22 +1,22 @@
 //! h2, by ALPN or prior knowledge: one connection, a task for each stream.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{
-    AUTHORIZATION, DATE, EXPECT, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
-    RANGE, USER_AGENT, VIA,
-};
-use http::{HeaderValue, Method, Response};
+use http::header::DATE;
+use http::{HeaderValue, Request, Response};
 
 use super::budget::{self, Excess, Held};
 use super::config::Config;
 use super::connection::Connection;
 use super::date;
 use super::exchange::{Exchange, RequestHead, write_h2};
-use super::h2_head::{judged, line_of};
+use super::h2_head::{judged, line_of, plain};
+use super::multiplexed::Multiplexed;
 use super::pace::Pace;
 use super::refusal::Refusal;
 use super::shared::Shared;
@@ -36,7 +36,10 @@ const UNSEEN_RESETS: usize = 20;
 const STREAM_ERRORS: usize = 256;
 /// Requests over a connection's life that were malformed; more is an attack.
 const MALFORMED: usize = 32;
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Why a head is not even decoded.
+const TOO_MANY_FIELDS: &str = "the request has more fields than are read";
+/// So much of an answer may wait in the library for the client's windows.
+const SHORT: usize = 16 << 10;
 /// The largest window that the protocol has.
 const MAX_WINDOW: u64 = (1 << 31) - 1;
 
@@ -45,75 +48,108 @@ pub(super) async fn serve<H: Handler>(
     shared: &Arc<Shared>,
     handler: &Arc<H>,
     connection: &Arc<Connection>,
-    mut stream: Box<ClientStream>,
+    stream: Box<ClientStream>,
 ) {
     let state = connection.state();
     state.set_multiplexed();
-    stream.multiplex();
-    match builder(connection.settings()).handshake(stream).await {
-        Ok(h2) => accept_streams(shared, handler, connection, h2).await,
+    let stream = Multiplexed::new(stream);
+    match builder(connection.settings()).handshake(stream.clone()).await {
+        Ok(h2) => accept_streams(shared, handler, connection, (h2, stream)).await,
         Err(error) => tracing::debug!(client = %connection.client(), %error, "h2 handshake failed"),
     }
+}
+
+/// What the connection's task does next.
+#[allow(clippy::large_enum_variant)] // lives for one turn of the loop, by value
+enum Next {
+    Accepted(Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>),
+    /// Say GOAWAY: no further streams.
+    Finish,
+    /// A head has so many fields that it is not even decoded.
+    Overdone,
+    End,
 }
 
 async fn accept_streams<H: Handler>(
     shared: &Arc<Shared>,
     handler: &Arc<H>,
     connection: &Arc<Connection>,
-    mut h2: h2::server::Connection<Box<ClientStream>, Bytes>,
+    (mut h2, stream): (h2::server::Connection<Multiplexed, Bytes>, Multiplexed),
 ) {
     let state = connection.state();
     state.enter(Phase::FirstByte);
     if shared.drains() {
         state.ask_to_finish();
     }
-    let mut finishing = false;
+    stream.drive();
+    let (mut finishing, mut ending) = (false, false);
     let mut malformed = 0;
     loop {
-        let accepted = tokio::select! {
-            biased;
-            () = state.asked_to_finish(), if !finishing => {
+        let next = poll_fn(|context| poll_next(context, state, (&mut h2, &stream), (finishing, ending)));
+        let (request, mut respond) = match next.await {
+            Next::Accepted(Ok(accepted)) => accepted,
+            Next::Accepted(Err(error)) => {
+                tracing::debug!(client = %connection.client(), %error, "h2 connection failed");
+                return;
+            }
+            Next::Finish => {
                 finishing = true;
                 h2.graceful_shutdown();
                 continue;
             }
-            accepted = h2.accept() => accepted,
-        };
-        let (request, mut respond) = match accepted {
-            Some(Ok(stream)) => stream,
-            Some(Err(error)) => {
-                tracing::debug!(client = %connection.client(), %error, "h2 connection failed");
-                return;
+            Next::Overdone => {
+                ending = true;
+                refuse(shared, handler, connection, (Refusal::too_large(TOO_MANY_FIELDS), b""));
+                h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                continue;
             }
-            None => return,
+            Next::End => return,
         };
         match judged(request, connection) {
-            Ok((head, body)) => {
-                let held = match hold(&head, connection) {
-                    Ok(held) => held,
-                    Err(excess) => {
-                        shared.metrics.refused(Refusal::overloaded().status);
-                        handler.refused(connection, Refusal::overloaded(), &line_of(&head.method, head.target.path()));
-                        match excess {
-                            Excess::Process => respond.send_reset(Reason::REFUSED_STREAM),
-                            Excess::Connection => h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
-                        }
-                        continue;
+            Ok((head, body)) => match hold(&head, connection) {
+                Ok(held) => serve_stream(handler, connection, (head, held), body, respond),
+                Err(excess) => {
+                    let line = line_of(&head.method, head.target.path());
+                    refuse(shared, handler, connection, (Refusal::overloaded(), &line));
+                    match excess {
+                        Excess::Process => respond.send_reset(Reason::REFUSED_STREAM),
+                        Excess::Connection => h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
                     }
-                };
-                serve_stream(handler, connection, (head, held), body, respond);
-            }
+                }
+            },
             Err(refused) => {
                 malformed += 1;
-                shared.metrics.refused(refused.refusal.status);
-                handler.refused(connection, refused.refusal, &refused.line);
-                refused.answer(respond);
+                refuse(shared, handler, connection, (refused.refusal, &refused.line));
+                refused.answer(respond, connection);
                 if malformed > MALFORMED {
                     tracing::debug!(client = %connection.client(), "too many malformed requests on an h2 connection");
                     h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 }
             }
         }
+    }
+}
+
+/// `finishing` and `ending`: it has been told that it shall.
+fn poll_next(
+    context: &mut Context<'_>,
+    state: &ConnectionState,
+    (h2, stream): (&mut h2::server::Connection<Multiplexed, Bytes>, &Multiplexed),
+    (finishing, ending): (bool, bool),
+) -> Poll<Next> {
+    if !finishing && state.poll_asked_to_finish(context).is_ready() {
+        return Poll::Ready(Next::Finish);
+    }
+    if let Poll::Ready(accepted) = h2.poll_accept(context) {
+        return Poll::Ready(accepted.map_or(Next::End, Next::Accepted));
+    }
+    if !ending && stream.overdone() {
+        return Poll::Ready(Next::Overdone);
+    }
+    // All that this wake-up brought about, in one write.
+    match stream.poll_send(context) {
+        Poll::Ready(Err(_)) => Poll::Ready(Next::End),
+        _ => Poll::Pending,
     }
 }
 
@@ -137,35 +173,63 @@ fn serve_stream<H: Handler>(
         // The connection is in use: its clocks begin anew when the answer is given.
         let _open = OpenStream::new(connection.state());
         let length = answer.body().len();
-        match give(&mut respond, &request, &answer) {
-            Some(rest) => finish_giving(handler, connection, (head, held), answer, rest),
-            None => handler.given(&request, connection, answer, length as u64),
+        match give(&mut respond, &request, &answer, connection) {
+            Given::Head(rest) => finish_giving(handler, connection, (head, held), answer, rest),
+            Given::Whole => handler.given(&request, connection, answer, Some(length as u64)),
+            Given::Nothing => handler.given(&request, connection, answer, None),
         }
         return;
     }
     spawn(handler, connection, Exchange::over_h2(head, connection, held, body, respond));
 }
 
-/// Hands the answer to the library: whole, if the client's windows have room for it, or else its head. The bytes are the cache's
-/// own, shared by all; but what waits in the library, nobody's clock ends.
-fn give(respond: &mut SendResponse<Bytes>, request: &Plain<'_>, answer: &impl AtHand) -> Option<SendStream<Bytes>> {
+/// Counts a refusal, and has its line written.
+fn refuse<H: Handler>(
+    shared: &Shared,
+    handler: &Arc<H>,
+    connection: &Arc<Connection>,
+    (refusal, line): (Refusal, &[u8]),
+) {
+    shared.metrics.refused(refusal.status);
+    handler.refused(connection, refusal, line);
+}
+
+/// What of an answer at hand the library took.
+enum Given {
+    Whole,
+    /// Its body is still to be written.
+    Head(SendStream<Bytes>),
+    /// The client has reset the stream meanwhile.
+    Nothing,
+}
+
+/// Hands the answer to the library: whole, if the client's windows have room for it or nearly so (64 KiB are one byte more than the
+/// usual window), or else its head. The bytes are the cache's own, shared by all; but what waits in the library, nobody's clock ends.
+fn give(
+    respond: &mut SendResponse<Bytes>,
+    request: &Plain<'_>,
+    answer: &impl AtHand,
+    connection: &Connection,
+) -> Given {
     let mut response = Response::new(());
     *response.headers_mut() = answer.fields(request);
+    connection.settings().headers.set_in(response.headers_mut());
     if let Some(date) = date::with(|date| HeaderValue::from_bytes(date).ok()) {
         response.headers_mut().insert(DATE, date);
     }
     let body = answer.body();
-    // A stream that the client has reset meanwhile takes nothing, and needs nothing.
-    let mut send = respond.send_response(response, body.is_empty()).ok()?;
+    let Ok(mut send) = respond.send_response(response, body.is_empty()) else { return Given::Nothing };
     if body.is_empty() {
-        return None;
+        return Given::Whole;
     }
     send.reserve_capacity(body.len());
-    if send.capacity() < body.len() {
-        return Some(send);
+    if send.capacity().saturating_add(SHORT) < body.len() {
+        return Given::Head(send);
     }
-    let _ = send.send_data(body.clone(), true);
-    None
+    match send.send_data(body.clone(), true) {
+        Ok(()) => Given::Whole,
+        Err(_) => Given::Nothing,
+    }
 }
 
 /// A client that takes the answer as it can.
@@ -192,31 +256,9 @@ fn finish_giving<H: Handler>(
         }
         if let Some(request) = plain(&head) {
             let unsent = if broke { rest.len() + 1 } else { 0 };
-            handler.given(&request, &connection, answer, body.len().saturating_sub(unsent) as u64);
+            handler.given(&request, &connection, answer, Some(body.len().saturating_sub(unsent) as u64));
         }
     });
-}
-
-/// The request, if it is a plain GET.
-fn plain(head: &RequestHead) -> Option<Plain<'_>> {
-    const UNUSUAL: [HeaderName; 8] =
-        [VIA, RANGE, EXPECT, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
-    let headers = &head.headers;
-    if head.method != Method::GET || UNUSUAL.iter().any(|name| headers.contains_key(name)) {
-        return None;
-    }
-    let field = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
-    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
-        return None;
-    }
-    Some(Plain {
-        target: head.target.as_str(),
-        host: head.authority.as_deref()?,
-        authorization: field(&AUTHORIZATION),
-        user_agent: field(&USER_AGENT),
-        request_id: field(&REQUEST_ID),
-        protocol: "HTTP/2",
-    })
 }
 
 fn spawn<H: Handler>(handler: &Arc<H>, connection: &Arc<Connection>, exchange: Exchange) {

@@ -3,11 +3,15 @@
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPECT, HOST, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, ORIGIN, RANGE, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 
+use super::Plain;
 use super::connection::Connection;
 use super::date;
 use super::exchange::RequestHead;
@@ -23,6 +27,8 @@ const OF_A_CONNECTION: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// A request that is not served, and how it is named in the access log.
 pub(super) struct Refused {
     pub(super) refusal: Refusal,
@@ -32,7 +38,7 @@ pub(super) struct Refused {
 
 impl Refused {
     /// Tells the client.
-    pub(super) fn answer(&self, mut respond: SendResponse<Bytes>) {
+    pub(super) fn answer(&self, mut respond: SendResponse<Bytes>, connection: &Connection) {
         let body = self.refusal.to_json();
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(self.refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
@@ -42,6 +48,7 @@ impl Refused {
         if let Some(date) = date::with(|date| HeaderValue::from_bytes(date).ok()) {
             headers.insert(DATE, date);
         }
+        connection.settings().headers.set_in(headers);
         // Who has reset the stream meanwhile hears nothing.
         if let Ok(mut send) = respond.send_response(response, self.to_head)
             && !self.to_head
@@ -77,6 +84,29 @@ const SHOWN: usize = 256;
 pub(super) fn line_of(method: &Method, path: &str) -> Vec<u8> {
     let path = path.get(..SHOWN).unwrap_or(path);
     format!("{method} {path} HTTP/2").into_bytes()
+}
+
+/// The request, if it is a plain GET.
+pub(super) fn plain(head: &RequestHead) -> Option<Plain<'_>> {
+    const UNUSUAL: [HeaderName; 8] =
+        [VIA, RANGE, EXPECT, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+    let headers = &head.headers;
+    if head.method != Method::GET || UNUSUAL.iter().any(|name| headers.contains_key(name)) {
+        return None;
+    }
+    let field = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        return None;
+    }
+    Some(Plain {
+        target: head.target.as_str(),
+        host: head.authority.as_deref()?,
+        authorization: field(&AUTHORIZATION),
+        user_agent: field(&USER_AGENT),
+        request_id: field(&REQUEST_ID),
+        from_a_page: headers.contains_key(ORIGIN),
+        protocol: "HTTP/2",
+    })
 }
 
 fn judge(parts: &Parts, limit: usize) -> Result<(PathAndQuery, Option<String>), Refusal> {

@@ -5,14 +5,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::certificates::{Certificates, Pair};
+use super::client_certificates::Believed;
 use super::config::Config;
 use super::error::Error;
 use super::shared::Shared;
 use super::state::TICK;
+use super::tls;
 
 /// How often the certificates' files are looked at.
 const RENEWAL: Duration = Duration::from_secs(5);
@@ -28,6 +31,8 @@ pub struct ListenerHandle {
 pub struct Prepared {
     config: Arc<Config>,
     pairs: Vec<Pair>,
+    /// Only where other clients are believed than before: sessions that were agreed on before end with the old one.
+    tls: Option<(Option<[u8; 32]>, Arc<ServerConfig>)>,
 }
 
 impl ListenerHandle {
@@ -50,13 +55,27 @@ impl ListenerHandle {
             return Err(Error::Moved { from, to: config.address });
         }
         let pairs = Certificates::load(&config.tls, &self.shared.provider)?;
-        Ok(Prepared { config: Arc::new(config.clone()), pairs })
+        let believed = Believed::load(config, &self.shared.provider)?;
+        let tls = match *self.shared.believed.lock() == believed.fingerprint {
+            true => None,
+            false => {
+                let (certificates, provider) = (self.shared.certificates.clone(), self.shared.provider.clone());
+                Some((believed.fingerprint, tls::server_config(certificates, &believed, provider)?))
+            }
+        };
+        Ok(Prepared { config: Arc::new(config.clone()), pairs, tls })
     }
 
     /// Uses it for connections that come from now on.
     pub fn commit(&self, prepared: Prepared) {
         self.shared.slots.set_limit(prepared.config.max_connections);
         self.shared.certificates.replace(prepared.pairs);
+        if let Some((fingerprint, tls)) = prepared.tls {
+            *self.shared.believed.lock() = fingerprint;
+            self.shared.tls.store(tls);
+            // Who was believed before may not be any more.
+            self.shared.table.retire_all();
+        }
         self.shared.settings.store(prepared.config);
     }
 

@@ -12,11 +12,14 @@ mod accept;
 mod body;
 mod budget;
 mod certificates;
+mod client_certificates;
 pub mod config;
 mod connection;
 mod date;
 mod error;
 mod exchange;
+mod fields;
+mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod h1;
@@ -26,6 +29,7 @@ mod handle;
 mod head;
 mod linger;
 mod metrics;
+mod multiplexed;
 mod pace;
 mod proxy_protocol;
 mod refusal;
@@ -54,7 +58,7 @@ pub use accept::Listener;
 pub use config::Config;
 pub use connection::Connection;
 pub use date::push as push_date;
-pub use exchange::{Broken, Exchange, RequestHead, Result};
+pub use exchange::{Amendment, Broken, Exchange, RequestHead, Result};
 pub use handle::ListenerHandle;
 pub use metrics::Metrics;
 pub use refusal::Refusal;
@@ -69,6 +73,8 @@ pub struct Plain<'a> {
     pub authorization: Option<&'a [u8]>,
     pub user_agent: Option<&'a [u8]>,
     pub request_id: Option<&'a [u8]>,
+    /// It comes from a page in a browser (`Origin`).
+    pub from_a_page: bool,
     /// `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'static str,
 }
@@ -91,8 +97,9 @@ pub trait Handler: Send + Sync + 'static {
     /// [`serve`](Self::serve); it must not block.
     fn at_hand(&self, request: &Plain<'_>, connection: &Connection) -> Option<Self::AtHand>;
 
-    /// `answer` was given; `sent` bytes of its body have left.
-    fn given(&self, request: &Plain<'_>, connection: &Connection, answer: Self::AtHand, sent: u64);
+    /// `answer` was given: so many bytes of its body were `sent`, or not even its head. On HTTP/2 that is what the connection took
+    /// over: of a stream that its client resets while it waits there, nobody tells how much has left.
+    fn given(&self, request: &Plain<'_>, connection: &Connection, answer: Self::AtHand, sent: Option<u64>);
 
     /// Answers one request, and gives the exchange back when it is over. `None`, or an exchange whose answer has not ended:
     /// the connection (on HTTP/2 the stream) is cut, so that the client takes nothing for whole.

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use super::fields::AnswerFields;
+
 /// A refusal: its status, its OCI error code, and why, in words for the client and the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -56,7 +58,7 @@ impl Refusal {
     }
 
     /// The answer as HTTP/1.1 bytes.
-    pub(super) fn to_bytes(self, with_body: bool) -> Vec<u8> {
+    pub(super) fn to_bytes(self, with_body: bool, fields: &AnswerFields) -> Vec<u8> {
         let status = self.status;
         let phrase = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
         let date = httpdate::fmt_http_date(SystemTime::now());
@@ -66,14 +68,16 @@ impl Refusal {
             503 => "Retry-After: 5\r\n",
             _ => "",
         };
-        let mut answer = format!(
+        let answer = format!(
             "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\n{allow}Content-Type: application/json\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
+        let mut answer = answer.into_bytes();
+        fields.extend(&mut answer);
         if with_body {
-            answer.push_str(&body);
+            answer.extend_from_slice(body.as_bytes());
         }
-        answer.into_bytes()
+        answer
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
@@ -20,7 +21,9 @@ pub(super) struct Shared {
     pub(super) settings: ArcSwap<Config>,
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) certificates: Arc<Certificates>,
-    pub(super) tls: Arc<ServerConfig>,
+    pub(super) tls: ArcSwap<ServerConfig>,
+    /// Fingerprint of the clients' authorities that it knows.
+    pub(super) believed: Mutex<Option<[u8; 32]>>,
     pub(super) slots: Arc<Slots>,
     pub(super) table: Arc<Table>,
     pub(super) metrics: Arc<ListenerMetrics>,

@@ -9,8 +9,8 @@ use tokio::io::AsyncWrite;
 
 /// For HTTP/1: a response head and a small body.
 pub(super) const SMALL: usize = 16 << 10;
-/// For h2, whose frames of 16 KiB come one by one: four records, and one system call.
-pub(super) const FRAMES: usize = 64 << 10;
+/// For h2, whose frames of 16 KiB come one by one: eight records, and one system call.
+pub(super) const FRAMES: usize = 128 << 10;
 /// An idle connection keeps no more than this.
 const IDLE: usize = 1 << 10;
 /// Slices that one write passes on.

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
@@ -260,16 +260,13 @@ impl ConnectionState {
         self.finisher.wake();
     }
 
-    /// Resolves when someone called [`Self::ask_to_finish`].
-    pub(super) async fn asked_to_finish(&self) {
-        std::future::poll_fn(|context| {
-            if self.finish.load(Acquire) {
-                return Poll::Ready(());
-            }
-            self.finisher.register(context.waker());
-            if self.finish.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+    /// Ready when someone called [`Self::ask_to_finish`].
+    pub(super) fn poll_asked_to_finish(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.finish.load(Acquire) {
+            return Poll::Ready(());
+        }
+        self.finisher.register(context.waker());
+        if self.finish.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::body::{Body, Framing, Piece};
+use super::fields::AnswerFields;
+use super::frames::Frames;
 use super::stash::{self, Stash};
 use super::state::ConnectionState;
 use super::transport::Transport;
@@ -34,16 +36,24 @@ pub(super) struct ClientStream {
     /// HTTP/1: the present request's.
     body: Body,
     multiplexed: bool,
+    /// HTTP/2: what has been read.
+    frames: Frames,
     stash: Stash,
-    /// h2: a flush was asked for, and is done when the connection is polled next.
-    flush_due: bool,
     state: Arc<ConnectionState>,
 }
 
 impl ClientStream {
     pub(super) fn new(transport: Transport, state: Arc<ConnectionState>) -> ClientStream {
         let (body, stash) = (Body::new(Framing::None), Stash::new(stash::SMALL));
-        ClientStream { transport, inbound: BytesMut::new(), body, multiplexed: false, stash, flush_due: false, state }
+        ClientStream {
+            transport,
+            inbound: BytesMut::new(),
+            body,
+            multiplexed: false,
+            frames: Frames::new(),
+            stash,
+            state,
+        }
     }
 
     /// Waits for the first bytes of a request, without a buffer meanwhile; 0 is the end.
@@ -112,7 +122,7 @@ impl ClientStream {
     /// Sends what is stashed and closes our side; the client's may go on for a while if `linger`.
     pub(super) async fn close(&mut self, linger: bool) {
         self.transport.socket_mut().linger(linger);
-        let _ = AsyncWriteExt::shutdown(self).await;
+        let _ = poll_fn(|context| self.poll_shutdown(context)).await;
     }
 
     /// The next piece of the request's body; `None` at its end. `InvalidData`: it is not framed as its head said.
@@ -177,8 +187,14 @@ impl ClientStream {
     }
 
     /// Sends a whole answer, head and body together; how many bytes of the body have left, and whether all did.
-    pub(super) async fn write_answer(&mut self, request: &Plain<'_>, answer: &impl AtHand) -> (u64, io::Result<()>) {
+    pub(super) async fn write_answer(
+        &mut self,
+        request: &Plain<'_>,
+        answer: &impl AtHand,
+        fields: &AnswerFields,
+    ) -> (u64, io::Result<()>) {
         answer.push_head(request, self.stash.buffer());
+        fields.extend(self.stash.buffer());
         let mut rest = &answer.body()[..];
         let result = poll_fn(|context| {
             while !rest.is_empty() {
@@ -221,71 +237,66 @@ impl ClientStream {
 
     /// Sends what was kept.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|context| self.stash.poll_flush(&mut self.transport, context)).await
+        poll_fn(|context| self.poll_flush(context)).await
     }
 
-    /// h2 reads whenever it is polled, and so this is where flushes are done that were put off.
-    fn poll_open(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.flush_due && self.stash.poll_flush(&mut self.transport, context)?.is_ready() {
-            self.flush_due = false;
+    /// HTTP/2: frames as they come, as many as one turn may have. Nothing any more when [`Self::overdone`].
+    pub(super) fn poll_frames(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.frames.overdone() {
+            return Poll::Pending;
+        }
+        if self.frames.turn_is_over() {
+            self.frames.new_turn();
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if !self.inbound.is_empty() {
             let count = self.inbound.len().min(buffer.remaining());
-            buffer.put_slice(&self.inbound[..count]);
-            self.inbound.advance(count);
-            return Poll::Ready(Ok(()));
+            let passed = self.frames.pass(&self.inbound[..count]);
+            buffer.put_slice(&self.inbound[..passed]);
+            self.inbound.advance(passed);
+            return if passed == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
         }
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.transport).poll_read(context, buffer);
-        if read.is_pending() && self.state.streams() == 0 {
-            self.inbound = BytesMut::new();
-            self.stash.shrink();
+        if read.is_pending() {
+            self.frames.new_turn();
+            if self.state.streams() == 0 {
+                self.inbound = BytesMut::new();
+                self.stash.shrink();
+            }
+            return read;
+        }
+        let new = &buffer.filled()[before..];
+        let passed = self.frames.pass(new);
+        if passed < new.len() {
+            self.inbound.extend_from_slice(&new[passed..]);
+            buffer.set_filled(before + passed);
+            if passed == 0 {
+                return Poll::Pending;
+            }
         }
         read
     }
-}
 
-impl AsyncRead for ClientStream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_open(context, buffer)
-    }
-}
-
-impl AsyncWrite for ClientStream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    /// HTTP/2: a head came with more fields than are decoded. Whoever serves the connection ends it.
+    pub(super) fn overdone(&self) -> bool {
+        self.frames.overdone()
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let stream = self.get_mut();
-        stream.stash.poll_write(&mut stream.transport, context, slices)
+    /// Keeps small writes, and sends them with a large one.
+    pub(super) fn poll_stash(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.stash.poll_write(&mut self.transport, context, slices)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        true
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stash.poll_flush(&mut self.transport, context)
     }
 
-    /// h2 flushes after every frame. So its flushes wait for the next poll of the connection, for
-    /// which we wake it: until then it stashes what else it has, and all leaves at once.
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.get_mut();
-        if stream.stash.is_empty() {
-            return stream.stash.poll_flush(&mut stream.transport, context);
-        }
-        if !stream.flush_due {
-            stream.flush_due = true;
-            context.waker().wake_by_ref();
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.get_mut();
-        ready!(stream.stash.poll_flush(&mut stream.transport, context))?;
-        Pin::new(&mut stream.transport).poll_shutdown(context)
+    /// Sends what was kept, and says that nothing follows.
+    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(context))?;
+        Pin::new(&mut self.transport).poll_shutdown(context)
     }
 }
 

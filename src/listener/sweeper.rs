@@ -125,7 +125,18 @@ impl Table {
         for entry in self.inner.lock().entries.values() {
             let seen = entry.state.moment();
             let idle = matches!(seen.phase(), Phase::Idle | Phase::FirstByte);
-            if entry.state.is_multiplexed() || idle {
+            // Not if a request has come meanwhile: its answer says that it is the last.
+            if entry.state.is_multiplexed() || (idle && entry.unread() == 0 && entry.state.close_from(seen)) {
+                entry.finish();
+            }
+        }
+    }
+
+    /// Lets no connection outlive its present requests.
+    pub(super) fn retire_all(&self) {
+        for entry in self.inner.lock().entries.values() {
+            entry.state.retire();
+            if entry.state.is_multiplexed() {
                 entry.finish();
             }
         }

@@ -9,6 +9,7 @@ use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::version::{TLS12, TLS13};
 use tokio_rustls::TlsAcceptor;
 
+use super::client_certificates::{self, Believed};
 use super::connection::TlsInfo;
 use super::error::Error;
 use super::socket::Socket;
@@ -22,11 +23,12 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 
 pub(super) fn server_config(
     certificates: Arc<dyn ResolvesServerCert>,
+    believed: &Believed,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(believed.verifier())
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = ring::Ticketer::new()?;
@@ -50,7 +52,9 @@ pub(super) async fn handshake(config: Arc<ServerConfig>, socket: Socket) -> io::
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     };
-    let info = TlsInfo { version, sni: session.server_name().map(Box::from) };
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    let user = certificate.and_then(client_certificates::user);
+    let info = TlsInfo { version, sni: session.server_name().map(Box::from), user };
     let h2 = session.alpn_protocol() == Some(b"h2");
     Ok(Secured { stream: Box::new(stream), info, h2 })
 }

@@ -127,6 +127,19 @@ impl Resource {
         }
     }
 
+    /// The same, to be called by another name.
+    pub fn repository_mut(&mut self) -> Option<&mut RepositoryName> {
+        match self {
+            Resource::Tags { name, .. }
+            | Resource::Manifest { name, .. }
+            | Resource::Blob { name, .. }
+            | Resource::UploadStart { name, .. }
+            | Resource::Upload { name, .. }
+            | Resource::Referrers { name, .. } => Some(name),
+            Resource::Base | Resource::Catalog { .. } | Resource::Outside => None,
+        }
+    }
+
     /// The methods of this resource, as `Allow` lists them. OPTIONS is always among them: browsers ask it before they speak
     /// to a registry (CORS), and only the peer knows what it permits.
     pub fn allow(&self) -> &'static str {

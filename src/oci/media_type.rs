@@ -16,6 +16,12 @@ pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.man
 pub const OCTET_STREAM: &str = "application/octet-stream";
 pub const JSON: &str = "application/json";
 
+/// An `Accept` that takes whatever a tag leads to.
+pub const ANY_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
+    application/vnd.oci.artifact.manifest.v1+json, */*";
+
 /// Media types of one `Accept` that are told apart; a longer list is taken as it is written.
 const MAX_ACCEPTED: usize = 64;
 

@@ -6,19 +6,29 @@
 //!
 //! - [`Reach`]: which addresses may be gone to: none more private than those that we were told to trust, none of our own
 //! - [`Way`]: HTTP clients that go nowhere else
+//! - [`Home`]: a host that the operator named, which does not become more private than it was
+//! - [`via`]: the mark by which a request that comes back is known
 //! - [`OwnAddresses`]: where this process itself listens
+//! - [`client`]: what all HTTP clients of ours have in common
 //! - [`hop`]: the fields of one connection
 //! - [`tls`]: what is trusted and shown, for all who speak to others
 
 mod address;
+mod causes;
+mod client;
+mod home;
 pub mod hop;
 mod own;
 mod reach;
 mod resolver;
 pub mod tls;
+pub mod via;
 mod way;
 
+pub use causes::causes;
+pub use client::client;
+pub use home::{Home, HomeResolver, NotFound};
 pub use own::OwnAddresses;
-pub use reach::Reach;
+pub use reach::{Forbidden, Reach};
 pub use resolver::{Lookup, system_lookup};
 pub use way::{NoWay, Way};

@@ -14,6 +14,8 @@ pub enum Forbidden {
     Never(IpAddr, &'static str),
     #[error("{0} is more private than any peer's address")]
     TooPrivate(IpAddr),
+    #[error("{0} is more private than where this host was before")]
+    MorePrivate(IpAddr),
 }
 
 /// The rule of one cluster: never to ourselves; to the hosts that the operator named in any case; else nowhere more
@@ -21,13 +23,21 @@ pub enum Forbidden {
 /// this machine may keep their object store on it too.
 pub struct Reach {
     trusted: Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>,
+    /// So private addresses may be gone to in any case.
+    at_least: Privacy,
     own: OwnAddresses,
 }
 
 impl Reach {
     /// `trusted` tells, each time anew, the addresses of the hosts that the operator named.
     pub fn new(trusted: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static, own: OwnAddresses) -> Self {
-        Reach { trusted: Box::new(trusted), own }
+        Reach { trusted: Box::new(trusted), at_least: Privacy::Public, own }
+    }
+
+    /// Lets private addresses be gone to, whoever is trusted; never more than that.
+    pub fn allowing_private(mut self, allowed: bool) -> Self {
+        self.at_least = if allowed { Privacy::Private } else { Privacy::Public };
+        self
     }
 
     /// Judges an address. Without a port it is not compared with our own: see [`Reach::is_port_of_ours`].
@@ -39,7 +49,7 @@ impl Reach {
         if trusted.iter().any(|host| host.to_canonical() == address.to_canonical()) {
             return Ok(());
         }
-        let farthest = trusted.into_iter().map(as_trusted).max().unwrap_or(Privacy::Public);
+        let farthest = trusted.into_iter().map(as_trusted).max().unwrap_or(Privacy::Public).max(self.at_least);
         match place(address) {
             Privacy::Never(what) => Err(Forbidden::Never(address, what)),
             place if place > farthest => Err(Forbidden::TooPrivate(address)),
@@ -107,6 +117,14 @@ mod tests {
             }
         }
         assert!(may(&[], "1.1.1.1") && !may(&[], "10.0.0.1"), "no peer is known yet");
+    }
+
+    #[test]
+    fn private_addresses_may_be_allowed_and_no_more() {
+        let reach = Reach::new(|| vec!["9.9.9.9".parse().unwrap()], OwnAddresses::default()).allowing_private(true);
+        let may = |address: &str| reach.judge(address.parse().unwrap(), Some(80)).is_ok();
+        assert!(may("10.0.0.1") && may("1.1.1.1"));
+        assert!(!may("127.0.0.1") && !may("169.254.169.254") && !may("fd00:ec2::254"));
     }
 
     #[test]

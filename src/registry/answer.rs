@@ -53,7 +53,7 @@ async fn dispatch(registry: &Registry, request: &Request, body: &mut dyn Body) -
     let writing = |name| Writing { registry, request, name };
     match &action.resource {
         Resource::Base => Ok(Reply::json("{}")),
-        Resource::Catalog { page } => catalog::list(registry, page).await,
+        Resource::Catalog { page } => catalog::list(registry, page, &request.permit).await,
         Resource::Tags { name, page } => tags::list(registry, name, page).await,
         Resource::Referrers { name, digest, artifact_types, page } => {
             referrers::list(registry, name, digest, (artifact_types, page)).await

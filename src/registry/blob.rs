@@ -26,19 +26,34 @@ pub(super) async fn get(registry: &Registry, method: &Method, name: &RepositoryN
         return if held { Ok(reply(digest, ContentBytes::Whole(bytes))) } else { Err(unknown()) };
     }
     let found = match registry.stores.storage.is_local() {
-        true => local(registry, name, digest).await?,
+        true => local(registry, name, digest).await?.map(|bytes| reply(digest, bytes)),
         false => remote(registry, name, digest, head).await?,
     };
     found.ok_or_else(unknown)
 }
 
+/// A blob that the repository holds, wherever its bytes are; never the address of the store.
+pub(super) async fn held(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<ContentBytes>, Error> {
+    if registry.stores.storage.is_local() {
+        return local(registry, name, digest).await;
+    }
+    match membership::layer(&registry.stores, name, digest, false).await? {
+        Some(layer) => stored(registry, digest, layer).await,
+        None => Ok(None),
+    }
+}
+
 /// From a file: opening it tells that it is there, and its size.
-async fn local(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Option<Reply>, Error> {
+async fn local(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Option<ContentBytes>, Error> {
     let target = membership::target(&registry.stores.storage, &Link::Layer(name.clone(), *digest)).await?;
     let Some(target) = target else { return Ok(None) };
     let Some(blob) = registry.stores.storage.blob_file(&target).await? else { return Ok(None) };
     if blob.size > MAX_SMALL_BLOB {
-        return Ok(Some(reply(digest, ContentBytes::Local(blob))));
+        return Ok(Some(ContentBytes::Local(blob)));
     }
     small(registry, digest, &target).await
 }
@@ -50,27 +65,32 @@ async fn remote(
     head: bool,
 ) -> Result<Option<Reply>, Error> {
     // A GET proves by its bytes that they are there.
-    let layer = membership::layer(&registry.stores, name, digest, head).await?;
-    let Some(Layer { target, size }) = layer else { return Ok(None) };
+    let Some(layer) = membership::layer(&registry.stores, name, digest, head).await? else { return Ok(None) };
     if registry.settings.load().config.redirect
-        && let Some(address) = registry.stores.storage.blob_address(&target, head, REDIRECT_VALID).await?
+        && let Some(address) = registry.stores.storage.blob_address(&layer.target, head, REDIRECT_VALID).await?
     {
         let reply = Reply::empty(StatusCode::TEMPORARY_REDIRECT).with(LOCATION, address.as_str());
         return Ok(Some(reply.with(DOCKER_CONTENT_DIGEST, digest.text())));
     }
+    Ok(stored(registry, digest, layer).await?.map(|bytes| reply(digest, bytes)))
+}
+
+/// In an object store.
+async fn stored(registry: &Registry, digest: &Digest, layer: Layer) -> Result<Option<ContentBytes>, Error> {
+    let Layer { target, size } = layer;
     if size <= MAX_SMALL_BLOB {
         return small(registry, digest, &target).await;
     }
     if target != *digest {
         registry.reads.aliases.insert(*digest, target);
     }
-    Ok(Some(reply(digest, ContentBytes::Remote(size))))
+    Ok(Some(ContentBytes::Remote(size)))
 }
 
-async fn small(registry: &Registry, digest: &Digest, target: &Digest) -> Result<Option<Reply>, Error> {
+async fn small(registry: &Registry, digest: &Digest, target: &Digest) -> Result<Option<ContentBytes>, Error> {
     let Some(bytes) = content::read(&registry.stores.storage, target, MAX_SMALL_BLOB).await? else { return Ok(None) };
     let kept = registry.reads.content.keep(*digest, bytes, None);
-    Ok(Some(reply(digest, ContentBytes::Whole(kept.bytes.clone()))))
+    Ok(Some(ContentBytes::Whole(kept.bytes.clone())))
 }
 
 fn reply(digest: &Digest, bytes: ContentBytes) -> Reply {

@@ -10,6 +10,7 @@ use super::lists::{self, GrowingLists, Grows, Lists};
 use super::reply::{Answer, Refusal};
 use super::tags::json_list;
 use super::{Registry, Reply};
+use crate::auth::Permit;
 use crate::oci::pagination::link_next;
 use crate::oci::{ErrorCode, Page, PageError, RepositoryName};
 pub(super) use walk::{Walks, count};
@@ -53,20 +54,22 @@ pub(super) fn lists() -> CatalogList {
     GrowingLists::new(Lists::new(MAX_KEPT, weigh))
 }
 
-pub(super) async fn list(registry: &Registry, page: &Result<Page, PageError>) -> Answer {
+/// What `permit` does not show is as if it were not there, before pages are cut.
+pub(super) async fn list(registry: &Registry, page: &Result<Page, PageError>, permit: &Permit) -> Answer {
     let page = page.clone()?;
     let max = registry.settings.load().config.catalog_max;
     if page.n.is_some_and(|n| n > max) {
         return Err(Refusal::new(ErrorCode::PaginationNumberInvalid, format!("'n' is at most {max}")));
     }
     let n = page.n.unwrap_or(DEFAULT_PAGE.min(max));
-    walk::ask(registry).await?.page(page.last.as_deref(), n, reply).await
+    walk::ask(registry).await?.page(permit, page.last.as_deref(), n).await
 }
 
 /// A page of at most `n` names after `last`. There is another one if there are more names.
-fn reply(names: &[RepositoryName], last: Option<&str>, n: usize) -> Reply {
-    let rest = after(names, last);
-    let listed = json_list("{\"repositories\":[", rest.iter().map(RepositoryName::as_str), n);
+fn reply(permit: &Permit, names: &[RepositoryName], last: Option<&str>, n: usize) -> Reply {
+    // One more than is listed tells whether there are more.
+    let rest: Vec<_> = shown(permit, names, last).take(n.saturating_add(1)).collect();
+    let listed = json_list("{\"repositories\":[", rest.iter().map(|name| name.as_str()), n);
     let reply = Reply::json(listed.text);
     match listed.count.checked_sub(1).and_then(|index| rest.get(index)) {
         Some(last) if listed.count < rest.len() => {
@@ -75,6 +78,15 @@ fn reply(names: &[RepositoryName], last: Option<&str>, n: usize) -> Reply {
         }
         _ => reply,
     }
+}
+
+/// Those after `last` that are to be seen.
+fn shown<'a>(
+    permit: &Permit,
+    names: &'a [RepositoryName],
+    last: Option<&str>,
+) -> impl Iterator<Item = &'a RepositoryName> {
+    after(names, last).iter().filter(move |name| permit.shows(name))
 }
 
 fn after<'a>(names: &'a [RepositoryName], last: Option<&str>) -> &'a [RepositoryName] {

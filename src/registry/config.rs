@@ -15,6 +15,8 @@ use crate::uploads::Limits;
 pub struct Config {
     /// Whether DELETE of tags, manifests and blobs is allowed; otherwise 405. Uploads can always be given up.
     pub delete: bool,
+    /// Anybody may write who reaches an address of ours that others reach: without it, such a configuration is refused.
+    pub open_writes: bool,
     /// Refuses every write with 405.
     pub read_only: bool,
     /// Answers GET and HEAD of blobs in an object store with 307 to a signed address of the store.
@@ -55,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             delete: true,
+            open_writes: false,
             read_only: false,
             redirect: false,
             immutable_tags: Vec::new(),

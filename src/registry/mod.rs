@@ -8,12 +8,15 @@
 //! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true; `fan`: many questions of one
 //!   request; `apart`: what would keep a thread from the others
 //! - `publish`: where every write ends: what changed is told, also (`changed`) to the lists that are kept
+//! - `absent`: what a repository lacks and a mirror may have
 //! - `locks`, `arriving`, `immutable`: what must not meet, and tags that never move
 //! - `reply`: how answers are written, and how what went wrong becomes one
+//! - `kept`: what is put here of other registries, without a client
 //! - `housekeeping`: probes, purge, gauges
 
 pub mod config;
 
+mod absent;
 mod answer;
 mod apart;
 mod arriving;
@@ -25,6 +28,7 @@ mod content;
 mod fan;
 mod housekeeping;
 mod immutable;
+mod kept;
 mod lists;
 mod locks;
 mod manifest;
@@ -52,7 +56,7 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::auth::Identity;
+use crate::auth::Permit;
 use crate::events::Listener;
 use crate::fleet::Fleet;
 use crate::oci::{Action, Digest};
@@ -60,6 +64,7 @@ pub use crate::storage::{BlobStream, Body, BodyError};
 use crate::storage::{Error, LocalBlob, Storage};
 use crate::telemetry::RequestId;
 use crate::uploads::Uploads;
+pub use absent::Absent;
 use changed::KeptLists;
 pub use config::Config;
 pub use metrics::Metrics;
@@ -127,10 +132,15 @@ struct Settings {
 /// A request that has been parsed and authorised.
 pub struct Request {
     pub id: RequestId,
-    pub identity: Identity,
+    /// What it may do, beside what was looked at already: moving a tag, mounting, seeing a repository in the catalog.
+    pub permit: Permit,
     pub action: Action,
     /// The client's fields; looked at: Content-Type, Content-Range.
     pub headers: HeaderMap,
+    /// Who is told of its changes, beside those who are told of all.
+    pub listener: Option<Arc<dyn Listener>>,
+    /// Who may have what a repository lacks, where somebody may.
+    pub absent: Option<Arc<dyn Absent>>,
 }
 
 /// An answer, complete but for what concerns the connection, the request's id and `Docker-Distribution-Api-Version`.

@@ -2,21 +2,32 @@
 
 use super::publish::{ForLists, Writing, Written, publish};
 use super::reply::Refusal;
-use super::{blob, membership};
+use super::{absent, blob, membership};
+use crate::auth::Permission;
 use crate::events::{MountedFrom, What};
 use crate::oci::action::Mount;
 use crate::storage::Link;
 
 /// `None`: nothing was mounted, so that an upload begins instead (distribution-spec, "Mounting a blob from another repository").
 ///
-/// Without `from`, whatever is stored can be mounted: this registry has one circle of users, so that there is no
-/// repository that somebody who may push could not read.
+/// Without `from`, whatever is stored can be mounted where no rules part readers from others.
 pub(super) async fn try_mount(writing: Writing<'_>, mount: &Mount) -> Result<Option<Written>, Refusal> {
-    let Writing { registry, name, .. } = writing;
+    let Writing { registry, name, request } = writing;
     let digest = mount.digest;
+    // From where one may not read, nothing is there; and where not everybody may read everything, "whichever" is nowhere.
+    let readable = match &mount.from {
+        Some(from) => request.permit.may(Permission::Pull, from),
+        None => !request.permit.is_ruled(),
+    };
+    if !readable {
+        return Ok(None);
+    }
     let (found, from) = match &mount.from {
         Some(from) => {
-            let layer = membership::layer(&registry.stores, from, &digest, true).await?;
+            let mut layer = membership::layer(&registry.stores, from, &digest, true).await?;
+            if layer.is_none() && absent::bring(request, from, &digest).await {
+                layer = membership::layer(&registry.stores, from, &digest, true).await?;
+            }
             (layer.map(|layer| (layer.target, layer.size)), MountedFrom::Repository(from.clone()))
         }
         None => (registry.stores.storage.blob_size(&digest).await?.map(|size| (digest, size)), MountedFrom::Anywhere),

@@ -40,9 +40,9 @@ pub(super) struct Written(Reply);
 pub(super) async fn publish(writing: Writing<'_>, changes: Vec<What>, lists: ForLists<'_>) -> Result<Published, Error> {
     let Writing { registry, request, name } = writing;
     for what in changes {
-        let (actor, request) = (request.identity.clone(), request.id.clone());
-        let change = Change { actor, request, repository: name.clone(), what };
-        registry.listeners.iter().for_each(|listener| listener.changed(&change));
+        let (actor, id) = (request.permit.identity(), request.id.clone());
+        let change = Change { actor, request: id, repository: name.clone(), what };
+        registry.listeners.iter().chain(&request.listener).for_each(|listener| listener.changed(&change));
     }
     match lists {
         ForLists::Nothing => {}

@@ -27,7 +27,8 @@ pub(super) async fn start(writing: Writing<'_>, start: &UploadStart, body: &mut 
         return Ok(finish(writing, digest, size).await?.into());
     }
     let algorithm = start.algorithm.clone()?;
-    let upload = registry.stores.uploads.begin(name, algorithm).await?;
+    let owner = writing.request.permit.owner();
+    let upload = registry.stores.uploads.begin_for(name, algorithm, owner).await?;
     Ok(progress(StatusCode::ACCEPTED, name, upload.id(), 0))
 }
 
@@ -36,13 +37,20 @@ pub(super) async fn go_on(writing: Writing<'_>, (id, digest): (&str, Option<&Dig
     let Writing { registry, request, name } = writing;
     let id: UploadId = id.parse().map_err(|_| unknown())?;
     let method = &request.action.method;
+    let late = request.permit.is_late();
     let Some(upload) = registry.stores.uploads.resume(name, &id).await? else {
-        return if *method == Method::PUT {
+        return if late {
+            Err(ended())
+        } else if *method == Method::PUT {
             Ok(finished(&registry.stores, name, digest).await?.into())
         } else {
             Err(unknown())
         };
     };
+    if !request.permit.owns(upload.owner()) {
+        // Another's is as if it were not there.
+        return Err(if late { ended() } else { unknown() });
+    }
     match *method {
         Method::PATCH => patch(registry, name, upload, &request.headers, body).await,
         Method::PUT => Ok(put(writing, (upload, digest), body).await?.into()),
@@ -142,6 +150,11 @@ pub(super) fn received(offset: u64) -> String {
 
 pub(super) fn location(name: &RepositoryName, id: &UploadId) -> String {
     format!("/v2/{name}/blobs/uploads/{id}")
+}
+
+/// The token has ended, and this is no upload of its subject: another token may do.
+fn ended() -> Refusal {
+    Refusal::new(ErrorCode::Unauthorized, "the token has expired")
 }
 
 fn unknown() -> Refusal {

@@ -1,22 +1,37 @@
-//! Who serves a request, a cluster or the integrated registry: hosts and repository globs, first match wins.
+//! Who serves a request, a cluster, the integrated registry or a mirror: hosts and repository globs, first match wins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::names::{Meaning, Names};
 use crate::cluster::{Cluster, PeerId};
+use crate::mirror::Mirror;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
+use crate::remote::config::AskedAs;
 
 /// The routes of one configuration. Replaced whole on reload; a request keeps the table that it began with.
 pub struct RoutingTable {
     routes: Vec<Route>,
-    clusters: BTreeMap<String, Arc<Cluster>>,
+    targets: Targets,
+    names: Names,
+}
+
+/// Whom routes may name, by their names in the configuration.
+#[derive(Default)]
+pub struct Targets {
+    pub clusters: BTreeMap<String, Arc<Cluster>>,
+    pub mirrors: BTreeMap<String, Arc<Mirror>>,
+    /// May be left out when no route names it.
+    pub registry: Option<Arc<Registry>>,
 }
 
 /// The word for the integrated registry in `read` and `write`.
 pub const REGISTRY: &str = "registry";
+/// What stands before a remote's name in `read`.
+pub const REMOTE: &str = "remote.";
 
 /// What `read` and `write` of a route name.
 #[derive(Clone)]
@@ -25,6 +40,8 @@ pub enum Target {
     Cluster(Arc<Cluster>),
     /// `"registry"`: the integrated one.
     Registry(Arc<Registry>),
+    /// `"remote.NAME"`, of reads only.
+    Mirror(Arc<Mirror>),
 }
 
 struct Route {
@@ -33,6 +50,30 @@ struct Route {
     repositories: GlobMatcher,
     read: Target,
     write: Option<Target>,
+    ruled: bool,
+}
+
+/// Who answers a request.
+#[derive(Clone, Copy)]
+pub struct Answerer<'a> {
+    pub target: &'a Target,
+    /// Whether our own rules say who may.
+    pub ruled: bool,
+    /// What is pushed to the registry goes before what the mirror has.
+    pub overlay: bool,
+}
+
+/// A route, for people.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RouteTold {
+    /// Empty: any.
+    pub hosts: Vec<String>,
+    pub repositories: String,
+    pub read: String,
+    pub write: Option<String>,
+    pub ruled: bool,
+    #[serde(skip)]
+    pub overlay: bool,
 }
 
 enum HostPattern {
@@ -45,9 +86,11 @@ enum HostPattern {
 pub struct RouteSpec<'a> {
     pub hosts: Option<&'a [String]>,
     pub repositories: &'a str,
-    /// `cluster.NAME` or `registry`.
+    /// `cluster.NAME`, `remote.NAME` or `registry`.
     pub read: &'a str,
     pub write: Option<&'a str>,
+    /// Whether our own rules say who may.
+    pub ruled: bool,
 }
 
 /// Why a table could not be built; `config` has refused these before.
@@ -60,17 +103,8 @@ pub enum RoutingError {
 }
 
 impl RoutingTable {
-    /// `registry` may be left out when no route names it.
-    pub fn new<'a>(
-        specs: impl Iterator<Item = RouteSpec<'a>>,
-        clusters: BTreeMap<String, Arc<Cluster>>,
-        registry: Option<&Arc<Registry>>,
-    ) -> Result<Self, RoutingError> {
-        let find = |name: &str| {
-            let cluster = name.strip_prefix("cluster.").and_then(|name| clusters.get(name)).cloned();
-            let registry = registry.filter(|_| name == REGISTRY).cloned().map(Target::Registry);
-            cluster.map(Target::Cluster).or(registry).ok_or_else(|| RoutingError::Unknown(name.to_owned()))
-        };
+    pub fn new<'a>(specs: impl Iterator<Item = RouteSpec<'a>>, targets: Targets) -> Result<Self, RoutingError> {
+        let find = |name: &str| targets.find(name).ok_or_else(|| RoutingError::Unknown(name.to_owned()));
         let routes = specs
             .map(|spec| {
                 Ok(Route {
@@ -78,25 +112,80 @@ impl RoutingTable {
                     repositories: glob(spec.repositories)?,
                     read: find(spec.read)?,
                     write: spec.write.map(find).transpose()?,
+                    ruled: spec.ruled,
                 })
             })
             .collect::<Result<_, RoutingError>>()?;
-        Ok(RoutingTable { routes, clusters })
+        let remotes = targets.mirrors.iter().map(|(name, mirror)| (name.as_str(), mirror.remote().names()));
+        let names = Names::new(remotes);
+        Ok(RoutingTable { routes, targets, names })
+    }
+
+    /// By what names remotes are asked.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// What a name means at this host, in a request with that `ns`.
+    pub fn meaning(&self, host: &str, asked: &RepositoryName, ns: Option<&str>) -> Meaning<'_> {
+        self.names.meaning(asked, ns, || match &self.of_repository(host, asked)?.read {
+            Target::Mirror(mirror) => Some(mirror.remote().name()),
+            Target::Cluster(_) | Target::Registry(_) => None,
+        })
+    }
+
+    /// Whether this repository's content is for those alone whom its remote lets have it (`identity = "caller"`): whoever does not ask
+    /// the remote may not give it.
+    pub fn is_for_callers(&self, canonical: &RepositoryName) -> bool {
+        self.names.owner(canonical).is_some_and(|remote| self.targets.mirrors.get(remote).is_some_and(is_for_callers))
+    }
+
+    /// Whether any repository's is.
+    pub fn keeps_for_callers(&self) -> bool {
+        self.targets.mirrors.values().any(is_for_callers)
+    }
+
+    /// Whether a name means itself at this host.
+    pub fn is_canonical(&self, host: &str, asked: &RepositoryName) -> bool {
+        match self.meaning(host, asked, None) {
+            Meaning::AsAsked => true,
+            Meaning::Canonical { name, .. } => name == *asked,
+            Meaning::Undeclared | Meaning::Contradiction | Meaning::TooLong => false,
+        }
     }
 
     /// Who answers reads of a repository.
-    pub fn read(&self, host: &str, repository: &RepositoryName) -> Option<&Target> {
-        self.of_repository(host, repository).map(|route| &route.read)
+    pub fn read(&self, host: &str, repository: &RepositoryName) -> Option<Answerer<'_>> {
+        self.of_repository(host, repository).map(Route::reader)
     }
 
     /// Who takes writes: `None` when no route matches, `Some(None)` when the route takes none.
-    pub fn write(&self, host: &str, repository: &RepositoryName) -> Option<Option<&Target>> {
-        self.of_repository(host, repository).map(|route| route.write.as_ref())
+    pub fn write(&self, host: &str, repository: &RepositoryName) -> Option<Option<Answerer<'_>>> {
+        self.of_repository(host, repository).map(Route::writer)
     }
 
     /// Who answers what belongs to no repository (`/v2/`, `_catalog`): the first route of the host.
-    pub fn host(&self, host: &str) -> Option<&Target> {
-        self.of_host(host).next().map(|route| &route.read)
+    pub fn host(&self, host: &str) -> Option<Answerer<'_>> {
+        self.of_host(host).next().map(Route::reader)
+    }
+
+    /// Who lists the repositories of the host: the first route that reads from no remote, or has all repositories of the host; the first
+    /// of all where none does. A remote among others is asked for its list by its `ns`.
+    pub fn catalog(&self, host: &str) -> Option<Answerer<'_>> {
+        let whole = |route: &Route| route.repositories.glob().glob() == "**";
+        let own = self.of_host(host).find(|route| whole(route) || !matches!(route.read, Target::Mirror(_)));
+        own.map(Route::reader).or_else(|| self.host(host))
+    }
+
+    /// Who answers what belongs to no repository of a remote: the first route of the host that reads from it.
+    pub fn of_remote(&self, host: &str, remote: &str) -> Option<Answerer<'_>> {
+        let reads = |route: &&Route| matches!(&route.read, Target::Mirror(mirror) if mirror.remote().name() == remote);
+        self.of_host(host).find(reads).map(Route::reader)
+    }
+
+    /// Whether our rules count for anything on this host, so that it needs a place where tokens are given.
+    pub fn is_ruled(&self, host: &str) -> bool {
+        self.of_host(host).any(|route| route.ruled)
     }
 
     /// Who gets a path outside `/v2/`: the first route of the host, when its cluster forwards that path; for an upload
@@ -107,14 +196,14 @@ impl RoutingTable {
         let targets = self.of_host(host).flat_map(|route| route.write.iter().chain([&route.read]));
         let mut clusters = targets.filter_map(|target| match target {
             Target::Cluster(cluster) => Some(cluster),
-            Target::Registry(_) => None,
+            Target::Registry(_) | Target::Mirror(_) => None,
         });
         if let Some(peer) = peer
             && let Some(home) = clusters.find(|cluster| forwards(cluster) && cluster.address(peer).is_some())
         {
             return Some(home);
         }
-        let Target::Cluster(cluster) = self.host(host)? else { return None };
+        let Target::Cluster(cluster) = self.host(host)?.target else { return None };
         forwards(cluster).then_some(cluster)
     }
 
@@ -122,7 +211,7 @@ impl RoutingTable {
     pub fn registry_read(&self) -> Option<&Arc<Registry>> {
         self.routes.iter().find_map(|route| match &route.read {
             Target::Registry(registry) => Some(registry),
-            Target::Cluster(_) => None,
+            Target::Cluster(_) | Target::Mirror(_) => None,
         })
     }
 
@@ -135,7 +224,30 @@ impl RoutingTable {
     }
 
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
-        self.clusters.values()
+        self.targets.clusters.values()
+    }
+
+    /// The routes that answer for a repository, at whatever host: up to the first that stands for any host.
+    pub fn routes_of(&self, repository: &RepositoryName) -> Vec<RouteTold> {
+        let matching = self.routes.iter().filter(|route| route.repositories.is_match(repository.as_str()));
+        let mut told: Vec<RouteTold> = Vec::new();
+        for route in matching {
+            told.push(route.told());
+            if route.hosts.is_empty() {
+                break;
+            }
+        }
+        told
+    }
+
+    /// All mirrors, also those that no route names.
+    pub fn mirrors(&self) -> impl Iterator<Item = &Arc<Mirror>> {
+        self.targets.mirrors.values()
+    }
+
+    /// The integrated registry, if anything names it.
+    pub fn registry(&self) -> Option<&Arc<Registry>> {
+        self.targets.registry.as_ref()
     }
 
     fn of_host(&self, host: &str) -> impl Iterator<Item = &Route> {
@@ -147,12 +259,67 @@ impl RoutingTable {
     }
 }
 
+impl Target {
+    /// As `read` and `write` have it.
+    fn text(&self) -> String {
+        match self {
+            Target::Cluster(cluster) => format!("cluster.{}", cluster.name()),
+            Target::Registry(_) => REGISTRY.to_owned(),
+            Target::Mirror(mirror) => format!("{REMOTE}{}", mirror.remote().name()),
+        }
+    }
+}
+
+impl Targets {
+    fn find(&self, name: &str) -> Option<Target> {
+        if name == REGISTRY {
+            return self.registry.clone().map(Target::Registry);
+        }
+        let cluster = || self.clusters.get(name.strip_prefix("cluster.")?).cloned().map(Target::Cluster);
+        let mirror = || self.mirrors.get(name.strip_prefix(REMOTE)?).cloned().map(Target::Mirror);
+        cluster().or_else(mirror)
+    }
+}
+
+impl Route {
+    fn told(&self) -> RouteTold {
+        RouteTold {
+            hosts: self.hosts.iter().map(HostPattern::text).collect(),
+            repositories: self.repositories.glob().glob().to_owned(),
+            read: self.read.text(),
+            write: self.write.as_ref().map(Target::text),
+            ruled: self.ruled,
+            overlay: self.reader().overlay,
+        }
+    }
+
+    fn reader(&self) -> Answerer<'_> {
+        self.answerer(&self.read)
+    }
+
+    fn writer(&self) -> Option<Answerer<'_>> {
+        self.write.as_ref().map(|target| self.answerer(target))
+    }
+
+    fn answerer<'a>(&'a self, target: &'a Target) -> Answerer<'a> {
+        let overlay = matches!((&self.read, &self.write), (Target::Mirror(_), Some(Target::Registry(_))));
+        Answerer { target, ruled: self.ruled, overlay }
+    }
+}
+
 impl HostPattern {
     fn new(text: &str) -> Self {
         let text = text.to_ascii_lowercase();
         match text.strip_prefix('*') {
             Some(rest) => HostPattern::OneLabel(rest.to_owned()),
             None => HostPattern::Exact(text),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            HostPattern::Exact(name) => name.clone(),
+            HostPattern::OneLabel(suffix) => format!("*{suffix}"),
         }
     }
 
@@ -173,6 +340,11 @@ fn glob(pattern: &str) -> Result<GlobMatcher, RoutingError> {
         .build()
         .map(|glob| glob.compile_matcher())
         .map_err(|e| RoutingError::Glob(pattern.to_owned(), e))
+}
+
+/// Each client has of it what its remote gives them.
+fn is_for_callers(mirror: &Arc<Mirror>) -> bool {
+    mirror.remote().config().identity == AskedAs::Caller
 }
 
 #[cfg(test)]

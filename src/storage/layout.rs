@@ -22,6 +22,9 @@
 //! | `uploads/<uuid>/state` | JSON: what is known of an upload | `version` |
 //! | `uploads/<uuid>/data`, `uploads/<uuid>/<began>-<random>` | bytes of an upload | that of its state |
 //! | `multiparts/<uuid>` | JSON: the id of a multipart upload | `version`, none in those before |
+//! | `auth/robots/<id>`, `auth/robots-used/<id>` | JSON: a robot; when it was used last | `version` |
+//! | `mirror/<name>/_tags/<tag>` | JSON: what a remote's tag names, and since when that is known | `version` |
+//! | `auth/token-keys` | JSON, sealed with the fleet's secret: what tokens are signed with | the seal's own |
 //! | `probe`, `lock` | nothing that is read | the key |
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
@@ -37,6 +40,12 @@ pub const UPLOADS: &str = "entrepot/v1/uploads";
 pub const MULTIPARTS: &str = "entrepot/v1/multiparts";
 /// Small folder that may be listed to see whether the store answers.
 pub const LEASES: &str = "entrepot/v1/leases";
+/// Folder of what is known of remotes' tags, below which stand repositories.
+pub const MIRROR: &str = "entrepot/v1/mirror";
+/// Between a repository's name and a tag there.
+pub const MIRROR_TAGS: &str = "/_tags/";
+/// Folder of robots, one file each.
+pub const ROBOTS: &str = "entrepot/v1/auth/robots";
 /// Held while a file of ours is replaced conditionally on a filesystem.
 pub const LOCK: &str = "entrepot/v1/lock";
 
@@ -67,8 +76,16 @@ pub enum OwnKey {
     RepositoryChanges(RepositoryName),
     /// `leases/<word>`: who does a job of the fleet.
     Lease(&'static str),
+    /// `mirror/<name>/_tags/<tag>`: what a tag of a remote names, by the repository's name here.
+    MirrorTag(RepositoryName, Tag),
     /// `probe`: written where the store does not mind conditions.
     Probe,
+    /// `auth/robots/<id>`: what a robot may do, and the hash of its secret.
+    Robot(String),
+    /// `auth/robots-used/<id>`: when it was used last.
+    RobotUsed(String),
+    /// `auth/token-keys`: what tokens are signed with, sealed.
+    TokenKeys,
 }
 
 impl Link {
@@ -95,7 +112,11 @@ impl OwnKey {
             OwnKey::CatalogChanges => format!("{OWN}/changes/catalog"),
             OwnKey::RepositoryChanges(name) => format!("{OWN}/changes/repositories/{name}/_changed"),
             OwnKey::Lease(word) => format!("{LEASES}/{word}"),
+            OwnKey::MirrorTag(name, tag) => format!("{MIRROR}/{name}{MIRROR_TAGS}{tag}"),
             OwnKey::Probe => format!("{OWN}/probe"),
+            OwnKey::Robot(id) => format!("{ROBOTS}/{id}"),
+            OwnKey::RobotUsed(id) => format!("{OWN}/auth/robots-used/{id}"),
+            OwnKey::TokenKeys => format!("{OWN}/auth/token-keys"),
         }
     }
 }
@@ -221,7 +242,14 @@ mod tests {
             (OwnKey::CatalogChanges.key(), "entrepot/v1/changes/catalog".into()),
             (OwnKey::RepositoryChanges(name("a")).key(), "entrepot/v1/changes/repositories/a/_changed".into()),
             (OwnKey::Lease("purge").key(), "entrepot/v1/leases/purge".into()),
+            (
+                OwnKey::MirrorTag(name("docker.io/a"), "v1".parse().expect("a tag")).key(),
+                "entrepot/v1/mirror/docker.io/a/_tags/v1".into(),
+            ),
             (OwnKey::Probe.key(), "entrepot/v1/probe".into()),
+            (OwnKey::Robot("a".into()).key(), "entrepot/v1/auth/robots/a".into()),
+            (OwnKey::RobotUsed("a".into()).key(), "entrepot/v1/auth/robots-used/a".into()),
+            (OwnKey::TokenKeys.key(), "entrepot/v1/auth/token-keys".into()),
             (upload_folder(&id), "entrepot/v1/uploads/00000000-0000-0000-0000-000000000000".into()),
             (upload_file(&id, "state"), "entrepot/v1/uploads/00000000-0000-0000-0000-000000000000/state".into()),
             (LOCK.to_owned(), "entrepot/v1/lock".into()),

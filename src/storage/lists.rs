@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, TryStreamExt as _};
 
 use super::Error;
 use super::disk::Disk;
@@ -53,9 +53,26 @@ impl Storage {
     /// folder; with `after`, only those that come after it, so that a walk that broke off goes on where it was. An error ends
     /// it. Memory is bounded by the names of one folder on each level (disk), or by one page (object store). What is pushed
     /// or deleted meanwhile may be told of or not.
-    #[cfg_attr(not(test), expect(dead_code, reason = "collection and backup are going to walk it"))]
     pub fn below(&self, folder: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry, Error>> {
         self.store().below(folder, after)
+    }
+
+    /// Tags of remotes that something is known of, of the repositories below a path (`docker.io`), at most so many.
+    pub async fn mirror_tags(&self, path: &str, limit: usize) -> Result<Vec<(RepositoryName, Tag)>, Error> {
+        let folder = format!("{}/{path}", layout::MIRROR);
+        let mut entries = self.below(&folder, None);
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some(entry) = entries.try_next().await?
+        {
+            // Of the repository that is called `path` itself, too.
+            let named = format!("{path}/{}", entry.name);
+            let Some((name, tag)) = named.split_once(layout::MIRROR_TAGS) else { continue };
+            if let (Ok(name), Ok(tag)) = (name.parse(), tag.parse()) {
+                found.push((name, tag));
+            }
+        }
+        Ok(found)
     }
 
     /// Manifests of which the repository has recorded a media type, because their bytes do not tell it.

@@ -243,6 +243,11 @@ impl Storage {
         self.store.put(&key.key(), bytes, precondition).await
     }
 
+    /// Names of all robots' files.
+    pub async fn robots(&self) -> Result<Vec<String>, Error> {
+        Ok(self.store.list(layout::ROBOTS).await?.files.into_iter().map(|file| file.name).collect())
+    }
+
     pub async fn own_delete(&self, key: &OwnKey) -> Result<bool, Error> {
         self.store.delete(&key.key()).await
     }

@@ -10,6 +10,16 @@ pub struct LogConfig {
     /// "stdout", "off" or a file.
     pub access: AccessTarget,
     pub level: Level,
+    /// Of our own messages.
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

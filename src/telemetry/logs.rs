@@ -1,4 +1,4 @@
-//! Our own log: one line per event to stderr, for people first.
+//! Our own log: one line per event to stderr, for people first; or as JSON, for what collects logs.
 //!
 //! `2026-01-31T23:59:59.123Z INFO entrepot::app listening address=127.0.0.1:5000`. Owns the level and what other crates
 //! may say; pingora and others log through `log`, which is bridged here. Does not own the access log.
@@ -6,18 +6,17 @@
 //! Lines are put together here and not by `tracing_subscriber::fmt`, which lets line ends in messages and displayed values
 //! through: what a peer or a client said could begin a line of its own.
 //!
-//! Nothing that a client does alone is above debug: whoever can open a connection could fill the disk. What repeats is
-//! limited: [`limit`].
+//! Nothing that a client does alone is above debug, but that it is over a limit: whoever can open a connection could fill the disk.
+//! What repeats is limited: [`limit`].
 
 pub mod limit;
+mod line;
 
-use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_log::NormalizeEvent as _;
@@ -25,10 +24,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::{Layer, Registry, reload};
 
-use super::clock::push_rfc3339;
-use super::config::{Level, LogConfig};
-use super::escape::{push_text, push_value};
+use super::config::{Format, Level, LogConfig};
 use limit::{LeftOut, Limit};
+use line::{Form, message};
 
 /// How often the ends of the windows of [`limit`] are looked for.
 const LOOK: Duration = Duration::from_secs(5);
@@ -54,7 +52,11 @@ pub struct LogHandle(Option<reload::Handle<Targets, Registry>>);
 pub fn init_logs(config: &LogConfig) -> LogHandle {
     let (filter, handle) = reload::Layer::new(targets(config.level));
     let stderr = io::stderr();
-    let lines = Lines::new(stderr.is_terminal(), stderr);
+    let form = match config.format {
+        Format::Json => Form::Json,
+        Format::Text => Form::Text { colour: stderr.is_terminal() },
+    };
+    let lines = Lines::new(form, stderr);
     let subscriber = tracing_subscriber::registry().with(filter).with(lines.clone());
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         return LogHandle(None);
@@ -129,7 +131,7 @@ struct Lines<W>(Arc<Shared<W>>);
 
 struct Shared<W> {
     out: Mutex<W>,
-    colour: bool,
+    form: Form,
     limit: Limit,
 }
 
@@ -140,8 +142,8 @@ impl<W> Clone for Lines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    fn new(colour: bool, out: W) -> Self {
-        Lines(Arc::new(Shared { out: Mutex::new(out), colour, limit: Limit::default() }))
+    fn new(form: Form, out: W) -> Self {
+        Lines(Arc::new(Shared { out: Mutex::new(out), form, limit: Limit::default() }))
     }
 
     fn write(&self, line: &str) {
@@ -151,10 +153,8 @@ impl<W: Write> Lines<W> {
 
     fn end_windows(&self, now: Instant) {
         for LeftOut { count, level, target, about } in self.0.limit.end_windows(now) {
-            let mut line = beginning(level, &target, self.0.colour);
-            push_text(&mut line, &format!(" {count} more lines like this one were left out: {about}"));
-            line.push('\n');
-            self.write(&line);
+            let text = format!("{count} more lines like this one were left out: {about}");
+            self.write(&self.0.form.line(level, &target, &text));
         }
     }
 }
@@ -165,98 +165,8 @@ impl<S: Subscriber, W: Write + Send + 'static> Layer<S> for Lines<W> {
         let metadata = bridged.as_ref().unwrap_or(event.metadata());
         let admitted = !is_of_a_client(metadata) && self.0.limit.admits(metadata, Instant::now(), || message(event));
         if admitted {
-            self.write(&line(event, metadata, self.0.colour));
+            self.write(&self.0.form.event(event, metadata));
         }
-    }
-}
-
-fn message(event: &Event<'_>) -> String {
-    let mut fields = Fields::default();
-    event.record(&mut fields);
-    fields.message
-}
-
-/// Time, level and target.
-fn beginning(level: tracing::Level, target: &str, colour: bool) -> String {
-    let mut time = Vec::with_capacity(32);
-    push_rfc3339(&mut time, SystemTime::now());
-    let mut line = String::with_capacity(256);
-    line.push_str(&String::from_utf8_lossy(&time));
-    line.push(' ');
-    push_level(&mut line, level, colour);
-    line.push(' ');
-    push_text(&mut line, target);
-    line
-}
-
-fn line(event: &Event<'_>, metadata: &Metadata<'_>, colour: bool) -> String {
-    let mut line = beginning(*metadata.level(), metadata.target(), colour);
-    let mut fields = Fields::default();
-    event.record(&mut fields);
-    if !fields.message.is_empty() {
-        line.push(' ');
-        push_text(&mut line, &fields.message);
-    }
-    line.push_str(&fields.rest);
-    line.push('\n');
-    line
-}
-
-fn push_level(line: &mut String, level: tracing::Level, colour: bool) {
-    let code = match level {
-        tracing::Level::ERROR => "31",
-        tracing::Level::WARN => "33",
-        tracing::Level::INFO => "32",
-        tracing::Level::DEBUG => "34",
-        tracing::Level::TRACE => "35",
-    };
-    if colour {
-        line.extend(["\u{1b}[", code, "m", level.as_str(), "\u{1b}[0m"]);
-    } else {
-        line.push_str(level.as_str());
-    }
-}
-
-/// An event's fields as text: the message apart, the rest as ` key=value`.
-#[derive(Default)]
-struct Fields {
-    message: String,
-    rest: String,
-}
-
-impl Fields {
-    fn push(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => self.message.push_str(value),
-            // tracing-log's own bookkeeping, already in the metadata.
-            name if name.starts_with("log.") => {}
-            name => {
-                self.rest.push(' ');
-                push_text(&mut self.rest, name);
-                self.rest.push('=');
-                push_value(&mut self.rest, value);
-            }
-        }
-    }
-}
-
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.push(field, value);
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
-        let mut cause = value.source();
-        while let Some(source) = cause {
-            let _ = write!(text, ": {source}");
-            cause = source.source();
-        }
-        self.push(field, &text);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.push(field, &format!("{value:?}"));
     }
 }
 

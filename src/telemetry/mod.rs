@@ -4,14 +4,15 @@
 //! metrics: each room registers its own.
 
 pub mod access_log;
-mod clock;
+pub mod clock;
 pub mod config;
-mod escape;
+pub mod escape;
 pub mod http;
 pub mod logs;
 pub mod metrics;
 mod process;
 pub mod request_id;
+pub mod sink;
 pub mod trace_parent;
 
 pub use access_log::{AccessLog, Entry};

@@ -105,13 +105,25 @@ impl Uploads {
     }
 
     /// Begins an upload, known to every instance when it returns. (On a filesystem, durable with its first bytes: a power
-    /// failure loses a session that holds none.) `algorithm` is a guess that saves hashing again at the end.
-    pub async fn begin(&self, name: &RepositoryName, algorithm: Algorithm) -> Result<Upload, Error> {
+    /// failure loses a session that holds none.) `algorithm` is a guess that saves hashing again at the end;
+    /// `owner` is kept for who asks later whose it is.
+    pub async fn begin_for(
+        &self,
+        name: &RepositoryName,
+        algorithm: Algorithm,
+        owner: Option<String>,
+    ) -> Result<Upload, Error> {
         let id = UploadId::random();
-        let state = UploadState::new(name, clock::to_millis(self.inner.clock.begin()), algorithm);
+        let state = UploadState::new(name, clock::to_millis(self.inner.clock.begin()), algorithm, owner);
         let created = self.inner.way().create(&self.inner, &id, &state).await;
         let version = created.map_err(|error| self.inner.failed(error))?;
         Ok(Upload { inner: self.inner.clone(), id, state, version })
+    }
+
+    /// Nobody's.
+    #[cfg(test)]
+    pub async fn begin(&self, name: &RepositoryName, algorithm: Algorithm) -> Result<Upload, Error> {
+        self.begin_for(name, algorithm, None).await
     }
 
     /// Goes on with one; `None` if this repository has none of this id.

@@ -32,6 +32,9 @@ pub(super) struct UploadState {
     /// Random with each write: tells our own write from another's.
     #[serde(default)]
     pub(super) nonce: u64,
+    /// Who began it; none where nobody was asked, and before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
 }
 
 /// A running hash after `offset` bytes.
@@ -65,7 +68,7 @@ impl Format for UploadState {
 }
 
 impl UploadState {
-    pub(super) fn new(name: &RepositoryName, began: u64, algorithm: Algorithm) -> Self {
+    pub(super) fn new(name: &RepositoryName, began: u64, algorithm: Algorithm, owner: Option<String>) -> Self {
         let mut state = UploadState {
             repository: name.as_str().to_owned(),
             began,
@@ -75,6 +78,7 @@ impl UploadState {
             hash: None,
             pieces: Vec::new(),
             nonce: rand::random(),
+            owner,
         };
         state.set_hash(Some(&Hasher::new(algorithm)));
         state
@@ -178,7 +182,7 @@ mod tests {
         let mut hasher = Hasher::new(Algorithm::Sha512);
         hasher.update(&[1; 100]);
         let pieces = vec![Piece { at: PieceAt::Segment(crate::uploads::keys::segment_name(5)), size: 100 }];
-        UploadState::new(&"a/b".parse().unwrap(), 5, Algorithm::Sha512).advanced(100, Some(&hasher), pieces)
+        UploadState::new(&"a/b".parse().unwrap(), 5, Algorithm::Sha512, None).advanced(100, Some(&hasher), pieces)
     }
 
     #[test]

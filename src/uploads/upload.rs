@@ -40,6 +40,11 @@ impl Upload {
         &self.id
     }
 
+    /// Who began it, as they were told to be.
+    pub fn owner(&self) -> Option<&str> {
+        self.state.owner.as_deref()
+    }
+
     /// Bytes received and durable.
     pub fn offset(&self) -> u64 {
         self.state.offset

@@ -54,6 +54,20 @@ pub(in crate::cache) struct Found {
     pub(in crate::cache) hits: u32,
 }
 
+/// An entry that was taken out.
+#[derive(Clone, Copy)]
+pub(super) struct Evicted {
+    place: Queued,
+    size: u64,
+    hits: u32,
+}
+
+impl Evicted {
+    pub(super) fn digest(&self) -> Digest {
+        self.place.digest
+    }
+}
+
 /// An entry as the snapshot keeps it, in eviction order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Saved {
@@ -130,7 +144,7 @@ impl Index {
     }
 
     /// Takes out the entry that goes first.
-    pub(super) fn evict(&mut self) -> Option<Digest> {
+    pub(super) fn evict(&mut self) -> Option<Evicted> {
         // Ends: every turn takes a place out of a queue, or moves it to `main`, or uses up one of its entry's hits.
         loop {
             let from_small =
@@ -141,11 +155,12 @@ impl Index {
                 continue;
             };
             if entry.frequency == 0 {
+                let (size, hits) = (entry.size, entry.hits);
                 self.remove(&place.digest);
                 if from_small {
                     self.ghost.add(&place.digest);
                 }
-                return Some(place.digest);
+                return Some(Evicted { place, size, hits });
             }
             if from_small {
                 self.small_bytes -= entry.size;
@@ -156,6 +171,15 @@ impl Index {
             }
             self.main.push_back(place);
         }
+    }
+
+    /// Something else left in its place: it is as good as one that was just asked for.
+    pub(super) fn put_back(&mut self, evicted: Evicted) {
+        let Evicted { place, size, hits } = evicted;
+        self.ghost.take(&place.digest);
+        self.main.push_back(place);
+        self.bytes += size;
+        self.entries.insert(place.digest, Entry { size, seq: place.seq, hits, frequency: 0, in_main: true });
     }
 
     /// All entries, each queue in its order.
@@ -200,6 +224,10 @@ mod tests {
     use super::*;
     use crate::oci::Algorithm;
 
+    fn left(index: &mut Index) -> Option<Digest> {
+        index.evict().map(|evicted| evicted.digest())
+    }
+
     fn digest(n: u32) -> Digest {
         Digest::of(Algorithm::Sha256, &n.to_le_bytes())
     }
@@ -214,11 +242,11 @@ mod tests {
     fn the_oldest_goes_first_and_an_entry_asked_for_stays() {
         let mut index = filled(4);
         index.touch(&digest(0));
-        assert_eq!(index.evict(), Some(digest(1)));
-        assert_eq!(index.evict(), Some(digest(2)));
-        assert_eq!(index.evict(), Some(digest(3)));
-        assert_eq!(index.evict(), Some(digest(0)));
-        assert_eq!(index.evict(), None);
+        assert_eq!(left(&mut index), Some(digest(1)));
+        assert_eq!(left(&mut index), Some(digest(2)));
+        assert_eq!(left(&mut index), Some(digest(3)));
+        assert_eq!(left(&mut index), Some(digest(0)));
+        assert_eq!(left(&mut index), None);
         assert_eq!((index.bytes(), index.small_bytes, index.len()), (0, 0, 0));
     }
 
@@ -238,7 +266,7 @@ mod tests {
     #[test]
     fn what_comes_back_soon_goes_to_main() {
         let mut index = filled(3);
-        assert_eq!(index.evict(), Some(digest(0)));
+        assert_eq!(left(&mut index), Some(digest(0)));
         index.insert(digest(0), 10, false);
         assert!(index.entries[&digest(0)].in_main);
     }

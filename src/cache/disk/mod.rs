@@ -6,6 +6,7 @@ mod blob_file;
 pub mod fuzz;
 mod index;
 mod layout;
+pub(super) mod leaving;
 mod open_files;
 mod piece;
 mod room;
@@ -18,7 +19,7 @@ mod writer;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -29,6 +30,7 @@ use self::layout::Layout;
 use self::open_files::OpenFiles;
 use super::buffers::{Buffers, FilePermit};
 use super::config::Config;
+use super::groups::Groups;
 use super::memory::Object;
 use super::metrics::Metrics;
 use crate::oci::Digest;
@@ -54,6 +56,10 @@ pub(super) struct Disk {
     saving: Mutex<()>,
     lock: Mutex<Option<File>>,
     metrics: Arc<Metrics>,
+    /// Who says what leaves together.
+    groups: Mutex<Option<Arc<dyn Groups>>>,
+    /// Whether some of the file system is left free.
+    leaves_free: AtomicBool,
 }
 
 /// What opening a file gives.
@@ -86,6 +92,8 @@ impl Disk {
             saving: Mutex::default(),
             lock: Mutex::default(),
             metrics,
+            groups: Mutex::default(),
+            leaves_free: AtomicBool::new(false),
         })
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Disk;
+use super::leaving::free_to_leave;
 use super::trailer;
 use crate::oci::Digest;
 
@@ -31,13 +32,34 @@ impl Disk {
         let mut room = Room { disk: self.clone(), promised: 0, taken: 0, known: total.is_some() };
         // Everything of ours could be evicted for it; what others use of the file system could not.
         let fits = total.is_none() || self.free_bytes().is_none_or(|free| free.saturating_add(self.bytes()) >= size);
-        (fits && room.raise_promise(size)).then_some(room)
+        (fits && self.stays_free(size) && room.raise_promise(size)).then_some(room)
     }
 
     /// Bytes that the file system still has for us, if it says so.
     fn free_bytes(&self) -> Option<u64> {
         let about = rustix::fs::statvfs(self.layout.fills()).ok()?;
         Some(about.f_bavail.saturating_mul(about.f_frsize))
+    }
+
+    /// Where some of the file system is to stay free: lets contents go until it does with `size` bytes more. False when all of them
+    /// would not be enough.
+    fn stays_free(&self, size: u64) -> bool {
+        if !self.leaves_free.load(Ordering::Relaxed) {
+            return true;
+        }
+        let Ok(about) = rustix::fs::statvfs(self.layout.fills()) else { return true };
+        let free = about.f_bavail.saturating_mul(about.f_frsize);
+        let wanted = free_to_leave(about.f_blocks.saturating_mul(about.f_frsize)).saturating_add(size);
+        let missing = wanted.saturating_sub(free);
+        if missing == 0 {
+            self.metrics.low.set(0);
+            return true;
+        }
+        if missing > self.bytes() {
+            self.tell_low();
+            return false;
+        }
+        self.evict_bytes(missing)
     }
 
     /// Evicts until files and taken room leave `spare` bytes below the cap. The files' names are removed after the lock.
@@ -50,9 +72,8 @@ impl Disk {
                 state.taken += take;
                 break true;
             }
-            match state.index.evict() {
-                Some(digest) => victims.push(digest),
-                None => break false,
+            if !self.evict_next(&mut state, &mut victims) {
+                break false;
             }
         };
         self.show(&state);
@@ -72,9 +93,8 @@ impl Disk {
         let mut state = self.state.lock();
         let goal = state.index.bytes().saturating_sub(bytes);
         while state.index.bytes() > goal {
-            match state.index.evict() {
-                Some(digest) => victims.push(digest),
-                None => break,
+            if !self.evict_next(&mut state, &mut victims) {
+                break;
             }
         }
         self.show(&state);

@@ -6,17 +6,18 @@
 //! newest bytes: 4 × 256 KiB, and one item of the origin's stream. Small contents, and others while the disk is of no use,
 //! are held whole; these share a quarter of the memory tier's size.
 
+mod attended;
 pub(super) mod sink;
 pub(super) mod supply;
 mod table;
 mod task;
 mod window;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::supply::{ByteStream, Head, Origins, Ticket};
 use self::window::Window;
@@ -26,6 +27,7 @@ use super::memory::Object;
 use super::origin::Origin;
 use crate::oci::{Digest, Hasher};
 
+pub(super) use self::attended::Attended;
 pub(super) use self::table::{Fills, Joined};
 
 /// The last bytes of a content of known size, kept back until its digest is proven. One write's worth rather than one
@@ -55,6 +57,10 @@ pub(super) struct Fill {
     /// Cleared by a purge or when the file proves bad: readers go on, but nothing is kept.
     keep: AtomicBool,
     joined: AtomicU32,
+    /// Those who wait for it or read it: see [`Attended`].
+    attending: AtomicUsize,
+    /// Told when the last of them has left.
+    deserted: Notify,
 }
 
 /// What changes while a fill runs.
@@ -110,6 +116,8 @@ impl Fill {
             complete: OnceLock::new(),
             keep: AtomicBool::new(true),
             joined: AtomicU32::new(0),
+            attending: AtomicUsize::new(0),
+            deserted: Notify::new(),
         }
     }
 
@@ -141,6 +149,21 @@ impl Fill {
 
     fn keeps(&self) -> bool {
         self.keep.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is whole and proven.
+    pub(super) async fn wait_for_end(&self) -> Result<Complete, FillError> {
+        let mut states = self.subscribe();
+        loop {
+            let phase = states.borrow_and_update().phase.clone();
+            match phase {
+                Phase::Running => {}
+                Phase::Done => return self.complete().cloned().ok_or(FillError::Mismatched),
+                Phase::Abandoned(_) => return Err(FillError::Unavailable("there is no place for the content".into())),
+                Phase::Failed(error) => return Err(error),
+            }
+            _ = states.changed().await; // the sender lives in `self`
+        }
     }
 
     /// Waits until the head and the first bytes are there, or everything, when the content is so small that nothing shows

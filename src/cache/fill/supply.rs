@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
 
+use crate::cache::content::Content;
 use crate::cache::error::FillError;
 use crate::cache::origin::{Origin, OriginError, OriginStream, Refusal};
 
@@ -63,6 +64,17 @@ impl Origins {
     /// Tells them that what came has another digest.
     pub(in crate::cache) fn mismatched(&self) {
         self.0.lock().iter().for_each(|candidate| candidate.origin.mismatched());
+    }
+
+    /// Tells them that the content is whole and proven.
+    pub(in crate::cache) fn completed(&self, content: &Content) {
+        let origins: Vec<_> = self.0.lock().iter().map(|candidate| candidate.origin.clone()).collect();
+        origins.iter().for_each(|origin| origin.completed(content));
+    }
+
+    /// Whether one of them wants the fill to go on without anybody who waits.
+    pub(in crate::cache) fn go_on_alone(&self, got: u64, total: Option<u64>) -> bool {
+        self.0.lock().iter().any(|candidate| candidate.origin.goes_on_alone(got, total))
     }
 
     /// What that waiter's own origin said, if it was asked and refused.

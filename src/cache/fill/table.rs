@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Fill;
 use super::supply::Ticket;
+use super::{Attended, Fill};
 use crate::cache::digest_hash::DigestHash;
 use crate::cache::origin::Origin;
 use crate::oci::Digest;
@@ -25,8 +26,8 @@ pub(in crate::cache) struct Fills {
 /// How a request came to its fill.
 pub(in crate::cache) enum Joined {
     /// The caller must start the task.
-    New(Arc<Fill>, Ticket),
-    Running(Arc<Fill>, Ticket),
+    New(Attended, Ticket),
+    Running(Attended, Ticket),
     /// It was completed in the meantime.
     Complete,
 }
@@ -46,7 +47,7 @@ impl Fills {
         let mut running = self.running.lock();
         if let Some(fill) = running.get(digest) {
             let ticket = fill.join(origin);
-            return Joined::Running(fill.clone(), ticket);
+            return Joined::Running(Attended::new(fill), ticket);
         }
         // Asked under the lock: a fill keeps its content before it leaves the table.
         if is_complete() {
@@ -54,8 +55,27 @@ impl Fills {
         }
         let fill = Arc::new(Fill::new(*digest));
         let ticket = fill.join(origin);
-        running.insert(*digest, fill.clone());
-        Joined::New(fill, ticket)
+        let attended = Attended::new(&fill);
+        running.insert(*digest, fill);
+        Joined::New(attended, ticket)
+    }
+
+    /// The fill of `digest`, if one is running.
+    pub(in crate::cache) fn running(&self, digest: &Digest) -> Option<Attended> {
+        self.running.lock().get(digest).map(Attended::new)
+    }
+
+    /// Takes the fill out if nobody waits for it or reads it; whether that is so.
+    pub(super) fn leave_deserted(&self, fill: &Arc<Fill>) -> bool {
+        let mut running = self.running.lock();
+        // Under the lock, under which handles of a fill that is in the table are made.
+        if fill.attending.load(Ordering::SeqCst) > 0 {
+            return false;
+        }
+        if running.get(&fill.digest).is_some_and(|other| Arc::ptr_eq(other, fill)) {
+            running.remove(&fill.digest);
+        }
+        true
     }
 
     /// Takes the fill out, so that nobody joins it any more.

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::sink::{NoPlace, Sink};
 use super::supply::{ByteStream, Head, Supply};
 use super::{Abandoned, Complete, Fill, Phase, visible};
+use crate::cache::content::Content;
 use crate::cache::error::FillError;
 use crate::cache::shared::Shared;
 use crate::oci::Hasher;
@@ -77,6 +78,8 @@ enum End {
     Complete(Complete),
     Failed(FillError),
     Abandoned(Arc<Abandoned>),
+    /// Nobody waits for it, and it is not worth while for the cache alone.
+    GivenUp,
 }
 
 enum Absorbed {
@@ -138,6 +141,9 @@ impl Running {
                         Err(error) => return End::Failed(FillError::Broken(error.to_string().into())),
                     }
                 }
+                () = self.fill.deserted.notified(), if !ended => if self.given_up() {
+                    return End::GivenUp;
+                },
                 item = stream.next(), if !ended && len < CHUNK => match item {
                     Some(Ok(bytes)) => {
                         len += bytes.len();
@@ -148,6 +154,13 @@ impl Running {
                 },
             }
         }
+    }
+
+    /// Nobody waits any more: whether that is the end. Nobody joins it afterwards.
+    fn given_up(&self) -> bool {
+        let got = self.fill.state.borrow().window.end();
+        let total = self.fill.head().and_then(|head| head.total);
+        !self.fill.origins.go_on_alone(got, total) && self.shared.fills.leave_deserted(&self.fill)
     }
 
     fn absorb(&self, mut sink: Sink, parts: Vec<Bytes>, len: usize) -> JoinHandle<Absorbed> {
@@ -180,6 +193,11 @@ impl Running {
                 metrics.completed.inc();
                 _ = fill.complete.set(complete.clone());
                 self.complete(complete).await;
+            }
+            End::GivenUp => {
+                metrics.given_up.inc();
+                tracing::debug!(digest = %fill.digest, "a fill is given up: nobody waits for it");
+                fill.set_phase(Phase::Failed(FillError::Broken("nobody waited for it".into())));
             }
             End::Failed(error) => {
                 match error {
@@ -216,6 +234,7 @@ impl Running {
             }
         }
         fill.set_phase(Phase::Done);
+        fill.origins.completed(&Content::complete(&self.shared, fill.digest, complete.clone()));
         if let Complete::Memory(object) = complete {
             let (shared, fill) = (self.shared.clone(), fill.clone());
             let store = move || shared.persist(&fill.digest, &object, || fill.keeps());

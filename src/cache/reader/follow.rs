@@ -9,10 +9,10 @@ use super::through::Through;
 use super::{Feed, Position, Step};
 use crate::cache::disk::Pieces;
 use crate::cache::error::ReadError;
-use crate::cache::fill::{Abandoned, Fill, Phase, Progress};
+use crate::cache::fill::{Abandoned, Attended, Phase, Progress};
 
 pub(super) struct Follower {
-    fill: Arc<Fill>,
+    fill: Attended,
     states: watch::Receiver<Progress>,
     pieces: Pieces,
 }
@@ -29,7 +29,7 @@ enum Sight {
 }
 
 impl Follower {
-    pub(super) fn new(fill: Arc<Fill>) -> Self {
+    pub(super) fn new(fill: Attended) -> Self {
         let states = fill.subscribe();
         Follower { fill, states, pieces: Pieces::default() }
     }

@@ -142,3 +142,16 @@ async fn a_folder_that_was_taken_away_does_not_fail_a_pull() {
     assert_eq!(fixture.fill(&sha256(&data), &origin).await.unwrap(), data);
     assert_eq!(origin.opens(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_where_little_is_left_free_and_everybody_is_served() {
+    let tmpfs = Tmpfs::new();
+    let fixture = tmpfs.fixture().await;
+    fixture.cache.leave_disk_free();
+    let data = data(2 * MIB, 9);
+    let origins: Vec<_> = (0..3).map(|_| Script::whole(&data)).collect();
+    all_read_whole(&fixture, &data, &origins).await;
+    assert_eq!(fixture.metrics.low.get(), 1);
+    assert!(!fixture.cache.holds(&sha256(&data)) || fixture.cache.in_memory(&sha256(&data)).is_some());
+    assert!(folder_bytes(tmpfs.0.path()) < MIB as u64);
+}

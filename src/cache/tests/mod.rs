@@ -1,9 +1,11 @@
 //! Behaviour of the whole cache, by a programmable origin.
 
+mod attended;
 mod broken_origin;
 mod chaos;
 mod damage;
 mod disk_full;
+mod groups;
 mod keeping;
 mod ranges;
 mod restart;

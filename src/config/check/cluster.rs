@@ -39,7 +39,7 @@ pub fn check(config: &Whole, report: &mut Report) {
     }
 }
 
-fn valid_name(name: &str) -> bool {
+pub(super) fn valid_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
     name.len() <= 63
         && name.starts_with(|first: char| first.is_ascii_lowercase())
@@ -75,7 +75,7 @@ fn peers(peers: &[PeerConfig], own: &[SocketAddr], path: &Path, report: &mut Rep
 }
 
 /// Whether a peer, given as an address, is one of our listeners.
-fn is_own(peer: &str, own: SocketAddr) -> bool {
+pub(super) fn is_own(peer: &str, own: SocketAddr) -> bool {
     let Ok(peer) = peer.parse::<SocketAddr>() else { return false };
     let same_ip = peer.ip() == own.ip() || (own.ip().is_unspecified() && peer.ip().is_loopback());
     peer.port() == own.port() && same_ip
@@ -152,13 +152,13 @@ fn authorization(authorization: &Authorization, path: &Path, report: &mut Report
 }
 
 /// A path as it stands in a request, written without escapes, so that it is compared as it is.
-fn is_path(text: &str) -> bool {
+pub(super) fn is_path(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'%' | b'\\' | b'"' | b'<' | b'>');
     let no_dots = |part: &str| part != "." && part != "..";
     text.starts_with('/') && !text.contains("//") && text.bytes().all(plain) && text.split('/').all(no_dots)
 }
 
-fn tls(settings: &TlsSettings, path: &Path, report: &mut Report) {
+pub(super) fn tls(settings: &TlsSettings, path: &Path, report: &mut Report) {
     if let Some(ca) = &settings.ca
         && let Err(what) = pem::authorities(ca)
     {

@@ -19,7 +19,7 @@ pub fn check(config: &Config, report: &mut Report) {
     for (index, listener) in config.listener.iter().enumerate() {
         let path = root.key("listener").index(index);
         address(listener.address, path.key("address"), &mut taken, report);
-        one(listener, &path, report);
+        one(config, listener, &path, report);
     }
     if let Some(admin) = &config.admin {
         address(admin.address, root.key("admin").key("address"), &mut taken, report);
@@ -39,7 +39,7 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || any && a.is_ipv4() == b.is_ipv4())
 }
 
-fn one(listener: &Listener, path: &Path, report: &mut Report) {
+fn one(config: &Config, listener: &Listener, path: &Path, report: &mut Report) {
     if listener.redirect_to_https && !listener.tls.is_empty() {
         let what = "is for plain listeners; this one has tls, and redirecting https to itself would never end";
         report.say(path.key("redirect_to_https"), what);
@@ -60,8 +60,34 @@ fn one(listener: &Listener, path: &Path, report: &mut Report) {
     }
     timeouts(&listener.timeouts, &path.key("timeouts"), report);
     h2(&listener.h2, &path.key("h2"), report);
+    client_certificates(config, listener, path, report);
     for (index, certificate) in listener.tls.iter().enumerate() {
         tls(certificate, &path.key("tls").index(index), report);
+    }
+}
+
+fn client_certificates(config: &Config, listener: &Listener, path: &Path, report: &mut Report) {
+    let Some(authorities) = &listener.client_ca else {
+        if listener.client_certificate_required {
+            let what = "needs client_ca: whose certificates are believed";
+            report.say(path.key("client_certificate_required"), what);
+        }
+        return;
+    };
+    if let Err(what) = pem::authorities(authorities) {
+        report.say(path.key("client_ca"), what);
+    }
+    if listener.tls.is_empty() {
+        report.say(path.key("client_ca"), "is for listeners with tls: on a plain one nobody shows a certificate");
+    }
+    if listener.proxy_protocol {
+        let what = "cannot stand beside proxy_protocol: whether a certificate is the proxy's own or its client's cannot be told";
+        report.say(path.key("client_ca"), what);
+    }
+    if config.auth.is_none() && !listener.client_certificate_required {
+        let what = "changes nothing: there is no section [auth] with rules about the users whom certificates name, and none is \
+                    required either (client_certificate_required = true)";
+        report.say(path.key("client_ca"), what);
     }
 }
 

@@ -1,12 +1,16 @@
 //! What one key cannot tell of itself: bounds with their reasons, keys that depend on each other,
 //! names that must exist, files that must parse. Every fault is reported, not only the first.
 
+mod auth;
 mod cluster;
 mod fleet;
+mod limits;
 mod listener;
 mod names;
+mod outside;
 mod pem;
 mod registry;
+mod remote;
 mod route;
 
 use std::fmt::Display;
@@ -16,6 +20,7 @@ use std::time::Duration;
 use super::model::Config;
 use super::read::Finding;
 use super::tree::Path;
+use crate::audit;
 use crate::units::{Size, Span, mebibytes, seconds};
 
 const MILLISECOND: Span = Span(Duration::from_millis(1));
@@ -29,8 +34,11 @@ pub fn check(config: &Config) -> Vec<Finding> {
     listener::check(config, &mut report);
     cluster::check(config, &mut report);
     registry::check(config, &mut report);
+    remote::check(config, &mut report);
     fleet::check(config, &mut report);
     route::check(config, &mut report);
+    auth::check(config, &mut report);
+    limits::check(config, &mut report);
 
     report.within(root.key("threads"), config.threads, 0..=1024);
     let drain = root.key("drain");
@@ -40,6 +48,11 @@ pub fn check(config: &Config) -> Vec<Finding> {
         && file.as_os_str().is_empty()
     {
         report.say(root.key("log").key("access"), "is empty: write \"stdout\", \"off\" or the path of a file");
+    }
+    if let Some(audit::Config { to: audit::Target::File(file), .. }) = &config.audit
+        && file.as_os_str().is_empty()
+    {
+        report.say(root.key("audit").key("to"), "is empty: write \"stdout\" or the path of a file");
     }
     cache(&config.cache, &mut report);
     report.findings

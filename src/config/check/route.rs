@@ -6,7 +6,7 @@ use super::Report;
 use super::names::asked_name_fault;
 use crate::config::model::{Config, Route};
 use crate::config::tree::Path;
-use crate::routing::REGISTRY;
+use crate::routing::{REGISTRY, REMOTE};
 
 pub fn check(config: &Config, report: &mut Report) {
     let routes = Path::default().key("route");
@@ -19,9 +19,20 @@ pub fn check(config: &Config, report: &mut Report) {
         if let Some(fault) = pattern_fault(&route.repositories) {
             report.say(path.key("repositories"), format!("'{}' {fault}", route.repositories));
         }
-        target(&route.read, path.key("read"), config, report);
-        if let Some(write) = &route.write {
-            target(write, path.key("write"), config, report);
+        match route.remote() {
+            Some(remote) if config.remote.contains_key(remote) => {}
+            _ => target(&route.read, path.key("read"), config, report),
+        }
+        match &route.write {
+            Some(write) if write.starts_with(REMOTE) => {
+                let what = format!(
+                    "is \"{write}\", and nothing is pushed to other registries from here; with \"{REGISTRY}\", what is pushed \
+                     stays here and goes before what the remote has"
+                );
+                report.say(path.key("write"), what);
+            }
+            Some(write) => target(write, path.key("write"), config, report),
+            None => {}
         }
         if let Some(earlier) = config.route.iter().take(index).position(|earlier| covers(earlier, route)) {
             let what = format!("is never reached: {} before it matches all that it does", routes.index(earlier));
@@ -43,21 +54,23 @@ fn hosts(route: &Route, path: &Path, report: &mut Report) {
     }
 }
 
-/// `read` and `write` name a cluster or the registry.
+/// `read` and `write` name a cluster or the registry, and `read` may name a remote.
 fn target(target: &str, path: Path, config: &Config, report: &mut Report) {
     if target == REGISTRY || target.strip_prefix("cluster.").is_some_and(|name| config.cluster.contains_key(name)) {
         return;
     }
     let clusters = config.cluster.keys().map(|name| format!("\"cluster.{name}\""));
-    let known: Vec<String> = clusters.chain([format!("\"{REGISTRY}\"")]).collect();
-    let more = match config.cluster.is_empty() {
-        true => ", or write a section [cluster.NAME] and name it \"cluster.NAME\"",
-        false => "",
+    let remotes = config.remote.keys().map(|name| format!("\"{REMOTE}{name}\" (read)"));
+    let known: Vec<String> = clusters.chain(remotes).chain([format!("\"{REGISTRY}\"")]).collect();
+    let more = match (target.starts_with(REMOTE), config.cluster.is_empty()) {
+        (true, _) => ", or write a section [remote.NAME] and name it \"remote.NAME\"",
+        (false, true) => ", or write a section [cluster.NAME] and name it \"cluster.NAME\"",
+        (false, false) => "",
     };
     report.say(path, format!("is \"{target}\", which does not exist; allowed: {}{more}", known.join(", ")));
 }
 
-fn pattern_fault(pattern: &str) -> Option<String> {
+pub fn pattern_fault(pattern: &str) -> Option<String> {
     if pattern.is_empty() {
         return Some("is empty; \"**\" matches every repository".into());
     }
@@ -95,7 +108,7 @@ mod tests {
 
     fn route(hosts: &[&str], repositories: &str) -> Route {
         let hosts = (!hosts.is_empty()).then(|| hosts.iter().map(ToString::to_string).collect());
-        Route { hosts, repositories: repositories.into(), read: "cluster.main".into(), write: None }
+        Route { hosts, repositories: repositories.into(), read: "cluster.main".into(), write: None, auth: None }
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Reader {
     }
 
     /// The next bytes where they are a piece of an open file that needs no check and is in the kernel's memory.
-    pub fn in_file(&self) -> Option<FilePiece> {
+    pub fn in_file(&mut self) -> Option<FilePiece> {
         match self {
             Reader::File(reader) => reader.in_file(),
             Reader::Cached(_) | Reader::Whole(_) => None,

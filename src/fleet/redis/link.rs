@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ::redis::{Cmd, FromRedisValue};
+use ::redis::{Cmd, FromRedisValue, RedisError, RedisResult, ScriptInvocation};
 use futures::future::try_join_all;
 use prometheus::IntGauge;
 use rand::Rng as _;
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -96,7 +97,39 @@ impl Link {
         patience: Duration,
     ) -> Result<T, Silence> {
         let Some(mut handle) = live.handle() else { return Err(Silence("no connection".into())) };
-        match timeout(patience, command.query_async::<T>(&mut handle)).await {
+        let answer = timeout(patience, command.query_async::<T>(&mut handle)).await;
+        self.judge(live, answer, patience)
+    }
+
+    /// One script, one answer. Its text is sent only when Redis does not know it yet. `telling`: no answer in time counts against the
+    /// connections.
+    pub(super) async fn run<T: FromRedisValue>(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        call: &ScriptInvocation<'_>,
+        patience: Duration,
+        telling: bool,
+    ) -> Result<T, Silence> {
+        let Some(mut handle) = live.handle() else { return Err(Silence("no connection".into())) };
+        let answer = timeout(patience, call.invoke_async::<T>(&mut handle)).await;
+        match &answer {
+            Ok(Err(error)) if !is_broken(error) => {
+                warn!(server = %self.connector.address(), %error, "Redis refuses to run a script of ours");
+            }
+            Err(_) if !telling => return Err(Silence(format!("no answer within {patience:?}"))),
+            _ => {}
+        }
+        self.judge(live, answer, patience)
+    }
+
+    /// What an answer, or none, says of the connections.
+    fn judge<T>(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        answer: Result<RedisResult<T>, Elapsed>,
+        patience: Duration,
+    ) -> Result<T, Silence> {
+        match answer {
             Ok(Ok(answer)) => {
                 self.late.store(0, Ordering::Relaxed);
                 Ok(answer)
@@ -104,7 +137,7 @@ impl Link {
             Ok(Err(error)) => {
                 // An error in Redis' own words came from a server that answers; most of them stay when we connect again.
                 let words = error.to_string();
-                if error.is_unrecoverable_error() || error.is_io_error() {
+                if is_broken(&error) {
                     self.trip(live, &words);
                 }
                 Err(Silence(words))
@@ -180,6 +213,11 @@ impl Link {
         }
         Ok(Live { keys: first, connections, next: AtomicUsize::new(0), since: Instant::now() })
     }
+}
+
+/// The connection, and not what was asked.
+fn is_broken(error: &RedisError) -> bool {
+    error.is_unrecoverable_error() || error.is_io_error()
 }
 
 impl Live {

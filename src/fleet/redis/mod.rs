@@ -1,7 +1,10 @@
 //! The state of a fleet, in one Redis.
 
+mod claim;
 mod connect;
+mod count;
 mod link;
+mod notes;
 mod words;
 
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use prometheus::Histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
+pub(super) use self::claim::{Claimed, HeldClaim};
 use self::connect::Connector;
 use self::link::{Link, Live, Silence};
 use self::words::{CLOSE, Generation, Keys, OPEN_AGAIN, RELEASE};
@@ -42,6 +46,11 @@ struct Seconds {
     deleting: Histogram,
     done: Histogram,
     lease: Histogram,
+    count: Histogram,
+    claim: Histogram,
+    renew: Histogram,
+    note: Histogram,
+    noted: Histogram,
 }
 
 #[derive(Debug)]
@@ -72,6 +81,11 @@ impl Redis {
                 deleting: metrics.operation("deleting"),
                 done: metrics.operation("done"),
                 lease: metrics.operation("lease"),
+                count: metrics.operation("count"),
+                claim: metrics.operation("claim"),
+                renew: metrics.operation("renew"),
+                note: metrics.operation("note"),
+                noted: metrics.operation("noted"),
             },
         }))
     }

@@ -37,6 +37,18 @@ impl Keys {
     pub(super) fn lease(&self, job: &str) -> String {
         format!("{}lease:{job}", self.prefix)
     }
+
+    pub(super) fn count(&self, of: &str) -> String {
+        format!("{}count:{of}", self.prefix)
+    }
+
+    pub(super) fn claim(&self, of: &str) -> String {
+        format!("{}claim:{of}", self.prefix)
+    }
+
+    pub(super) fn note(&self, of: &str) -> String {
+        format!("{}note:{of}", self.prefix)
+    }
 }
 
 /// The value of a repository's key while nothing is being deleted; while something is, it is `c` and one word for each

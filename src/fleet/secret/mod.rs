@@ -6,12 +6,7 @@
 //! verify.
 
 mod file;
-#[cfg_attr(not(test), expect(dead_code, reason = "the first who calls other instances comes with the next change"))]
 pub mod proof;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the first whose keys are kept in storage comes with the next change")
-)]
 pub mod seal;
 #[cfg(test)]
 mod tests;
@@ -109,7 +104,6 @@ impl FleetSecret {
     }
 
     /// `what_for` begins the sentence that says what is missing.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first who needs it comes with the next change"))]
     pub fn need(&self, what_for: &str) -> Result<Arc<Keyring>, NoSecret> {
         self.0.load_full().ok_or_else(|| NoSecret { what_for: what_for.to_owned() })
     }

@@ -1,5 +1,7 @@
 //! The room as others use it, on a real redis-server. The fixture: servers that end with the test.
 
+mod claims;
+mod counts;
 mod faults;
 mod orders;
 mod protocol;
@@ -22,7 +24,7 @@ use crate::units::{Span, seconds};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A redis-server on a port of its own, killed with its owner.
-struct Server {
+pub struct Server {
     port: u16,
     settings: Vec<String>,
     child: Option<Child>,
@@ -30,7 +32,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(settings: &[&str]) -> Self {
+    pub fn start(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings.iter().map(|setting| setting.to_string()).collect();
         let mut server = Server { port: 0, settings, child: None, folder };
@@ -91,7 +93,7 @@ impl Server {
         config
     }
 
-    async fn state(&self) -> Arc<Fleet> {
+    pub async fn state(&self) -> Arc<Fleet> {
         open(&self.config()).await
     }
 

@@ -73,7 +73,7 @@ async fn a_password_is_given_and_a_wrong_one_only_costs_hits_and_deletions() {
 
 #[tokio::test]
 async fn a_user_needs_no_more_than_these_commands() {
-    let rights = "on >hunter2 ~entrepot:* +mget +get +set +eval +del +info +select";
+    let rights = "on >hunter2 ~entrepot:* +mget +get +set +eval +evalsha +script|load +del +info +select +time";
     let server = Server::start(&[&["--user", "ann"], rights.split(' ').collect::<Vec<_>>().as_slice()].concat());
     let mut config = server.config();
     config.username = Some("ann".into());
@@ -84,6 +84,7 @@ async fn a_user_needs_no_more_than_these_commands() {
     state.deleting(&name("a/b")).await.unwrap().done().await;
     assert_eq!(held(&state, &name("a/b"), &digest("x")).await, None);
     drop(state.lease("purge", Duration::from_secs(1)).await.unwrap());
+    assert_eq!(super::counts::count(&state, "requests:a", seconds(1).0, seconds(1).0).await, Ok(()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::IoSlice;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderMap, Method, StatusCode, Version};
 
@@ -223,13 +223,13 @@ fn status_line(head: &mut BytesMut, status: StatusCode) {
 }
 
 /// A field, its name written as people do: `content-type` as `Content-Type`.
-fn field(head: &mut BytesMut, name: &str, value: &[u8]) {
+pub(in crate::listener) fn field(head: &mut impl BufMut, name: &str, value: &[u8]) {
     let mut starts = true;
     for byte in name.bytes() {
-        head.extend_from_slice(&[if starts { byte.to_ascii_uppercase() } else { byte }]);
+        head.put_u8(if starts { byte.to_ascii_uppercase() } else { byte });
         starts = byte == b'-';
     }
-    head.extend_from_slice(b": ");
-    head.extend_from_slice(value);
-    head.extend_from_slice(b"\r\n");
+    head.put_slice(b": ");
+    head.put_slice(value);
+    head.put_slice(b"\r\n");
 }

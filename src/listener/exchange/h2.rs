@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::DATE;
+use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::timeout;
 
@@ -27,14 +27,19 @@ pub(super) struct H2 {
     respond: SendResponse<Bytes>,
     send: Option<SendStream<Bytes>>,
     answered: bool,
+    /// The answer has no body, whatever its head announces.
+    to_head: bool,
+    /// What is left of the length that the answer's head announced, if it did.
+    left: Option<u64>,
     reading: Pace,
     writing: Pace,
 }
 
 impl H2 {
-    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, pace: &Pace) -> H2 {
+    pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, to_head: bool, pace: &Pace) -> H2 {
         let body_done = body.is_end_stream();
-        H2 { body, body_done, respond, send: None, answered: false, reading: pace.clone(), writing: pace.clone() }
+        let (reading, writing) = (pace.clone(), pace.clone());
+        H2 { body, body_done, respond, send: None, answered: false, to_head, left: None, reading, writing }
     }
 
     pub(super) fn body_done(&self) -> bool {
@@ -77,6 +82,13 @@ impl H2 {
     }
 
     pub(super) fn write_head(&mut self, status: StatusCode, headers: HeaderMap, end: bool) -> Result<()> {
+        let bodiless = self.to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let end = end || bodiless;
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        self.left = length.filter(|_| !bodiless);
+        if end && self.left.is_some_and(|left| left > 0) {
+            return Err(Broken::Content("it is shorter than was announced".into()));
+        }
         let mut response = Response::new(());
         *response.status_mut() = status;
         *response.headers_mut() = end_to_end(headers);
@@ -91,12 +103,28 @@ impl H2 {
         Ok(())
     }
 
-    /// Writes a piece of the body as the client's windows allow.
+    /// Writes a piece of the body as the client's windows allow, which the length that was announced has room for.
     pub(super) async fn write_body(&mut self, bytes: Bytes, end: bool) -> Result<()> {
         let Some(send) = self.send.as_mut().filter(|_| !self.answered) else { return Ok(()) };
-        write(send, &mut self.writing, bytes, end).await?;
+        let mut short = false;
+        if let Some(left) = &mut self.left {
+            let rest = left.checked_sub(bytes.len() as u64);
+            *left = rest.ok_or_else(|| Broken::Content("it is longer than was announced".into()))?;
+            short = end && *left > 0;
+        }
+        write(send, &mut self.writing, bytes, end && !short).await?;
+        if short {
+            return Err(Broken::Content("it is shorter than was announced".into()));
+        }
         self.answered = end;
         Ok(())
+    }
+
+    /// Waits until the client's windows have room for a byte of the body.
+    pub(super) async fn room(&mut self) -> Result<()> {
+        let Some(send) = self.send.as_mut().filter(|_| !self.answered) else { return Ok(()) };
+        send.reserve_capacity(1);
+        capacity(send, &mut self.writing).await.map(drop)
     }
 
     /// Resolves when the client gives the stream up.

@@ -1,6 +1,7 @@
 //! One request and the way back to its client, on HTTP/1 or HTTP/2: the head parsed once, the body as a stream under the
 //! listener's pace, and the one writer of answers, which knows framing and keep-alive.
 
+mod amendment;
 mod error;
 mod h1;
 mod h2;
@@ -13,7 +14,7 @@ use ::h2::RecvStream;
 use ::h2::server::SendResponse;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::budget::Held;
 use super::connection::Connection;
@@ -22,8 +23,9 @@ use super::stream::ClientStream;
 use h1::H1;
 use h2::H2;
 
+pub use amendment::Amendment;
 pub use error::{Broken, Result};
-pub(super) use h1::Next;
+pub(super) use h1::{Next, field as write_field};
 pub(super) use h2::write as write_h2;
 pub use head::RequestHead;
 
@@ -35,6 +37,7 @@ pub struct Exchange {
     status: Option<StatusCode>,
     sent: u64,
     received: u64,
+    amendments: Vec<Amendment>,
     _held: Held,
 }
 
@@ -61,12 +64,22 @@ impl Exchange {
         body: RecvStream,
         respond: SendResponse<Bytes>,
     ) -> Exchange {
-        let wire = Wire::H2(H2::new(body, respond, &Pace::new(connection.settings())));
+        let to_head = head.method == Method::HEAD;
+        let wire = Wire::H2(H2::new(body, respond, to_head, &Pace::new(connection.settings())));
         Exchange::new(head, connection, held, wire)
     }
 
     fn new(head: RequestHead, connection: &Arc<Connection>, held: Held, wire: Wire) -> Exchange {
-        Exchange { head, connection: connection.clone(), wire, status: None, sent: 0, received: 0, _held: held }
+        Exchange {
+            head,
+            connection: connection.clone(),
+            wire,
+            status: None,
+            sent: 0,
+            received: 0,
+            amendments: Vec::new(),
+            _held: held,
+        }
     }
 
     pub fn head(&self) -> &RequestHead {
@@ -75,6 +88,21 @@ impl Exchange {
 
     pub fn headers(&self) -> &HeaderMap {
         &self.head.headers
+    }
+
+    /// Puts a field of ours in place of the client's, for those behind.
+    pub fn put_field(&mut self, name: HeaderName, value: HeaderValue) {
+        self.head.headers.insert(name, value);
+    }
+
+    /// Takes a field away that was for us: nobody behind sees it.
+    pub fn take_field(&mut self, name: &HeaderName) -> Option<HeaderValue> {
+        self.head.headers.remove(name)
+    }
+
+    /// Says what is changed of the answer's head, from wherever it comes.
+    pub fn amend(&mut self, amendment: Amendment) {
+        self.amendments.push(amendment);
     }
 
     pub fn connection(&self) -> &Arc<Connection> {
@@ -153,8 +181,12 @@ impl Exchange {
     ///
     /// # Errors
     /// The client has gone.
-    pub async fn write_head(&mut self, status: StatusCode, headers: HeaderMap, end: bool) -> Result<()> {
+    pub async fn write_head(&mut self, status: StatusCode, mut headers: HeaderMap, end: bool) -> Result<()> {
         self.status = Some(status);
+        for amendment in &self.amendments {
+            amendment.apply(&mut headers);
+        }
+        self.connection.settings().headers.set_in(&mut headers);
         match &mut self.wire {
             Wire::H1(h1) => {
                 if self.connection.ends_soon() {
@@ -178,6 +210,18 @@ impl Exchange {
         }
         self.sent += length;
         Ok(())
+    }
+
+    /// Waits until the client has room for some of the body, so that nothing is read for one who takes nothing. At once on HTTP/1,
+    /// whose kernel has some. May be cancelled, but for the time that was waited.
+    ///
+    /// # Errors
+    /// The client has gone, or takes the answer too slowly.
+    pub async fn room(&mut self) -> Result<()> {
+        match &mut self.wire {
+            Wire::H1(_) => Ok(()),
+            Wire::H2(h2) => h2.room().await,
+        }
     }
 
     /// Whether pieces of the body can be sent straight from a file: plain HTTP/1, an announced length.

@@ -17,6 +17,7 @@ pub(super) enum Field {
     Authorization(Range<usize>),
     UserAgent(Range<usize>),
     RequestId(Range<usize>),
+    Origin,
     /// A condition, a range or the like: the answer may be another than the usual.
     Unusual,
 }
@@ -47,6 +48,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Field, Refusal> {
         4 if is("host") => host(value, colon + 1),
         5 if is("range") => Ok(Field::Unusual),
         6 if is("expect") => Ok(Field::Unusual),
+        6 if is("origin") => Ok(Field::Origin),
         7 if is("upgrade") => Err(Refusal::malformed("Upgrade is not supported")),
         8 if is("if-range") || is("if-match") => Ok(Field::Unusual),
         10 if is("connection") => connection(value),

@@ -44,6 +44,8 @@ pub(super) struct Noted {
     pub(super) authorization: Option<Range<usize>>,
     pub(super) user_agent: Option<Range<usize>>,
     pub(super) request_id: Option<Range<usize>>,
+    /// There is an `Origin`.
+    pub(super) origin: bool,
 }
 
 /// How far we have read a head, and what it said so far.
@@ -132,6 +134,7 @@ impl Scanner {
                 }
             }
             Field::Unusual => self.noted.unusual = true,
+            Field::Origin => self.noted.origin = true,
             Field::Authorization(at) => self.noted.unusual |= note(&mut self.noted.authorization, start, at),
             Field::UserAgent(at) => self.noted.unusual |= note(&mut self.noted.user_agent, start, at),
             Field::RequestId(at) => self.noted.unusual |= note(&mut self.noted.request_id, start, at),

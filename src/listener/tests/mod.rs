@@ -28,7 +28,7 @@ use super::{AtHand, Config, Connection, Exchange, Handler, Listener, ListenerHan
 /// Longest that anything in these tests may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers by path: `/size/N`, `/count` (of the body), `/413` (without reading the body),
+/// Answers by path: `/size/N`, `/short/N` and `/long/N` (a byte less or more than announced), `/count` (of the body), `/413` (without reading the body),
 /// `/wait/MS`, `/who`, `/hops` (with fields of another connection), else with the path.
 #[derive(Default)]
 pub(super) struct Registrar {
@@ -63,9 +63,9 @@ impl Handler for Registrar {
         Some(Ready(vec![b'x'; length].into()))
     }
 
-    fn given(&self, _: &Plain<'_>, _: &Connection, answer: Ready, sent: u64) {
+    fn given(&self, _: &Plain<'_>, _: &Connection, answer: Ready, sent: Option<u64>) {
         self.served.fetch_add(1, Relaxed);
-        if sent < answer.0.len() as u64 {
+        if sent.is_none_or(|sent| sent < answer.0.len() as u64) {
             self.failed.fetch_add(1, Relaxed);
         }
     }
@@ -90,7 +90,7 @@ async fn answer(exchange: &mut Exchange) -> super::Result<()> {
     let (kind, number) = (parts.next().unwrap_or(""), parts.next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0));
     let connection = exchange.connection().clone();
     let (status, body) = match kind {
-        "size" => (200, Bytes::from(vec![b'x'; number])),
+        "size" | "short" | "long" => (200, Bytes::from(vec![b'x'; number])),
         "count" => {
             let mut count = 0;
             while let Some(bytes) = exchange.read_body().await? {
@@ -110,7 +110,12 @@ async fn answer(exchange: &mut Exchange) -> super::Result<()> {
         }
         _ => (200, Bytes::from(path.clone())),
     };
-    let mut headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(body.len()))]);
+    let announced = match kind {
+        "short" => body.len() + 1,
+        "long" => body.len() - 1,
+        _ => body.len(),
+    };
+    let mut headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(announced))]);
     if kind == "hops" {
         for name in ["keep-alive", "proxy-connection", "upgrade", "connection", "transfer-encoding", "trailer"] {
             headers.insert(name, HeaderValue::from_static("of-a-peer"));

@@ -129,3 +129,58 @@ async fn what_is_at_hand_is_whole_whatever_its_size() {
     }
     assert_eq!(server.handler.failed.load(Relaxed), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_as_long_as_its_head_says_is_cut() {
+    let server = Server::start("").await;
+    for kind in ["short", "long"] {
+        let mut client = client(&server).await.ready().await.unwrap();
+        let (answer, _) = client.send_request(get(&format!("/{kind}/10")).body(()).unwrap(), true).unwrap();
+        let read = async {
+            let mut body = answer.await?.into_body();
+            while let Some(bytes) = body.data().await {
+                bytes?;
+            }
+            Ok::<_, h2::Error>(())
+        };
+        let error = tokio::time::timeout(PATIENCE, read).await.expect("an end in time").expect_err(kind);
+        // The client of this test would find it out as well: it is the server that says so.
+        assert!(error.is_remote() && error.reason() == Some(h2::Reason::INTERNAL_ERROR), "{kind}: {error}");
+    }
+    let mut client = client(&server).await.ready().await.unwrap();
+    let head = http::Request::head("http://localhost/size/10").body(()).unwrap();
+    let answer = client.send_request(head, true).unwrap().0.await.unwrap();
+    assert!(answer.headers()[CONTENT_LENGTH] == "10" && answer.body().is_end_stream());
+    assert_eq!(server.handler.failed.load(Relaxed), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_taken_back_at_once_does_not_count_as_answered() {
+    let server = Server::start("").await;
+    let mut stream = server.connect().await;
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]); // SETTINGS
+    // GET, http, and by name of the static table: /hand/5 of localhost.
+    let head = [&[0x82, 0x86, 0x04, 7][..], b"/hand/5", &[0x01, 9], b"localhost"].concat();
+    bytes.extend([0, 0, head.len() as u8, 1, 5, 0, 0, 0, 1]); // HEADERS: it ends the head and the stream
+    bytes.extend(head);
+    bytes.extend([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8]); // RST_STREAM: CANCEL
+    stream.write_all(&bytes).await.unwrap();
+    let counted = async {
+        while server.handler.failed.load(Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("it counts as one that failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_so_many_fields_that_it_would_take_long_to_read_ends_its_connection_and_no_other() {
+    let server = Server::start("").await;
+    let (good, greedy) = (client(&server).await, client(&server).await);
+    let many = (0..600).fold(get("/"), |request, _| request.header("a", ""));
+    assert_eq!(status(&greedy, many, None).await, Err(h2::Reason::ENHANCE_YOUR_CALM));
+    assert_eq!(status(&good, get("/"), None).await, Ok(200));
+    assert_eq!(server.metric("entrepot_requests_refused_total", "431"), 1.0);
+    assert_eq!(server.handler.served.load(Relaxed), 1);
+}

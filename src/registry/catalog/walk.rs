@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Names, after, order};
+use super::{Names, order, reply, shown};
+use crate::auth::Permit;
 use crate::oci::RepositoryName;
+use crate::registry::Registry;
 use crate::registry::changed::KeptLists;
 use crate::registry::lists::{Grows, KeptList};
 use crate::registry::reply::Answer;
 use crate::registry::shared_read::SharedReads;
-use crate::registry::{Registry, Reply};
 use crate::storage::{Error, Stamp, Storage};
 
 pub(in crate::registry) struct Walks {
@@ -157,17 +158,12 @@ impl Found {
 }
 
 impl Catalog {
-    pub(super) async fn page(
-        &self,
-        last: Option<&str>,
-        n: usize,
-        reply: impl FnOnce(&[RepositoryName], Option<&str>, usize) -> Reply,
-    ) -> Answer {
+    pub(super) async fn page(&self, permit: &Permit, last: Option<&str>, n: usize) -> Answer {
         match self {
-            Catalog::KeptList(kept) => Ok(reply(&kept.names, last, n)),
+            Catalog::KeptList(kept) => Ok(reply(permit, &kept.names, last, n)),
             Catalog::Walk(walk, added) => {
-                let enough = |names: &[RepositoryName]| after(names, last).len() > n;
-                Ok(walk.until(enough, |found| reply(&found.with(added).names, last, n)).await?)
+                let enough = |names: &[RepositoryName]| shown(permit, names, last).nth(n).is_some();
+                Ok(walk.until(enough, |found| reply(permit, &found.with(added).names, last, n)).await?)
             }
         }
     }

@@ -6,12 +6,13 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 use crate::oci::manifest::{is_plain_object, strict};
-use crate::oci::{Digest, ErrorCode, Manifest, ManifestError, RepositoryName, media_type};
-use crate::registry::Registry;
+use crate::oci::{Digest, ErrorCode, Manifest, ManifestError, media_type};
+use crate::registry::absent;
 use crate::registry::config::MissingReferences;
 use crate::registry::fan::PER_REQUEST;
 use crate::registry::media_types::{ImpliedType, MAX_MEDIA_TYPE};
 use crate::registry::membership;
+use crate::registry::publish::Writing;
 use crate::registry::reply::Refusal;
 use crate::storage::Error;
 
@@ -27,6 +28,18 @@ pub(super) struct Checked {
     pub media_type: String,
     /// What the bytes tell without the client.
     pub told: ImpliedType,
+    /// The repository must have what it names before it takes it.
+    pub after_its_blobs: bool,
+}
+
+impl Checked {
+    /// Of another registry, which has judged it: what it names may come later, and bytes that we cannot read as a manifest are one
+    /// all the same.
+    pub(super) fn elsewhere(bytes: &Bytes, media_type: &str) -> Self {
+        let manifest = Manifest::parse(bytes).unwrap_or_default();
+        let told = ImpliedType::by(&manifest);
+        Checked { manifest, media_type: media_type.to_owned(), told, after_its_blobs: false }
+    }
 }
 
 /// Judges the bytes themselves.
@@ -53,7 +66,7 @@ pub(super) fn check(bytes: &Bytes, headers: &HeaderMap) -> Result<Checked, Refus
         return Err(Refusal::new(ErrorCode::ManifestInvalid, "mediaType of a manifest is application/…"));
     }
     let told = ImpliedType::by(&manifest);
-    Ok(Checked { manifest, media_type, told })
+    Ok(Checked { manifest, media_type, told, after_its_blobs: true })
 }
 
 /// The type without parameters; `None` if none was sent.
@@ -79,15 +92,43 @@ fn invalid(error: &ManifestError) -> Refusal {
     Refusal::new(ErrorCode::ManifestInvalid, error.to_string())
 }
 
-/// Refuses an image whose config or layers the repository does not have (distribution-spec, "Pushing Manifests"). What an
-/// index names, a subject and layers that live elsewhere may be missing.
-pub(super) async fn references(registry: &Registry, name: &RepositoryName, checked: &Checked) -> Result<(), Refusal> {
-    let accept = registry.settings.load().config.missing_references == MissingReferences::Accept;
-    let is_image = media_type::is_manifest(&checked.media_type) && !media_type::is_index(&checked.media_type);
-    if accept || !is_image {
+fn is_image(checked: &Checked) -> bool {
+    media_type::is_manifest(&checked.media_type) && !media_type::is_index(&checked.media_type)
+}
+
+/// Brings what it names and the repository lacks, as far as somebody else has it. That may take long, so nothing is locked yet; what
+/// is missing afterwards, `references` finds.
+pub(super) async fn bring(writing: Writing<'_>, checked: &Checked) {
+    let Writing { registry, request, name } = writing;
+    if !checked.after_its_blobs || !absent::may_be_asked(request, name) {
+        return;
+    }
+    if !is_image(checked) {
+        return absent::bring_children(request, name, &checked.manifest).await;
+    }
+    let mut needed: Vec<Digest> = checked.manifest.needed().filter_map(|named| named.digest.parse().ok()).collect();
+    needed.sort_unstable();
+    needed.dedup();
+    let one = |digest: Digest| async move {
+        let held = registry.bounds.fan.ask(membership::layer(&registry.stores, name, &digest, true)).await;
+        matches!(held, Ok(Some(_))) || absent::bring(request, name, &digest).await
+    };
+    let mut brought = stream::iter(needed).map(one).buffer_unordered(PER_REQUEST);
+    let all = async {
+        // The first that cannot be had refuses the push.
+        while brought.next().await == Some(true) {}
+    };
+    let _ = tokio::time::timeout(absent::PATIENCE, all).await;
+}
+
+/// Refuses an image whose config or layers the repository does not have (distribution-spec, "Pushing Manifests"). What an index names,
+/// a subject and layers that live elsewhere may be missing.
+pub(super) async fn references(writing: Writing<'_>, checked: &Checked) -> Result<(), Refusal> {
+    let accept = writing.registry.settings.load().config.missing_references == MissingReferences::Accept;
+    if accept || !is_image(checked) || !checked.after_its_blobs {
         return Ok(());
     }
-    let missing = missing(registry, name, &checked.manifest).await?;
+    let missing = missing(writing, &checked.manifest).await?;
     match missing.len() {
         0 => Ok(()),
         count => {
@@ -100,7 +141,7 @@ pub(super) async fn references(registry: &Registry, name: &RepositoryName, check
 }
 
 /// Those that are not there; of many, the first that were found to be missing.
-async fn missing(registry: &Registry, name: &RepositoryName, manifest: &Manifest) -> Result<Vec<String>, Error> {
+async fn missing(writing: Writing<'_>, manifest: &Manifest) -> Result<Vec<String>, Error> {
     let mut needed: Vec<&str> = manifest.needed().map(|named| named.digest.as_str()).collect();
     needed.sort_unstable();
     needed.dedup();
@@ -110,9 +151,9 @@ async fn missing(registry: &Registry, name: &RepositoryName, manifest: &Manifest
     let mut missing: Vec<String> = unknown.into_iter().map(str::to_owned).collect();
     let known: Vec<Digest> = known.into_iter().filter_map(|text| text.parse().ok()).collect();
     if let Some(first) = known.first().filter(|_| !few && missing.is_empty()) {
-        missing.extend(absent(registry, name, *first).await?);
+        missing.extend(lacking(writing, *first).await?);
     }
-    let asked = known.into_iter().map(|digest| absent(registry, name, digest));
+    let asked = known.into_iter().map(|digest| lacking(writing, digest));
     let mut asked = stream::iter(asked).buffer_unordered(PER_REQUEST);
     while (few || missing.is_empty())
         && let Some(absent) = asked.try_next().await?
@@ -122,7 +163,8 @@ async fn missing(registry: &Registry, name: &RepositoryName, manifest: &Manifest
     Ok(missing)
 }
 
-async fn absent(registry: &Registry, name: &RepositoryName, digest: Digest) -> Result<Option<String>, Error> {
+async fn lacking(writing: Writing<'_>, digest: Digest) -> Result<Option<String>, Error> {
+    let Writing { registry, name, .. } = writing;
     let found = registry.bounds.fan.ask(membership::layer(&registry.stores, name, &digest, true)).await?;
     Ok(found.is_none().then(|| digest.text()))
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::Method;
 use http::header::X_CONTENT_TYPE_OPTIONS;
 
@@ -43,6 +44,16 @@ pub(crate) async fn get(registry: &Registry, method: &Method, name: &RepositoryN
     let reply = Reply::content(Content { digest, media_type, by_tag, bytes });
     // Anybody's bytes: no browser shall make a page of them.
     Ok(reply.with(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+}
+
+/// The bytes and the media type of a manifest that the repository holds.
+pub(crate) async fn held(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<(Bytes, String)>, Error> {
+    let found = revision(registry, name, *digest, false).await?;
+    Ok(found.map(|found| (found.kept.bytes.clone(), found.media_type)))
 }
 
 async fn find(

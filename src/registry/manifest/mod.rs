@@ -7,8 +7,8 @@ mod put;
 mod receive;
 
 pub(super) use delete::delete;
-pub(super) use get::{Gets, get};
-pub(super) use put::put;
+pub(super) use get::{Gets, get, held};
+pub(super) use put::{keep, put};
 pub(super) use receive::MEMORY;
 
 use super::reply::Refusal;

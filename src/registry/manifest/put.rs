@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::check::{self, Checked};
 use super::location;
 use super::receive::receive;
+use crate::auth::Permission;
 use crate::events::What;
 use crate::oci::action::QueryError;
 use crate::oci::{Algorithm, Digest, ErrorCode, Reference, RepositoryName, Tag};
@@ -38,6 +39,18 @@ pub(crate) async fn put(
         written = written.with(OCI_SUBJECT, subject.digest.as_str());
     }
     Ok(more.iter().fold(written, |written, tag| written.with(OCI_TAG, tag.as_str())))
+}
+
+/// Keeps a manifest of another registry by its digest, which the caller has verified: whatever it is, and before what it names.
+pub(crate) async fn keep(
+    writing: Writing<'_>,
+    digest: &Digest,
+    bytes: Bytes,
+    media_type: &str,
+) -> Result<Published, Refusal> {
+    let (text, told) = (bytes.clone(), media_type.to_owned());
+    let checked = apart(bytes.len(), move || Checked::elsewhere(&text, &told)).await?;
+    store(writing, digest, &[], &checked, bytes).await
 }
 
 /// What it is, and its digest.
@@ -72,19 +85,23 @@ async fn store(
     let Writing { registry, name, .. } = writing;
     let (settings, size) = (registry.settings.load_full(), bytes.len() as u64);
     let referrer = checked.manifest.subject.is_some();
-    let fixed = |tag: &&&Tag| settings.immutable.matches(name, tag);
+    // Who may not move tags writes them as those that never move: only where they are not.
+    let may_move = writing.request.permit.may(Permission::Overwrite, name);
+    let is_fixed = |tag: &Tag| !may_move || settings.immutable.matches(name, tag);
+    let fixed = |tag: &&&Tag| is_fixed(tag);
+    check::bring(writing, checked).await;
     let _changing = registry.bounds.locks.changing(name, tags.iter().filter(fixed).copied()).await;
     let bases = registry.lists.bases(name);
     let (before, (), present) = tokio::try_join!(
         async {
             Ok::<_, Refusal>(before((&registry.stores.storage, &registry.lists), name, digest, tags, referrer).await?)
         },
-        check::references(registry, name, checked),
+        check::references(writing, checked),
         async { Ok(registry.stores.storage.blob_present(digest, size).await?) },
     )?;
     for (tag, old) in tags.iter().zip(&before.tags) {
-        if old.is_some_and(|old| old != *digest) && settings.immutable.matches(name, tag) {
-            return Err(immutable(tag));
+        if old.is_some_and(|old| old != *digest) && is_fixed(tag) {
+            return Err(stays(tag, may_move));
         }
     }
     // Nowhere in the store, so not in this repository; on a disk nothing was asked.
@@ -95,8 +112,12 @@ async fn store(
     }
     let retyped = link(&registry.stores, name, digest, tags, checked).await?;
     let leading = tags.iter().zip(&before.tags).map(|(tag, old)| {
-        let once = old.is_none() && settings.immutable.matches(name, tag);
-        lead(&registry.stores.storage, name, tag, digest, once)
+        let how = match (is_fixed(tag), old) {
+            (false, _) => Leading::Anyway,
+            (true, None) => Leading::Once { may_move },
+            (true, Some(_)) => Leading::Already,
+        };
+        lead(&registry.stores.storage, (name, tag), digest, how)
     });
     let led = join_all(leading).await;
     // Whether a tag is there that could not be set, only storage knows: what is kept is read anew.
@@ -191,20 +212,52 @@ async fn link(
     Ok(retyped)
 }
 
-/// Makes the tag lead there. `once`: it never changes, and was not there a moment ago; another instance may have created it
-/// since.
-async fn lead(storage: &Storage, name: &RepositoryName, tag: &Tag, digest: &Digest, once: bool) -> Result<(), Refusal> {
+/// How a tag is made to lead somewhere.
+#[derive(Clone, Copy)]
+enum Leading {
+    Anyway,
+    /// It must not be moved, and was not there a moment ago; another instance may have created it since.
+    Once {
+        may_move: bool,
+    },
+    /// It must not be moved, and led there a moment ago. If somebody who may has moved it since, that stands.
+    Already,
+}
+
+async fn lead(
+    storage: &Storage,
+    (name, tag): (&RepositoryName, &Tag),
+    digest: &Digest,
+    how: Leading,
+) -> Result<(), Refusal> {
     let link = Link::Tag(name.clone(), tag.clone());
-    if once {
-        if storage.link_create(&link, digest).await? {
-            return Ok(());
+    match how {
+        Leading::Already => return Ok(()),
+        Leading::Once { may_move } => {
+            if storage.link_create(&link, digest).await? {
+                return Ok(());
+            }
+            match tags::read(storage, name, tag).await? {
+                Some(found) if found != *digest => return Err(stays(tag, may_move)),
+                Some(_) => return Ok(()),
+                // A crash left it torn.
+                None => {}
+            }
         }
-        if tags::read(storage, name, tag).await?.is_some_and(|found| found != *digest) {
-            return Err(immutable(tag));
-        }
-        // It leads there already, or a crash left it torn.
+        Leading::Anyway => {}
     }
     Ok(storage.link_put(&link, digest).await?)
+}
+
+/// A tag that is there, and does not move: for anybody, or for who asks.
+fn stays(tag: &Tag, may_move: bool) -> Refusal {
+    match may_move {
+        true => immutable(tag),
+        false => {
+            let message = format!("the tag '{tag}' exists, and you may not move it: that needs 'overwrite'");
+            Refusal::new(ErrorCode::Denied, message)
+        }
+    }
 }
 
 /// ECR's code for this, which clients show as it is, with the status of a conflict.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use prometheus::Registry as Prometheus;
 use serde_json::{Value, json};
 
-use crate::auth::Identity;
+use crate::auth::Permit;
 use crate::events::{self, Change, Listener};
 use crate::fleet::{self, Fleet};
 use crate::oci::{Action, Algorithm, Digest, media_type};
@@ -154,7 +154,8 @@ impl Harness {
         let field =
             |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
         let headers = headers.iter().map(field).collect();
-        let request = Request { id: RequestId::new(), identity: Identity::Anonymous, action, headers };
+        let request =
+            Request { id: RequestId::new(), permit: Permit::open(), action, headers, listener: None, absent: None };
         let reply = is_send(self.registry.answer(request, body)).await;
         self.read(reply).await
     }

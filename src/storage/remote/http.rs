@@ -23,7 +23,7 @@ use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::outbound::tls;
+use crate::outbound::{self, tls};
 use crate::storage::{Config, Error};
 
 /// Bytes handed to the connection at once, so that sending shows its progress.
@@ -47,18 +47,11 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(config: &Config) -> Result<Self, Error> {
         let connections = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
-        let mut builder = reqwest::Client::builder();
+        let mut builder = outbound::client(client_config(config)?);
         if let Some(name) = local_name(config) {
             builder = builder.resolve(&name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))); // 0: the address' own port
         }
         let client = builder
-            .tls_backend_preconfigured(client_config(config)?)
-            .http1_only()
-            .no_proxy() // a proxy in the environment is meant for other programs
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .retry(reqwest::retry::never())
-            .tcp_nodelay(true)
             .user_agent(concat!("entrepot/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.timeouts.connect.0)
             .pool_max_idle_per_host(connections)

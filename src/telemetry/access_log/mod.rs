@@ -5,12 +5,10 @@
 //! between threads the order is as near as [`writer::TICK`]. Does not own what the fields mean: `http::journal` says.
 
 mod entry;
-mod sink;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +24,7 @@ pub use entry::Entry;
 use writer::{Command, Writer};
 
 use super::config::AccessTarget;
+use super::sink::Output;
 
 /// Buffers that worker threads spread over; more threads share.
 const SHARDS: usize = 8;
@@ -33,6 +32,8 @@ const SHARDS: usize = 8;
 const SHARD_LIMIT: usize = 4 << 20;
 /// A buffer this full wakes the writer before its tick.
 const WAKE_AT: usize = 64 << 10;
+/// Lines tell of clients' addresses and names: not for everyone on the machine.
+const MODE: u32 = 0o640;
 /// How long a caller of `flush`, `reopen`, `set_target` and `shutdown` waits for a writer that may be stuck in a write.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -78,7 +79,7 @@ impl AccessLog {
         Self::with_file(open(target)?, target.clone(), registry)
     }
 
-    fn with_file(file: Option<File>, target: AccessTarget, registry: &Registry) -> Result<Arc<Self>, Error> {
+    fn with_file(file: Option<Output>, target: AccessTarget, registry: &Registry) -> Result<Arc<Self>, Error> {
         let dropped = IntCounter::new(
             "entrepot_access_log_dropped_total",
             "Lines lost because the access log's target was too slow or failed.",
@@ -161,7 +162,7 @@ impl AccessLog {
         Ok(())
     }
 
-    fn change(&self, file: Option<File>) -> Result<(), Error> {
+    fn change(&self, file: Option<Output>) -> Result<(), Error> {
         self.order(|done| Command::Use(file, done))
     }
 
@@ -180,12 +181,12 @@ impl Drop for AccessLog {
     }
 }
 
-fn open(target: &AccessTarget) -> Result<Option<File>, Error> {
+fn open(target: &AccessTarget) -> Result<Option<Output>, Error> {
     match target {
         AccessTarget::Off => Ok(None),
-        AccessTarget::Stdout => sink::stdout().map(Some).map_err(Error::Stdout),
+        AccessTarget::Stdout => Output::stdout().map(Some).map_err(Error::Stdout),
         AccessTarget::File(path) => {
-            sink::append(path).map(Some).map_err(|source| Error::Open { path: path.clone(), source })
+            Output::append(path, MODE).map(Some).map_err(|source| Error::Open { path: path.clone(), source })
         }
     }
 }

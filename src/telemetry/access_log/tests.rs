@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -223,7 +223,7 @@ fn a_closed_pipe_costs_lines_and_nothing_else() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let file = File::from(OwnedFd::from(writer));
-    let log = AccessLog::with_file(Some(file), AccessTarget::Stdout, &Registry::new()).unwrap();
+    let log = AccessLog::with_file(Some(file.into()), AccessTarget::Stdout, &Registry::new()).unwrap();
     for _ in 0..10 {
         log.write(&entry());
         log.flush().unwrap();
@@ -241,7 +241,7 @@ fn a_closed_pipe_costs_lines_and_nothing_else() {
 fn a_stuck_reader_costs_lines_but_no_time_and_no_memory() {
     let (mut reader, writer) = io::pipe().unwrap();
     let file = File::from(OwnedFd::from(writer));
-    let log = AccessLog::with_file(Some(file), AccessTarget::Stdout, &Registry::new()).unwrap();
+    let log = AccessLog::with_file(Some(file.into()), AccessTarget::Stdout, &Registry::new()).unwrap();
     let mut written = 0u64;
     while log.shared.dropped.get() < 1000 {
         log.write(&entry());

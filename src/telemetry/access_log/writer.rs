@@ -1,14 +1,13 @@
 //! The thread that writes what requests have left in the buffers.
 
-use std::fs::File;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::sink::{Loss, Sink};
 use super::{SHARD_LIMIT, Shared, WAKE_AT};
+use crate::telemetry::sink::{Loss, Output, Sink};
 
 /// A line leaves the process at most so long after it was taken, unless the target is slow.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -19,7 +18,7 @@ const KEEP_CAPACITY: usize = 4 * WAKE_AT;
 
 /// What the writer is told; each is answered when done.
 pub enum Command {
-    Use(Option<File>, Sender<()>),
+    Use(Option<Output>, Sender<()>),
     #[cfg(test)]
     Flush(Sender<()>),
     Stop(Sender<()>),
@@ -36,7 +35,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, woken: Receiver<()>, orders: Receiver<Command>, file: Option<File>) -> Self {
+    pub fn new(shared: Arc<Shared>, woken: Receiver<()>, orders: Receiver<Command>, file: Option<Output>) -> Self {
         Writer { shared, woken, orders, sink: Sink::new(file), spare: Vec::new(), complained: None }
     }
 
@@ -73,7 +72,7 @@ impl Writer {
         }
     }
 
-    fn change(&mut self, file: Option<File>, done: &Sender<()>) {
+    fn change(&mut self, file: Option<Output>, done: &Sender<()>) {
         // Whoever ordered this may have given up and believes the old target in use: then it stays.
         if done.send(()).is_ok() {
             self.sink = Sink::new(file);

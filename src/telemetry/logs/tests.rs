@@ -20,13 +20,36 @@ impl Write for Sink {
 
 /// What `events` logged at `level`, without the time.
 fn logged(level: Level, events: impl FnOnce(&LogHandle)) -> Vec<String> {
+    let text = logged_as(Form::Text { colour: false }, level, events);
+    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+fn logged_as(form: Form, level: Level, events: impl FnOnce(&LogHandle)) -> String {
     let out = Sink::default();
     let (filter, handle) = reload::Layer::new(targets(level));
-    let lines = Lines::new(false, out.clone());
+    let lines = Lines::new(form, out.clone());
     let subscriber = tracing_subscriber::registry().with(filter).with(lines);
     tracing::subscriber::with_default(subscriber, || events(&LogHandle(Some(handle))));
-    let text = String::from_utf8(out.0.lock().clone()).unwrap();
-    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    String::from_utf8(out.0.lock().clone()).unwrap()
+}
+
+#[test]
+fn an_event_is_an_object_on_a_line_of_its_own() {
+    let evil = "x\n{\"level\":\"ERROR\"}\u{2028}";
+    let text = logged_as(Form::Json, Level::Info, |_| {
+        tracing::info!(target: "entrepot::app", address = %"127.0.0.1:80", count = 2, left = -1, ok = true, name = evil, "it is \"up\"");
+        tracing::warn!(target: "entrepot", "{evil}");
+    });
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(
+        (&lines[0]["level"], &lines[0]["target"], &lines[0]["message"]),
+        (&"INFO".into(), &"entrepot::app".into(), &"it is \"up\"".into())
+    );
+    let fields = serde_json::json!({ "address": "127.0.0.1:80", "count": 2, "left": -1, "ok": true, "name": evil });
+    assert_eq!(lines[0]["fields"], fields);
+    assert_eq!((&lines[1]["level"], &lines[1]["message"]), (&"WARN".into(), &evil.into()));
+    assert!(lines[0]["time"].as_str().is_some_and(|time| time.ends_with('Z')));
 }
 
 #[test]
@@ -95,7 +118,7 @@ fn records_of_log_keep_their_target() {
 #[test]
 fn what_repeats_is_said_fifty_times_a_minute_and_then_counted() {
     let out = Sink::default();
-    let lines = Lines::new(false, out.clone());
+    let lines = Lines::new(Form::Text { colour: false }, out.clone());
     let subscriber = tracing_subscriber::registry().with(lines.clone());
     let before = limit::counter().unwrap().with_label_values(&["WARN", "left_out"]).get();
     let begun = Instant::now();
@@ -123,7 +146,7 @@ fn what_repeats_is_said_fifty_times_a_minute_and_then_counted() {
 #[test]
 fn a_kind_is_heard_again_in_its_next_window() {
     let out = Sink::default();
-    let lines = Lines::new(false, out.clone());
+    let lines = Lines::new(Form::Text { colour: false }, out.clone());
     let subscriber = tracing_subscriber::registry().with(lines.clone());
     tracing::subscriber::with_default(subscriber, || {
         for window in 1..=3 {

@@ -17,9 +17,10 @@ pub fn journal(bytes: &[u8]) {
             assert!(again.is_some_and(|again| again.append_to(&mut twice)) && twice == written);
         }
     }
-    let path = std::env::temp_dir().join(format!("entrepot-fuzz-journal-{}", std::process::id()));
-    if std::fs::write(&path, bytes).is_ok() {
+    // Gone with the value, also when something below does not hold.
+    let Ok(file) = tempfile::Builder::new().prefix("entrepot-fuzz-journal").tempfile() else { return };
+    if std::fs::write(file.path(), bytes).is_ok() {
         let facts = Arc::new(Facts::new());
-        load::load(&path, "check", &facts);
+        load::load(file.path(), "check", &facts);
     }
 }
