@@ -117,7 +117,7 @@ fn a_good_file_is_said_to_be_good() {
 
 #[test]
 fn the_shipped_files_are_good() {
-    for name in ["entrepot.toml", "front.toml", "registry.toml", "cluster.toml"] {
+    for name in ["entrepot.toml", "front.toml", "registry.toml", "cluster.toml", "mirror.toml"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name);
         let output = check(Path::new("."), &file);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -229,7 +229,7 @@ fn a_variable_that_is_no_key_is_refused_with_the_one_that_was_meant() {
             "ENTREPOT_STORAGE_DRIVER: storage_driver: is not a key; did you mean ENTREPOT_STORAGE__DRIVER?",
         ),
         ("ENTREPOT_THREDS", "ENTREPOT_THREDS: threds: is not a key; did you mean ENTREPOT_THREADS?"),
-        ("ENTREPOT_ANYTHING", "ENTREPOT_ANYTHING: anything: is not a key; allowed: admin, cache, "),
+        ("ENTREPOT_ANYTHING", "ENTREPOT_ANYTHING: anything: is not a key; allowed: admin, audit, auth, cache, "),
         ("ENTREPOT_CACHE__DISK__SIZE", "ENTREPOT_CACHE__DISK__SIZE: cache.disk: "),
     ] {
         for value in ["10GiB", ""] {
@@ -243,4 +243,27 @@ fn a_variable_that_is_no_key_is_refused_with_the_one_that_was_meant() {
             );
         }
     }
+}
+
+#[test]
+fn rules_are_shown_as_a_table_and_those_that_do_nothing_are_told_of() {
+    let rules = "[[listener]]\naddress = \"127.0.0.1:5000\"\n[[route]]\nread = \"registry\"\nwrite = \"registry\"\n\
+        [auth]\nusername = \"ann\"\npassword = \"not-to-be-shown\"\n[audit]\nto = \"audit.log\"\nrequired = true\n\
+        [[auth.rule]]\nrepositories = \"public/**\"\nwho = [\"anonymous\"]\nallow = [\"pull\"]\n\
+        [[auth.rule]]\nwho = [\"user:ann\", \"robot:ci\"]\nallow = [\"push\", \"delete\"]\ndeny = [\"overwrite\"]\nfrom = [\"10.0.0.0/8\"]\n\
+        [[auth.rule]]\nrepositories = \"public/a\"\nwho = [\"user:ann\"]\nallow = [\"pull\"]\n";
+    let (folder, file) = written(rules);
+    let output = check(folder.path(), &file);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    for line in [
+        "  route    any host, **: read registry, write registry, by the rules\n",
+        "  rule 0   public/**  anonymous           allow pull\n",
+        "  rule 1   **         user:ann, robot:ci  allow push, delete; deny overwrite; from 10.0.0.0/8\n",
+        "  audit    to audit.log, without which nothing is changed\n",
+        "  warning: auth.rule.2 says nothing that auth.rule.0 does not say\n",
+    ] {
+        assert!(told.contains(line), "{line}{told}");
+    }
+    assert!(!told.contains("not-to-be-shown") && !folder.path().join("audit.log").exists(), "{told}");
 }

@@ -1,5 +1,8 @@
 //! /metrics counts what happened, and the health endpoints say what is.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use crate::harness::{Connection, Registry, Repository, Request, Setup, eventually, random_bytes};
 
 #[test]
@@ -80,7 +83,9 @@ fn every_line_is_prometheus_text_and_every_name_is_ours_and_explained() {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
         let name = series.split('{').next().unwrap_or_default();
-        assert!(name.starts_with("entrepot_") || name.starts_with("process_"), "{line}");
+        // Those of mirrors are called as distribution calls them, for its dashboards.
+        let known = ["entrepot_", "process_", "registry_proxy_"];
+        assert!(known.iter().any(|start| name.starts_with(start)), "{line}");
         assert!(value.parse::<f64>().is_ok(), "{line}");
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
         assert!(text.contains(&format!("# HELP {base} ")) || text.contains(&format!("# HELP {name} ")), "{name}");
@@ -100,4 +105,47 @@ fn health_is_answered_on_the_listener_and_readiness_by_admin_alone() {
     registry.kill();
     // Alive, whatever the peers are.
     Request::get("/healthz").send(entrepot.address).expect(200);
+}
+
+/// Every name of a metric that stands in the source, tests left out.
+fn registered(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            registered(&path, names);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let is_name = |text: &&str| {
+            let known = ["entrepot_", "registry_http_", "registry_proxy_", "registry_storage_", "process_"];
+            known.iter().any(|start| text.starts_with(start))
+                && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        names.extend(code.split('"').filter(is_name).map(str::to_owned));
+    }
+}
+
+fn documented() -> BTreeSet<String> {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("METRICS.md")).expect("the page");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|rest| rest.split(" | ").next());
+    rows.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches(['`', ' ']).to_owned()).collect()
+}
+
+#[test]
+fn every_metric_of_the_source_is_on_the_page_and_no_other() {
+    let mut names = BTreeSet::new();
+    registered(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
+    assert!(names.len() > 50, "{names:?}");
+    assert_eq!(names, documented());
+}
+
+#[test]
+fn every_metric_that_is_told_is_on_the_page() {
+    let entrepot = Setup::registry().start();
+    let documented = documented();
+    let text = entrepot.metrics();
+    for name in text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()) {
+        assert!(documented.contains(name), "{name}");
+    }
 }

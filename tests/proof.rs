@@ -17,17 +17,27 @@ mod harness;
 
 #[path = "proof/cold_herd.rs"]
 mod cold_herd;
+#[path = "proof/ended_tokens.rs"]
+mod ended_tokens;
+#[path = "proof/helm.rs"]
+mod helm;
 #[path = "proof/killed_pushes.rs"]
 mod killed_pushes;
 #[path = "proof/large_pushes.rs"]
 mod large_pushes;
+#[path = "proof/lost_answers.rs"]
+mod lost_answers;
 #[path = "proof/many_entries.rs"]
 mod many_entries;
+#[path = "proof/mirror_faults.rs"]
+mod mirror_faults;
 #[path = "proof/redis_fails.rs"]
 mod redis_fails;
 #[path = "proof/registry_killed.rs"]
 mod registry_killed;
 #[path = "proof/rolling_changes.rs"]
 mod rolling_changes;
+#[path = "proof/rotating_keys.rs"]
+mod rotating_keys;
 #[path = "proof/six_gibibytes.rs"]
 mod six_gibibytes;

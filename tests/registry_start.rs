@@ -42,14 +42,20 @@ fn without_a_file_it_is_a_registry_that_keeps_all_in_one_folder() {
 }
 
 #[test]
-fn an_open_registry_that_others_reach_is_warned_of() {
+fn an_open_registry_that_others_reach_starts_only_if_that_is_meant() {
     let (folder, port, admin) = (scratch(), ports::free().port(), ports::free());
     let (own, asked) = (format!("0.0.0.0:{port}"), admin.to_string());
     let variables = [("ENTREPOT_LISTENER__0__ADDRESS", own.as_str()), ("ENTREPOT_ADMIN__ADDRESS", &asked)];
-    let mut entrepot = serve(folder.path(), &variables);
-    assert!(entrepot.wait_ready(|| ready(admin)), "{}", entrepot.log());
-    let warned = format!("anybody who reaches {own} may push");
-    eventually("the warning", || entrepot.log().contains(&warned));
+    let mut refused = serve(folder.path(), &variables);
+    assert!(!refused.wait_ready(|| ready(admin)));
+    assert!(refused.log().contains("registry.open_writes") && refused.log().contains(&own), "{}", refused.log());
+    for meant in [("ENTREPOT_REGISTRY__OPEN_WRITES", "true"), ("REGISTRY_PASSWORD", "x")] {
+        let with = [variables[0], variables[1], meant, ("REGISTRY_USERNAME", if meant.1 == "x" { "ann" } else { "" })];
+        let mut entrepot = serve(folder.path(), &with);
+        assert!(entrepot.wait_ready(|| ready(admin)), "{}", entrepot.log());
+        let status = Request::get("/v2/").send(([127, 0, 0, 1], port).into()).status;
+        assert_eq!(status, if meant.1 == "x" { 401 } else { 200 });
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Clients that are slow, silent or too many cost nobody else anything.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
 
 use crate::harness::h2_client::{End, H2Client, Streamed};
-use crate::harness::{Connection, Entrepot, Registry, Repository, Request, Setup, random_bytes};
+use crate::harness::{Connection, Entrepot, PATIENCE, Registry, Repository, Request, Setup, random_bytes};
 
 fn front(change: impl FnOnce(Setup) -> Setup) -> (crate::harness::Serving, Entrepot) {
     let registry = Registry::debian().start();
@@ -120,11 +122,15 @@ fn above_the_limit_of_connections_the_next_waits_for_a_place() {
             connection.ask(Request::get("/v2/")).expect("an answer").1
         })
         .collect();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| Request::get("/v2/").send(entrepot.address).status);
-        std::thread::sleep(Duration::from_millis(500));
-        assert!(!waiting.is_finished());
-        held.pop();
-        assert_eq!(waiting.join().expect("an answer"), 200);
-    });
+    // The kernel has the connection and the request; the server does not take it.
+    let mut waiting = TcpStream::connect(entrepot.address).expect("a connection");
+    waiting.write_all(b"GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n").expect("a request");
+    waiting.set_read_timeout(Some(Duration::from_millis(500))).expect("a limit");
+    let mut status = [0; 12];
+    let refused = waiting.read(&mut status).expect_err("no answer yet");
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    held.pop();
+    waiting.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    waiting.read_exact(&mut status).expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 200");
 }

@@ -8,7 +8,7 @@ use crate::harness::repository::{ACCEPT, location, with_digest};
 use crate::harness::tools::{Containers, busybox_tree, run};
 use crate::harness::{
     Answer, Authority, Dockerd, Fault, FaultProxy, Gate, Reply, Repository, Request, Rule, Setup, TokenServer, digest,
-    docker, nginx::Nginx, random_bytes, scratch,
+    docker, http::basic, nginx::Nginx, random_bytes, scratch, secrets,
 };
 
 fn blob_through(fault: Fault) -> (Answer, Vec<u8>) {
@@ -209,4 +209,82 @@ fn a_setup_sets_keys_of_tables_and_of_lists() {
     for line in ["proxy_protocol = true", "address = \"127.0.0.1:2\"", "verdict_ttl = \"1s\"", "[[route]]"] {
         assert!(text.contains(line), "{line} in {text}");
     }
+}
+
+#[test]
+fn a_secret_in_a_log_is_found() {
+    let secret = "5ecret-for-the-harness-alone";
+    Request::get("/").basic("ann", secret);
+    let shown = secrets::found_in(&format!("a line\nleak {secret} here\n"));
+    assert!(shown.len() == 1 && !shown[0].contains(secret) && shown[0].contains("leak <HERE> here"), "{shown:?}");
+    let encoded = basic("ann", secret);
+    assert_eq!(secrets::found_in(&encoded).len(), 1);
+    assert_eq!(secrets::found_in("GET /token?service=x 200").len(), 1);
+    Request::new("POST", "/token").body("grant_type=password&username=a&password=5ecret-of-a-form-alone");
+    assert_eq!(secrets::found_in("so 5ecret-of-a-form-alone it is").len(), 1);
+    assert_eq!(secrets::found_in("the fleet's secret was read; GET /token 200"), Vec::<String>::new());
+}
+
+/// Entrepot itself writes no secret, so a file that it is said to write to has one from the start.
+#[test]
+fn an_instance_whose_log_has_a_secret_fails_its_test_when_it_ends() {
+    let folder = scratch();
+    let log = folder.path().join("access.log");
+    std::fs::write(&log, "Authorization: Bearer a-token-of-the-harness-alone\n").expect("a file");
+    let registry = Registry::debian().start();
+    let entrepot =
+        Setup::before(&[registry.address]).set("log.access", &format!("{:?}", log.display().to_string())).start();
+    secrets::note("a-token-of-the-harness-alone");
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(entrepot)));
+    let told = ended.expect_err("it must fail");
+    let told = told.downcast_ref::<String>().cloned().unwrap_or_default();
+    assert!(told.starts_with("secrets in ") && !told.contains("a-token-of-the-harness"), "{told}");
+}
+
+#[test]
+fn a_fake_registry_of_every_manner_is_pulled_from_by_skopeo() {
+    use crate::harness::{FakeRemote, Manner};
+    let folder = scratch();
+    let manners =
+        [("plain", Manner::plain()), ("hub", Manner::hub()), ("ghcr", Manner::ghcr()), ("k8s", Manner::k8s())];
+    for (name, manner) in manners.into_iter().chain([("ecr", Manner::ecr("AWS", "a-password-of-ecr"))]) {
+        let fake = FakeRemote::start(manner);
+        let image = fake.put_multi("team/app", "1", 1, 10_000);
+        let containers = Containers::new();
+        let mut copy = containers.skopeo();
+        copy.args(["copy", "--all", "--src-tls-verify=false"]);
+        if name == "ecr" {
+            copy.args(["--src-creds", "AWS:a-password-of-ecr"]);
+        }
+        let to = format!("dir:{}", folder.path().join(name).display());
+        run(copy.arg(format!("docker://{}/team/app:1", fake.address())).arg(to));
+        assert_eq!(fake.gets("/blobs/"), image.blobs().len(), "{name}");
+        assert_eq!(fake.tokens.seen().is_empty(), !matches!(name, "hub" | "ghcr"), "{name}");
+        assert!(fake.store.seen().iter().all(|seen| seen.status == 200), "{name}");
+    }
+}
+
+#[test]
+fn a_fake_registry_counts_pulls_and_pages_its_lists() {
+    use crate::harness::remote::Budget;
+    use crate::harness::{FakeRemote, Manner};
+    let manner = Manner { budget: Some(Budget::of(&[("", 2)])), page: 2, ..Manner::plain() };
+    let fake = FakeRemote::start(manner);
+    for number in 0..3 {
+        fake.put("team/app", &format!("v{number}"), number, 10);
+    }
+    let client = Repository::at(fake.address(), "team/app");
+    let left = |answer: &Answer| answer.header("ratelimit-remaining").map(str::to_owned);
+    assert_eq!(left(&client.head_manifest("v0")).as_deref(), Some("2;w=21600"));
+    assert_eq!(left(&client.get_manifest("v0")).as_deref(), Some("1;w=21600"));
+    assert_eq!(client.get_manifest("v1").status, 200);
+    let refused = client.get_manifest("v2");
+    assert_eq!((refused.status, refused.error_code().as_str()), (429, "TOOMANYREQUESTS"));
+    assert_eq!(client.head_manifest("v2").status, 200);
+    let page = client.request("GET", "/v2/team/app/tags/list").send(fake.address());
+    assert_eq!(page.json()["tags"], serde_json::json!(["v0", "v1"]));
+    let next = page.header("link").and_then(|link| link.strip_prefix('<')?.split('>').next()).expect("more").to_owned();
+    let page = client.request("GET", next).send(fake.address());
+    assert_eq!(page.json()["tags"], serde_json::json!(["v2"]));
+    assert_eq!(page.header("link"), None);
 }

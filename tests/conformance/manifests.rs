@@ -81,11 +81,8 @@ fn pull_manifest_content_type_should_have_no_parameters(repo: &Repo) {
 fn pull_manifest_should_not_depend_on_accept(repo: &Repo) {
     let image = push_image(repo, "v1");
     for accept in [None, Some("*/*"), Some("application/json"), Some(INDEX), Some("text/html, */*;q=0.1")] {
-        let request = crate::harness::Request::get(repo.path("manifests/v1"));
-        let request = accept.map_or_else(
-            || crate::harness::Request::get(repo.path("manifests/v1")),
-            |accept| request.header("Accept", accept),
-        );
+        let request = repo.authorized(crate::harness::Request::get(repo.path("manifests/v1")));
+        let request = accept.iter().fold(request, |request, accept| request.header("Accept", *accept));
         repo.send(request).status_is(200).body_is(&image.bytes).header_is("content-type", MANIFEST);
     }
 }

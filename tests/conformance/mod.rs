@@ -14,6 +14,7 @@ mod data;
 mod expect;
 mod flow;
 mod hash;
+mod login;
 mod repo;
 
 mod blobs;

@@ -119,7 +119,8 @@ fn push_under_a_digest_that_is_percent_encoded_must_work(repo: &Repo) {
         let source = repo.neighbour("source");
         let bytes = repo.bytes(3000);
         let encoded = source.push(algorithm, &bytes).replace(':', "%3a");
-        repo.post(&with_query("blobs/uploads/", "mount", &encoded)).status_is(201).leads_to(repo, &bytes);
+        let target = with_query(&with_query("blobs/uploads/", "mount", &encoded), "from", &source.name);
+        repo.post(&target).status_is(201).leads_to(repo, &bytes);
     }
 }
 

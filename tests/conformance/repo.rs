@@ -9,6 +9,7 @@ use crate::harness::{Answer, Request, random_bytes};
 use super::Algorithm;
 use super::audit::audit;
 use super::expect::Expect;
+use super::login::Login;
 
 pub const OCTETS: &str = "application/octet-stream";
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -17,14 +18,15 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub struct Repo {
     pub address: SocketAddr,
     pub name: String,
+    pub login: Login,
     seed: AtomicU64,
 }
 
 impl Repo {
     /// The name gets a random end, so that a registry that keeps its content can be asked twice.
-    pub fn new(address: SocketAddr, name: &str) -> Self {
+    pub fn new(address: SocketAddr, login: Login, name: &str) -> Self {
         let run: u32 = rand::random();
-        Repo { address, name: format!("{name}-{run:08x}"), seed: AtomicU64::new(rand::random()) }
+        Repo { address, name: format!("{name}-{run:08x}"), login, seed: AtomicU64::new(rand::random()) }
     }
 
     /// Another repository of the same registry.
@@ -34,7 +36,7 @@ impl Repo {
 
     /// A repository of just this name, at the same registry.
     pub fn named(&self, name: &str) -> Repo {
-        Repo { address: self.address, name: name.to_owned(), seed: AtomicU64::new(rand::random()) }
+        Repo { address: self.address, name: name.to_owned(), login: self.login, seed: AtomicU64::new(rand::random()) }
     }
 
     /// Bytes that nobody has pushed before.
@@ -48,9 +50,15 @@ impl Repo {
     }
 
     pub fn request(&self, method: &str, what: &str) -> Request {
-        let request = Request::new(method, self.path(what));
+        let request = self.authorized(Request::new(method, self.path(what)));
         let manifest = what.contains("manifests/") && matches!(method, "GET" | "HEAD");
         if manifest { request.header("Accept", MANIFEST).header("Accept", INDEX) } else { request }
+    }
+
+    /// With what shows who asks.
+    pub fn authorized(&self, request: Request) -> Request {
+        let authorization = self.login.authorization(self.address, &request.target);
+        authorization.iter().fold(request, |request, value| request.header("Authorization", value))
     }
 
     /// Sends it on a connection of its own, and audits the answer.

@@ -9,12 +9,15 @@ use std::sync::{OnceLock, mpsc};
 use crate::harness::{Azurite, Entrepot, Minio, Setup, scratch};
 
 use super::Repo;
+use super::login::{Login, PASSWORD, USER};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     Filesystem,
     Minio,
     Azurite,
+    /// The filesystem, with a section `[auth]`.
+    Guarded,
 }
 
 /// What the registry is told to allow.
@@ -26,7 +29,8 @@ pub enum Rules {
     DeletionDisabled,
 }
 
-/// `filesystem::test`, `minio::test` and `azurite::test` for each test of the list, with a repository of its own.
+/// `filesystem::test`, `minio::test` and `azurite::test` for each test of the list, with a repository of its own, and on the
+/// filesystem by logins: `basic::test` and `bearer::test`.
 macro_rules! on_every_storage {
     ($rules:ident: $($test:ident),* $(,)?) => {
         mod filesystem {
@@ -47,18 +51,39 @@ macro_rules! on_every_storage {
                 super::$test(&repository(Storage::Azurite, Rules::$rules, stringify!($test)));
             })*
         }
+        mod basic {
+            $(#[test] fn $test() {
+                use $crate::conformance::{login::Login, server::{Rules, repository_by}};
+                super::$test(&repository_by(Login::Basic, Rules::$rules, stringify!($test)));
+            })*
+        }
+        mod bearer {
+            $(#[test] fn $test() {
+                use $crate::conformance::{login::Login, server::{Rules, repository_by}};
+                super::$test(&repository_by(Login::Bearer, Rules::$rules, stringify!($test)));
+            })*
+        }
     };
     ($($test:ident),* $(,)?) => { on_every_storage!(AsByDefault: $($test),*); };
 }
 
 /// An empty repository for `test`.
 pub fn repository(storage: Storage, rules: Rules, test: &str) -> Repo {
-    Repo::new(address(storage, rules), &format!("conformance/{}", test.replace('_', "-")))
+    named(address(storage, rules), Login::None, test)
+}
+
+/// The same where users log in.
+pub fn repository_by(login: Login, rules: Rules, test: &str) -> Repo {
+    named(address(Storage::Guarded, rules), login, test)
+}
+
+fn named(address: SocketAddr, login: Login, test: &str) -> Repo {
+    Repo::new(address, login, &format!("conformance/{}", test.replace('_', "-")))
 }
 
 fn address(storage: Storage, rules: Rules) -> SocketAddr {
     // `None`: it did not start, and would not for the next test either.
-    static SERVERS: [[OnceLock<Option<SocketAddr>>; 3]; 3] = [const { [const { OnceLock::new() }; 3] }; 3];
+    static SERVERS: [[OnceLock<Option<SocketAddr>>; 3]; 4] = [const { [const { OnceLock::new() }; 3] }; 4];
     if let Ok(elsewhere) = std::env::var("ENTREPOT_CONFORMANCE_AT") {
         return elsewhere.parse().expect("ENTREPOT_CONFORMANCE_AT is an address and a port");
     }
@@ -105,6 +130,10 @@ fn start(storage: Storage, rules: Rules) -> Running {
     let folder = || tempfile::Builder::new().tempdir_in(&content).expect("a folder for the store");
     let (setup, store) = match storage {
         Storage::Filesystem => (setup.storage_at(&content), Store::Folder),
+        Storage::Guarded => {
+            let setup = setup.set("auth.username", &format!("{USER:?}")).set("auth.password", &format!("{PASSWORD:?}"));
+            (setup.storage_at(&content), Store::Folder)
+        }
         Storage::Minio => {
             let minio = Minio::start_in(folder(), &["conformance"]);
             (minio.bucket("conformance").set(setup), Store::Minio(minio))

@@ -15,6 +15,16 @@ pub struct Dockerd {
 
 impl Dockerd {
     pub fn start() -> Self {
+        Dockerd::with(&[])
+    }
+
+    /// Asks this address for what Docker Hub has.
+    pub fn mirrored(mirror: &str) -> Self {
+        Dockerd::with(&[&format!("--registry-mirror={mirror}")])
+    }
+
+    /// With more on its command line.
+    pub fn with(arguments: &[&str]) -> Self {
         // A socket's path has at most 107 bytes, so this folder is not under the build's.
         let folder = tempfile::Builder::new().prefix("dockerd-").tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
@@ -24,7 +34,7 @@ impl Dockerd {
         command.arg("--data-root").arg(path("data")).arg("--exec-root").arg(path("exec"));
         command.arg("--pidfile").arg(path("pid"));
         command.arg("--host").arg(format!("unix://{}", path("socket").display()));
-        command.env("HOME", folder.path());
+        command.args(arguments).env("HOME", folder.path());
         let process = Process::start("dockerd", command, &path("log"), Ending::Terminate);
         let mut dockerd = Dockerd { process, folder };
         let (docker, process) = (dockerd.client(), &mut dockerd.process);

@@ -14,6 +14,9 @@ use super::{eventually, ports, scratch};
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_entrepot");
 
+/// Stands for the instance's own address in `fleet.advertise`, which nobody knows before it starts.
+pub const OWN_ADDRESS: &str = "http://own.invalid";
+
 /// A configuration in the making: one listener, one cluster `main`, one route, and what the test sets besides.
 #[derive(Clone)]
 pub struct Setup {
@@ -86,6 +89,9 @@ impl Setup {
 
     /// Sets one key by its path, list items by index: `set("cluster.main.stale", "\"10s\"")`. The value is TOML.
     pub fn set(mut self, path: &str, value: &str) -> Self {
+        if ["password", "secret_access_key", "account_key"].iter().any(|key| path.ends_with(key)) {
+            super::secrets::note(value.trim_matches('"'));
+        }
         let value = format!("value = {value}").parse::<toml::Table>().expect("a TOML value").remove("value");
         put(&mut self.table, path, value.expect("just put there"));
         self
@@ -148,6 +154,9 @@ impl Setup {
             && self.get("storage.root").is_none()
         {
             self = self.storage_at(&folder.join("data"));
+        }
+        if self.get("fleet.advertise").is_some_and(|text| text.as_str() == Some(OWN_ADDRESS)) {
+            self = self.set("fleet.advertise", &format!("\"http://{address}\""));
         }
         self.set("listener.0.address", &format!("\"{address}\""))
             .set("admin.address", &format!("\"{admin}\""))
@@ -323,6 +332,16 @@ impl Entrepot {
         });
     }
 
+    /// Every file that it writes lines to.
+    fn logs(&self) -> Vec<PathBuf> {
+        let mut logs = vec![self.folder.path().join("log"), self.access_log.clone()];
+        for path in ["log.access", "audit.to"] {
+            let named = self.setup.get(path).and_then(toml::Value::as_str);
+            logs.extend(named.map(|named| self.folder.path().join(named)));
+        }
+        logs
+    }
+
     /// Runs `entrepot` with these arguments.
     pub fn cli(arguments: &[&str]) -> Output {
         Command::new(BINARY).args(arguments).output().expect("entrepot runs")
@@ -331,6 +350,14 @@ impl Entrepot {
     /// Accepts connections.
     pub fn listens(&self) -> bool {
         TcpStream::connect(self.address).is_ok()
+    }
+}
+
+impl Drop for Entrepot {
+    /// However it ends, what it has written holds no secret.
+    fn drop(&mut self) {
+        self.process = None;
+        self.logs().iter().for_each(|log| super::secrets::look_through(log));
     }
 }
 

@@ -2,10 +2,11 @@
 //! as its framing promised. It can send what no library would.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use base64::Engine;
+use socket2::{Domain, Socket, Type};
 
 /// A test never hangs on a silent server.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -182,7 +183,11 @@ pub struct Request {
 
 impl Request {
     pub fn new(method: &str, target: impl Into<String>) -> Self {
-        Request { method: method.into(), target: target.into(), headers: Vec::new(), body: Body::None }
+        let target = target.into();
+        if let Some(query) = target.strip_prefix("/token?") {
+            super::secrets::note_form(query);
+        }
+        Request { method: method.into(), target, headers: Vec::new(), body: Body::None }
     }
 
     pub fn get(target: impl Into<String>) -> Self {
@@ -194,7 +199,11 @@ impl Request {
     }
 
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
+        let value = value.into();
+        if name.eq_ignore_ascii_case("authorization") {
+            super::secrets::note_authorization(&value);
+        }
+        self.headers.push((name.into(), value));
         self
     }
 
@@ -204,7 +213,11 @@ impl Request {
     }
 
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.body = Body::Bytes(bytes.into());
+        let bytes = bytes.into();
+        if self.target.starts_with("/token") {
+            super::secrets::note_form(&String::from_utf8_lossy(&bytes));
+        }
+        self.body = Body::Bytes(bytes);
         self
     }
 
@@ -229,6 +242,15 @@ impl Request {
         Ok(Connection::open(address)?.header_close().exchange(self)?.finish())
     }
 
+    /// The same from another address of this machine, such as 127.0.0.2.
+    pub fn send_from(self, client: IpAddr, address: SocketAddr) -> Answer {
+        let what = format!("{} {}", self.method, self.target);
+        let connection =
+            Connection::open_from(client, address).unwrap_or_else(|error| panic!("no connection: {error}"));
+        let download = connection.header_close().exchange(self);
+        download.unwrap_or_else(|error| panic!("no answer to {what}: {error}")).finish()
+    }
+
     /// Sends it on a connection of its own and returns as soon as the head of the answer is there.
     pub fn open(self, address: SocketAddr) -> Download {
         let what = format!("{} {}", self.method, self.target);
@@ -251,7 +273,18 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(address: SocketAddr) -> io::Result<Connection> {
-        let stream = TcpStream::connect(address)?;
+        Connection::of(TcpStream::connect(address)?, address)
+    }
+
+    /// From another address of this machine.
+    pub fn open_from(client: IpAddr, address: SocketAddr) -> io::Result<Connection> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(client, 0).into())?;
+        socket.connect(&address.into())?;
+        Connection::of(socket.into(), address)
+    }
+
+    fn of(stream: TcpStream, address: SocketAddr) -> io::Result<Connection> {
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         stream.set_write_timeout(Some(READ_TIMEOUT))?;
         stream.set_nodelay(true)?;

@@ -6,7 +6,6 @@ use std::path::Path;
 use futures::StreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStore, ObjectStoreExt};
-use rustix::process::Signal;
 
 use super::entrepot::Setup;
 use super::http::Request;
@@ -74,11 +73,11 @@ impl Minio {
 
     /// Takes connections, and answers nothing until `thaw`.
     pub fn freeze(&self) {
-        self.process().signal(Signal::STOP);
+        self.process().freeze();
     }
 
     pub fn thaw(&self) {
-        self.process().signal(Signal::CONT);
+        self.process().thaw();
     }
 
     /// For memory and processor time.

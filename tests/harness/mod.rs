@@ -6,33 +6,42 @@
 
 pub mod authority;
 pub mod azurite;
+pub mod containerd;
 pub mod content;
 pub mod docker;
 pub mod entrepot;
 pub mod fault_proxy;
+pub mod forge;
 pub mod h2_client;
 pub mod http;
+pub mod issuer;
 pub mod minio;
 pub mod nginx;
 pub mod ports;
 pub mod process;
 pub mod redis;
 pub mod registry;
+pub mod remote;
 pub mod repository;
+pub mod secrets;
 pub mod strict_peer;
 pub mod token_server;
 pub mod tools;
 
 pub use authority::Authority;
 pub use azurite::{Azurite, Container};
+pub use containerd::Containerd;
 pub use content::{digest, random_bytes};
 pub use docker::Dockerd;
 pub use entrepot::{Entrepot, Setup};
 pub use fault_proxy::{Fault, FaultProxy, Gate, Reply, Rule, Seen};
+pub use forge::Signer;
 pub use http::{Answer, Connection, Request};
+pub use issuer::Issuer;
 pub use minio::{Bucket, Minio};
 pub use redis::{Redis, ServingRedis};
 pub use registry::{Registry, Serving};
+pub use remote::{FakeRemote, Manner};
 pub use repository::{Image, Repository};
 pub use token_server::TokenServer;
 

@@ -70,6 +70,31 @@ impl Process {
         kill_process(id, signal).unwrap_or_else(|error| panic!("{} does not take {signal:?}: {error}", self.name));
     }
 
+    /// SIGSTOP, and none of its threads runs any more when this returns: on a busy machine those that are in the kernel go on
+    /// for a moment, and could answer.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let deadline = Instant::now() + super::PATIENCE;
+        while !self.is_stopped() {
+            assert!(Instant::now() < deadline, "{} does not stop on SIGSTOP", self.name);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Whether each thread is in the state `T` (proc_pid_stat(5): the third field, after a name in brackets).
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        threads.into_iter().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // A thread that has ended meanwhile has nothing to read.
+            stat.is_empty() || stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
+    }
+
     /// SIGKILL, and the process is gone when this returns.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

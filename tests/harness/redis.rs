@@ -5,8 +5,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use super::entrepot::Setup;
 use super::process::{Ending, Process, command};
 use super::{Authority, PATIENCE, ports, scratch};
@@ -104,11 +102,11 @@ impl ServingRedis {
 
     /// Takes connections, and answers nothing until `thaw`.
     pub fn freeze(&self) {
-        self.process().signal(Signal::STOP);
+        self.process().freeze();
     }
 
     pub fn thaw(&self) {
-        self.process().signal(Signal::CONT);
+        self.process().thaw();
     }
 
     /// Answers nothing for so long.

@@ -15,6 +15,7 @@ pub struct Registry {
     program: String,
     volume: Option<PathBuf>,
     bucket: Option<Bucket>,
+    redirects: bool,
     accounts: Vec<(String, String)>,
     token: Option<String>,
     address: Option<SocketAddr>,
@@ -28,6 +29,7 @@ impl Registry {
             program: "docker-registry".into(),
             volume: None,
             bucket: None,
+            redirects: false,
             accounts: Vec::new(),
             token: None,
             address: None,
@@ -53,9 +55,15 @@ impl Registry {
         self
     }
 
-    /// Content lives in an object store, and is never redirected to: for v3 only, since Debian's 2.8 panics on any.
+    /// Content lives in an object store, and is not redirected to: for v3 only, since Debian's 2.8 panics on any.
     pub fn bucket(mut self, bucket: &Bucket) -> Self {
         self.bucket = Some(bucket.clone());
+        self
+    }
+
+    /// Clients are led to signed addresses of the object store.
+    pub fn redirecting(mut self) -> Self {
+        self.redirects = true;
         self
     }
 
@@ -68,6 +76,12 @@ impl Registry {
     /// Believes the tokens of that server (`auth.token`).
     pub fn token(mut self, server: &TokenServer) -> Self {
         self.token = Some(server.registry_settings());
+        self
+    }
+
+    /// Believes tokens by these settings (`auth.token`, in YAML).
+    pub fn token_settings(mut self, settings: &str) -> Self {
+        self.token = Some(settings.into());
         self
     }
 
@@ -99,7 +113,7 @@ impl Registry {
         let own = folder.join("volume");
         let volume = self.volume.as_deref().unwrap_or(&own).display();
         let storage = match &self.bucket {
-            Some(bucket) => format!("s3: {}\n  redirect: {{disable: true}}", bucket.registry_settings()),
+            Some(bucket) => format!("s3: {}\n  redirect: {{disable: {}}}", bucket.registry_settings(), !self.redirects),
             None => format!("filesystem: {{rootdirectory: {volume}}}"),
         };
         let secret = hex::encode(random_bytes(u64::from(address.port()), 16));

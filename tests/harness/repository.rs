@@ -36,6 +36,11 @@ impl Repository {
         Repository { address, name: name.into(), authorization: None }
     }
 
+    /// Another repository, by the same client.
+    pub fn named(&self, name: &str) -> Self {
+        Repository { name: name.into(), ..self.clone() }
+    }
+
     pub fn basic(mut self, user: &str, password: &str) -> Self {
         self.authorization = Some(basic(user, password));
         self

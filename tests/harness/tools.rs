@@ -1,4 +1,4 @@
-//! Command-line clients: skopeo and buildah, and whatever else a test runs and reads.
+//! Command-line clients: skopeo, buildah and podman, those that are built from Go modules, and whatever else a test runs and reads.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -29,9 +29,11 @@ fn both(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// skopeo and buildah with storage, credentials and trust of their own.
+/// skopeo, buildah and podman with storage, credentials and trust of their own.
 pub struct Containers {
     folder: tempfile::TempDir,
+    /// podman takes no longer path for its own than 50 bytes.
+    short: tempfile::TempDir,
 }
 
 impl Containers {
@@ -41,12 +43,20 @@ impl Containers {
             .expect("a policy");
         std::fs::write(folder.path().join("registries.conf"), "").expect("a list of registries");
         std::fs::write(folder.path().join("auth.json"), "{}").expect("no credentials");
-        Containers { folder }
+        let short = tempfile::Builder::new().prefix("podman-").tempdir().expect("a folder");
+        Containers { folder, short }
+    }
+
+    /// What their `registries.conf` says.
+    pub fn registries(&self, text: &str) {
+        std::fs::write(self.folder.path().join("registries.conf"), text).expect("a list of registries");
     }
 
     pub fn skopeo(&self) -> Command {
         let mut command = self.command("skopeo");
         command.arg("--policy").arg(self.folder.path().join("policy.json"));
+        // It does not look into the environment for this.
+        command.arg("--registries-conf").arg(self.folder.path().join("registries.conf"));
         command
     }
 
@@ -57,6 +67,32 @@ impl Containers {
         command.arg("--runroot").arg(self.folder.path().join("run"));
         command.args(["--storage-driver", "vfs"]);
         command.env("BUILDAH_ISOLATION", "chroot");
+        command
+    }
+
+    /// Nothing is run with it: images only.
+    pub fn podman(&self) -> Command {
+        let mut command = self.command("podman");
+        command.arg("--root").arg(self.short.path().join("root"));
+        command.arg("--runroot").arg(self.short.path().join("run"));
+        command.arg("--tmpdir").arg(self.short.path().join("tmp"));
+        command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+        command
+    }
+
+    /// crane, oras or helm, as `scripts/install` builds them.
+    pub fn built(&self, program: &str) -> Command {
+        let path = registry::tools_folder().join("bin").join(program);
+        assert!(path.exists(), "{} is missing: `make install` puts it there", path.display());
+        let mut command = self.command(&path.display().to_string());
+        for (name, folder) in [
+            ("DOCKER_CONFIG", "docker"),
+            ("HELM_CACHE_HOME", "helm-cache"),
+            ("HELM_CONFIG_HOME", "helm-config"),
+            ("HELM_DATA_HOME", "helm-data"),
+        ] {
+            command.env(name, self.folder.path().join(folder));
+        }
         command
     }
 

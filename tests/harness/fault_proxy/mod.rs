@@ -73,7 +73,12 @@ impl FaultProxy {
 
     /// Answers by itself.
     pub fn scripted(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        FaultProxy::start(Target::Script(Box::new(script)))
+        FaultProxy::scripted_at(None, script)
+    }
+
+    /// The same at an address of the test's choice.
+    pub fn scripted_at(address: Option<SocketAddr>, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        FaultProxy::start_at(address, Target::Script(Box::new(script)))
     }
 
     /// Answers 200 `{}` to everything, as a registry does to `/v2/`: for tests that only look at what arrives.
@@ -82,11 +87,19 @@ impl FaultProxy {
     }
 
     fn start(target: Target) -> Self {
+        FaultProxy::start_at(None, target)
+    }
+
+    fn start_at(address: Option<SocketAddr>, target: Target) -> Self {
+        let begun = Instant::now();
         let (address, listener) = loop {
-            let address = ports::free();
-            if let Ok(listener) = TcpListener::bind(address) {
-                break (address, listener);
+            let tried = address.unwrap_or_else(ports::free);
+            if let Ok(listener) = TcpListener::bind(tried) {
+                break (tried, listener);
             }
+            // Whoever listened there before may be about to end.
+            std::thread::sleep(Duration::from_millis(10));
+            assert!(begun.elapsed() < super::PATIENCE, "{tried} is in use");
         };
         let shared = Arc::new(Shared {
             address,
@@ -119,9 +132,12 @@ impl FaultProxy {
         self
     }
 
-    /// Closes the port and every connection, as a killed process does.
+    /// Closes the port and every connection, as a killed process does: when this returns, nobody is taken any more.
     pub fn die(&self) {
         self.shared.die();
+        super::eventually("the fault proxy's port is closed", || TcpStream::connect(self.address).is_err());
+        // Who was taken while the thread that accepts was woken.
+        self.shared.cut();
     }
 
     /// Listens again where it did.
@@ -177,6 +193,10 @@ impl Shared {
             // Wakes the thread that accepts, which then closes the port.
             let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
         }
+        self.cut();
+    }
+
+    fn cut(&self) {
         for (_, connection) in lock(&self.connections).drain() {
             let _ = connection.shutdown(Shutdown::Both);
         }
