@@ -105,7 +105,7 @@ def _measure_once(server: Server, cell: Cell, path: str, plan: Plan) -> Sample:
         # Both writers append, so that an emptied file stays a file; it shall not fill the disk.
         os.truncate(server.access_log, 0)
     cpu = server.process.cpu_seconds()
-    drive = Drive(cell.connections, plan.seconds, plan.streams, plan.lua, plan.within)
+    drive = Drive(cell.connections, plan.seconds, plan.streams, plan.lua, plan.within, server.headers)
     load = generate(cell.mode, f"{server.host}:{server.port(cell.mode)}", path, drive)
     cpu = server.process.cpu_seconds() - cpu
     _check(server, cell, load)

@@ -43,6 +43,11 @@ class Drive:
     lua: pathlib.Path | None = None
     # stands before the generator's command, such as `ip netns exec NAME`
     within: tuple[str, ...] = ()
+    # `Name: value`, with every request
+    headers: tuple[str, ...] = ()
+
+    def shown(self) -> list[str]:
+        return [word for header in self.headers for word in ("-H", header)]
 
 
 def generate(mode: str, authority: str, path: str, drive: Drive) -> Load:
@@ -70,7 +75,7 @@ def _run(command: list[str], drive: Drive, stop_seconds: int) -> tuple[str, floa
 
 def _wrk(url: str, drive: Drive) -> Load:
     command = [tool("wrk"), "-t1", f"-c{drive.connections}", f"-d{drive.seconds}s", "--timeout", f"{ANSWER_SECONDS}s"]
-    output, cpu = _run([*command, "-s", str(drive.lua or HERE / "report.lua"), url], drive, STOP_SECONDS)
+    output, cpu = _run([*command, *drive.shown(), "-s", str(drive.lua or HERE / "report.lua"), url], drive, STOP_SECONDS)
     found = re.search(r"^summary (\{.*\})$", output, re.MULTILINE)
     if not found:
         raise BenchError(f"wrk did not end as expected:\n{output}")
@@ -83,7 +88,7 @@ def _wrk(url: str, drive: Drive) -> Load:
 
 def _h2load(url: str, drive: Drive) -> Load:
     command = [tool("h2load"), "-t1", f"-c{drive.connections}", f"-m{drive.streams}", f"-D{drive.seconds}"]
-    output, cpu = _run([*command, f"-N{ANSWER_SECONDS}s", url], drive, H2LOAD_STOP_SECONDS)
+    output, cpu = _run([*command, *drive.shown(), f"-N{ANSWER_SECONDS}s", url], drive, H2LOAD_STOP_SECONDS)
     requests = re.search(
         r"requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output
     )

@@ -1,6 +1,6 @@
-"""The other client of bounds: asks for one small thing at a steady pace and notes how long each answer took.
+"""The other client of bounds and logins: asks for one small thing at a steady pace and notes how long each answer took.
 
-Run as a program (arguments: PORT PATH) it asks until the end of its input; then it prints its times in seconds, as JSON.
+Run as a program (arguments: PORT PATH [AUTHORIZATION]) it asks until the end of its input; then it prints its times in seconds, as JSON.
 """
 
 import http.client
@@ -15,16 +15,17 @@ from . import content
 PACE_SECONDS = 0.01
 
 
-def main(port: int, path: str) -> None:
+def main(port: int, path: str, authorization: str | None = None) -> None:
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     connection = http.client.HTTPConnection(content.LOOPBACK, port, timeout=120)
+    headers = {"Authorization": authorization} if authorization else {}
     times, due = [], time.monotonic()
     while not over.is_set():
         due = max(due + PACE_SECONDS, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))
         began = time.monotonic()
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         answer.read()
         times.append(time.monotonic() - began)
@@ -34,4 +35,4 @@ def main(port: int, path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])

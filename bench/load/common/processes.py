@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-from .machine import BenchError
+from .machine import NICE, BenchError, weigh
 
 START_SECONDS = 20
 STOP_SECONDS = 15
@@ -32,9 +32,11 @@ def free_port() -> int:
 class Process:
     """A server and whatever it forks."""
 
-    def __init__(self, name: str, command: list[str], core: int | frozenset[int], log: pathlib.Path, env=None, **popen):
+    def __init__(self, name: str, command: list[str], core: int | frozenset[int], log: pathlib.Path, env=None, nice=NICE, **popen):
         def prepare():
             os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
+            if nice:
+                weigh(nice)
             # When a bench is killed outright, its servers end too.
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

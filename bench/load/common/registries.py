@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -9,11 +10,13 @@ import subprocess
 from . import content, minio
 from .machine import LOAD_CORE, entrepot, kept, tool
 from .processes import Workspace, free_port
-from .servers import Server
+from .servers import NGINX_LOG_FORMAT, Server
 
 STORAGES = ("filesystem", "minio")
 # In this order tables name them: the rival, the subject.
 CONTESTANTS = ("distribution-v3", "entrepot")
+# nginx that sends the blobs of the tree as the files that they are, by sendfile: what a file server can do with them.
+FILES = "nginx-files"
 # Entrepot that asks Redis, where else it asks storage, whether a repository holds something.
 WITH_REDIS = "entrepot-redis"
 
@@ -57,12 +60,15 @@ class Stores:
                 subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
-def start(ws: Workspace, name: str, store: Store, cores: frozenset[int]) -> Server:
-    """A contestant over a store, ready. Each start is a new process with empty caches in memory."""
+def start(ws: Workspace, name: str, store: Store, cores: frozenset[int], sections: str = "") -> Server:
+    """A contestant over a store, ready; `sections` are more of Entrepot's configuration. Each start is a new process with empty
+    caches in memory."""
     if name == "distribution-v3":
         return _distribution(ws, name, store, cores)
+    if name == FILES:
+        return _files(ws, name, store, cores)
     redis = f'[redis]\nurl = "{_redis(ws, name, store)}"\n' if name == WITH_REDIS else ""
-    return _entrepot(ws, name, store, cores, redis)
+    return _entrepot(ws, name, store, cores, redis + sections)
 
 
 def _redis(ws: Workspace, name: str, store: Store) -> str:
@@ -106,6 +112,47 @@ def _distribution(ws: Workspace, name: str, store: Store, cores: frozenset[int])
     return Server(name, process, port, access_log=log)
 
 
+def _files(ws: Workspace, name: str, store: Store, cores: frozenset[int]) -> Server:
+    port = free_port()
+    folder = ws.folder(f"{name}-{store.kind}-server")
+    log, path = folder / "access.log", folder / "nginx.conf"
+    blobs = f"{store.folder}/docker/registry/v2/blobs/sha256"
+    path.write_text(f"""
+{"user root;" if os.geteuid() == 0 else ""}
+daemon off;
+worker_processes {len(cores)};
+pid {folder}/pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 4096; multi_accept on; }}
+http {{
+  log_format facts escape=json {NGINX_LOG_FORMAT};
+  access_log {log} facts buffer=64k flush=1s;
+  sendfile on;
+  sendfile_max_chunk 2m;
+  tcp_nopush off;
+  tcp_nodelay on;
+  keepalive_timeout 600s;
+  keepalive_requests 1000000000;
+  open_file_cache max=16000 inactive=600s;
+  open_file_cache_valid 600s;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/temp;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096 sndbuf=256k;
+    location = /v2/ {{ return 200; }}
+    location ~ "^/v2/.+/blobs/sha256:((..).*)$" {{ alias {blobs}/$2/$1/data; }}
+  }}
+}}
+""")
+    command = [tool("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(path)]
+    process = ws.start(f"{name}-{store.kind}", command, cores)
+    process.await_ready(lambda: content.status_of(port, "/v2/") == 200)
+    return Server(name, process, port, access_log=log)
+
+
 def _distribution_driver(store: Store) -> dict:
     if not store.minio:
         return {"filesystem": {"rootdirectory": str(store.folder)}}
@@ -118,7 +165,7 @@ def _distribution_driver(store: Store) -> dict:
     }  # fmt: skip
 
 
-def _entrepot(ws: Workspace, name: str, store: Store, cores: frozenset[int], redis: str) -> Server:
+def _entrepot(ws: Workspace, name: str, store: Store, cores: frozenset[int], sections: str) -> Server:
     folder = ws.folder(f"{name}-{store.kind}-server")
     port, admin = free_port(), free_port()
     log, path = folder / "access.log", folder / "entrepot.toml"
@@ -159,11 +206,11 @@ path = "{folder}/cache"
 [registry]
 spool = "{folder}/spool"
 
-{redis}
+{sections}
 [[route]]
 read = "registry"
 write = "registry"
 """)
     process = ws.start(f"{name}-{store.kind}", [entrepot(), "serve", "--config", str(path)], cores)
-    process.await_ready(lambda: content.status_of(admin, "/readyz") == 200 and content.status_of(port, "/v2/") == 200)
+    process.await_ready(lambda: content.status_of(admin, "/readyz") == 200 and content.status_of(port, "/v2/") in (200, 401))
     return Server(name, process, port, admin=admin, access_log=log)

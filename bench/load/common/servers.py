@@ -28,6 +28,8 @@ class Server:
     admin: int | None = None
     access_log: pathlib.Path | None = None
     host: str = content.LOOPBACK
+    # `Name: value`, what its clients send with every request
+    headers: tuple[str, ...] = ()
 
     def port(self, mode: str) -> int:
         port = self.plain if mode == "plain" else self.tls
@@ -240,6 +242,8 @@ class EntrepotOptions:
     send_buffer: str | None = "256KiB"
     permission: str = "ask_peer"
     address: str = content.LOOPBACK
+    # the section [auth], with rules that judge who reads of the cluster
+    auth: str = ""
 
 
 def entrepot_server(ws: Workspace, name: str, origin_port: int, options: EntrepotOptions) -> Server:
@@ -249,7 +253,7 @@ def entrepot_server(ws: Workspace, name: str, origin_port: int, options: Entrepo
     plain, tls, admin = free_port(), free_port(), free_port()
     log = folder / "access.log" if options.log else None
     listener = f'send_buffer = "{options.send_buffer}"' if options.send_buffer else ""
-    patient = 'timeouts = { keepalive = "600s", body = "600s" }\nmax_connections = 16000\nmin_body_rate = 0'
+    patient = 'timeouts = { first_byte = "600s", keepalive = "600s", body = "600s" }\nmax_connections = 16000\nmin_body_rate = 0'
     path = folder / "entrepot.toml"
     path.write_text(f"""threads = 1
 
@@ -284,10 +288,13 @@ peers = ["127.0.0.1:{origin_port}"]
 permission = "{options.permission}"
 timeouts = {{ first_byte = "600s", read = "600s" }}
 
+{options.auth}
 [[route]]
 read = "cluster.main"
 write = "cluster.main"
+auth = "{"rules" if options.auth else "peers"}"
 """)
     process = ws.start(name, [entrepot(), "serve", "--config", str(path)], SERVER_CORE)
-    process.await_ready(lambda: content.status_of(admin, "/readyz") == 200 and content.status_of(plain, "/v2/", options.address) == 200)
+    ready = (200, 401)
+    process.await_ready(lambda: content.status_of(admin, "/readyz") == 200 and content.status_of(plain, "/v2/", options.address) in ready)
     return Server(name, process, plain, tls, admin, log, options.address)
