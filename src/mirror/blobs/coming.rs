@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::permitted::{Said, permitted};
 use super::Wanted;
+use super::permitted::{Said, permitted};
 use crate::cache::{Content, Source};
 use crate::mirror::origin::{self, MirrorOrigin};
 use crate::mirror::rights::{Thing, Who};
@@ -24,7 +24,11 @@ pub(super) async fn adopted(mirror: &Mirror, name: &RepositoryName, digest: &Dig
 
 /// From the cache, where it comes from the remote or another instance if it is not there yet. A fill is fed by whoever waits for it, so
 /// nobody joins one before the remote has given or promised them the blob: else what it gave another repository would be theirs.
-pub(super) async fn coming(mirror: &Arc<Mirror>, wanted: &Wanted<'_>, said: &Said) -> Result<(Content, Source), RemoteError> {
+pub(super) async fn coming(
+    mirror: &Arc<Mirror>,
+    wanted: &Wanted<'_>,
+    said: &Said,
+) -> Result<(Content, Source), RemoteError> {
     let Wanted { name, digest, asker, ahead, .. } = *wanted;
     let origin = match ahead {
         true => MirrorOrigin::ahead(mirror, name, digest),

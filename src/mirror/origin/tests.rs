@@ -1,6 +1,9 @@
 //! Whose turn it is, by scripted instances and a scripted remote.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::stream;
 
 use super::*;
 
