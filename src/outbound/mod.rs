@@ -9,7 +9,7 @@
 //! - [`Home`]: a host that the operator named, which does not become more private than it was
 //! - [`via`]: the mark by which a request that comes back is known
 //! - [`OwnAddresses`]: where this process itself listens
-//! - [`client`]: what all HTTP clients of ours have in common
+//! - [`client()`]: what all HTTP clients of ours have in common
 //! - [`hop`]: the fields of one connection
 //! - [`tls`]: what is trusted and shown, for all who speak to others
 

@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -245,16 +246,29 @@ async fn get_anywhere(cluster: &Cluster) -> bool {
     false
 }
 
+/// Until each of the crowd has had so many more answers; not for ever, since one of them may have given up.
+async fn requests_of_all(answered: &[AtomicUsize], more: usize) {
+    let before: Vec<usize> = answered.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+    let still = || answered.iter().zip(&before).any(|(count, before)| count.load(Ordering::SeqCst) < before + more);
+    let mut looks = 0;
+    while still() && looks < 20_000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        looks += 1;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_that_restart_in_turn_fail_nobody() {
     let mut peers = [Fixture::new(Answer::Status(200, "x")).await, Fixture::new(Answer::Status(200, "x")).await];
     let cluster = start(&config(&[peer(peers[0].address), peer(peers[1].address)], "")).await;
+    let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new([const { AtomicUsize::new(0) }; 8]));
     let mut crowd = JoinSet::new();
-    for _ in 0..8 {
-        let cluster = cluster.clone();
+    for who in 0..8 {
+        let (cluster, over, answered) = (cluster.clone(), over.clone(), answered.clone());
         crowd.spawn(async move {
-            for number in 0..500 {
-                assert!(get_anywhere(&cluster).await, "request {number}");
+            while !over.load(Ordering::SeqCst) {
+                assert!(get_anywhere(&cluster).await, "request {:?}", answered[who]);
+                answered[who].fetch_add(1, Ordering::SeqCst);
             }
         });
     }
@@ -262,10 +276,12 @@ async fn peers_that_restart_in_turn_fail_nobody() {
         let fixture = &mut peers[round % 2];
         let address = fixture.address;
         fixture.stop().await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        requests_of_all(&*answered, 3).await;
         *fixture = Fixture::on(address, Answer::Status(200, "x"), None).await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        // Nobody who met the one restart meets the next with the same request, however slow this machine is.
+        requests_of_all(&*answered, 3).await;
     }
+    over.store(true, Ordering::SeqCst);
     while let Some(done) = crowd.join_next().await {
         done.unwrap();
     }
