@@ -104,6 +104,7 @@ async fn whole(
     digest: &str,
     total: u64,
 ) -> Result<()> {
+    let begun = first_piece(exchange, &served.content, &(0..total)).await?;
     let mut header = fields(ctx, &served, digest, true)?;
     header.insert(CONTENT_LENGTH, HeaderValue::from(total));
     let end = begin(exchange, ctx, StatusCode::OK, header, total == 0).await?;
@@ -114,7 +115,21 @@ async fn whole(
         // One write for head and body together.
         return exchange.write_body(bytes.clone(), true).await;
     }
-    stream(exchange, served.content, 0..total, true).await
+    stream(exchange, (served.content, begun), 0..total, true).await
+}
+
+/// Of a download, so that it can be told of as a failure while nothing else was told: a small blob may be proven wrong, or never
+/// come, before a byte of it could be shown.
+async fn first_piece(exchange: &Exchange, content: &Stored, range: &Range<u64>) -> Result<Option<(Reader, Bytes)>> {
+    if content.proven() || range.is_empty() || exchange.head().method == Method::HEAD {
+        return Ok(None);
+    }
+    let mut reader = content.clone().read(range.start, Some(range.end));
+    match reader.next().await {
+        Some(Ok(first)) => Ok(Some((reader, first))),
+        Some(Err(error)) => Err(broken(&error)),
+        None => Err(broken(&"the content ended early")),
+    }
 }
 
 async fn single(
@@ -125,6 +140,7 @@ async fn single(
     total: u64,
     range: Range<u64>,
 ) -> Result<()> {
+    let begun = first_piece(exchange, &served.content, &range).await?;
     let proven = served.content.proven() || range.end == total;
     let mut header = fields(ctx, &served, digest, proven)?;
     header.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
@@ -132,7 +148,7 @@ async fn single(
     if begin(exchange, ctx, StatusCode::PARTIAL_CONTENT, header, false).await? {
         return Ok(());
     }
-    stream(exchange, served.content, range, true).await
+    stream(exchange, (served.content, begun), range, true).await
 }
 
 async fn multipart(
@@ -153,7 +169,7 @@ async fn multipart(
     }
     for (head, range) in multipart.heads().iter().zip(ranges) {
         exchange.write_body(Bytes::from(head.clone()), false).await?;
-        stream(exchange, served.content.clone(), range.clone(), false).await?;
+        stream(exchange, (served.content.clone(), None), range.clone(), false).await?;
     }
     exchange.write_body(Bytes::from(multipart.tail()), true).await
 }
@@ -196,8 +212,13 @@ async fn unknown_length_for_10(
     }
 }
 
-/// Streams a range. Ends the response cleanly only when every byte of it was good.
-async fn stream(exchange: &mut Exchange, content: Stored, range: Range<u64>, ends_response: bool) -> Result<()> {
+/// Streams a range, of which the first piece may have been read. Ends the response cleanly only when every byte of it was good.
+async fn stream(
+    exchange: &mut Exchange,
+    (content, begun): (Stored, Option<(Reader, Bytes)>),
+    range: Range<u64>,
+    ends_response: bool,
+) -> Result<()> {
     let mut left = range.end - range.start;
     if let Some(bytes) = content.bytes()
         && let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end))
@@ -205,7 +226,10 @@ async fn stream(exchange: &mut Exchange, content: Stored, range: Range<u64>, end
     {
         return exchange.write_body(bytes.slice(start..end), ends_response).await;
     }
-    let mut reader = content.read(range.start, Some(range.end));
+    let (mut reader, mut first) = match begun {
+        Some((reader, first)) => (reader, Some(first)),
+        None => (content.read(range.start, Some(range.end)), None),
+    };
     let mut straight = exchange.takes_files();
     while left > 0 {
         if straight && let Some(piece) = reader.in_file() {
@@ -221,9 +245,12 @@ async fn stream(exchange: &mut Exchange, content: Stored, range: Range<u64>, end
             continue;
         }
         patiently(&mut reader, exchange.room()).await?;
-        let chunk = match reader.next().await {
-            Some(chunk) => chunk.map_err(|e| broken(&e))?,
-            None => return Err(broken(&"the content ended early")),
+        let chunk = match first.take() {
+            Some(first) => first,
+            None => match reader.next().await {
+                Some(chunk) => chunk.map_err(|e| broken(&e))?,
+                None => return Err(broken(&"the content ended early")),
+            },
         };
         left = left.checked_sub(chunk.len() as u64).ok_or_else(|| broken(&"the content did not end"))?;
         patiently(&mut reader, exchange.write_body(chunk, ends_response && left == 0)).await?;
