@@ -56,19 +56,47 @@ impl Signing {
         }
     }
 
-    /// After a token named a key that is not among these: they are read again, unless that was done a moment ago.
+    /// After a token named a key that is not among these: they are read again, unless that was done a moment ago. Once for all who
+    /// ask meanwhile, and none of them waits for long: anybody can make up the name of a key.
     pub async fn look_again(&self, token: &Token, now: u64) -> Option<Arc<KeySet>> {
-        let recently = self.looked.lock().is_some_and(|then| then.elapsed() < LOOK_AGAIN);
-        if recently || matches!(token.keys, Keys::Memory) {
+        let recently = || self.looked.lock().is_some_and(|then| then.elapsed() < LOOK_AGAIN);
+        if recently() || matches!(token.keys, Keys::Memory) {
             return None;
         }
-        self.refresh(token, now).await.ok()
+        let look = async {
+            let one = self.looking.lock().await;
+            if recently() {
+                // By whoever was before us.
+                return self.present();
+            }
+            self.read(&one, token, now).await.ok()
+        };
+        if let Ok(found) = tokio::time::timeout(PATIENCE, look).await {
+            return found;
+        }
+        // It does not come from where it is kept: the next one need not find out the same.
+        *self.looked.lock() = Some(Instant::now());
+        None
     }
 
     /// Reads what is kept, and makes what is due.
     pub async fn refresh(&self, token: &Token, now: u64) -> Result<Arc<KeySet>, NoKeys> {
-        let _one = self.looking.lock().await;
+        let one = self.looking.lock().await;
+        self.read(&one, token, now).await
+    }
+
+    async fn read(
+        &self,
+        _one: &tokio::sync::MutexGuard<'_, ()>,
+        token: &Token,
+        now: u64,
+    ) -> Result<Arc<KeySet>, NoKeys> {
+        let outcome = self.read_now(token, now).await;
         *self.looked.lock() = Some(Instant::now());
+        outcome
+    }
+
+    async fn read_now(&self, token: &Token, now: u64) -> Result<Arc<KeySet>, NoKeys> {
         let keys = match &token.keys {
             Keys::Memory => in_memory(self.present(), token, now)?,
             Keys::Folder(folder) => {
@@ -228,5 +256,27 @@ mod tests {
         assert_ne!(first.to_json(), second.to_json());
         assert_eq!(one.refresh(&token, 2).await.unwrap().to_json(), first.to_json());
         assert!(one.look_again(&token, 3).await.is_none());
+    }
+
+    /// Anybody can name a key that is not there.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_long_for_a_key_that_somebody_made_up() {
+        let drawer = Arc::new(Drawer::default());
+        let token = token(Keys::Storage);
+        let signing = Signing::new(Some(drawer.clone()));
+        signing.keys(&token, 100).await.unwrap();
+        *signing.looked.lock() = None;
+        let one = signing.looking.lock().await; // by somebody whose storage is silent
+        let asked = tokio::time::Instant::now();
+        let all = futures::future::join_all((0..100).map(|_| signing.look_again(&token, 100))).await;
+        assert!(all.iter().all(Option::is_none) && asked.elapsed() <= PATIENCE);
+        *signing.looked.lock() = None;
+        let all = futures::future::join_all((0..100).map(|_| signing.look_again(&token, 100)));
+        let over = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            drop(one);
+        };
+        let (all, ()) = tokio::join!(all, over);
+        assert!(all.iter().all(Option::is_some), "the others have what the first one read");
     }
 }
