@@ -92,6 +92,24 @@ fn a_workload_pushes_with_its_token() {
 }
 
 #[test]
+fn a_failed_exchange_is_a_failed_login_for_the_audit() {
+    let issuer = Issuer::start();
+    let folder = scratch();
+    let file = folder.path().join("audit.log");
+    let entrepot = setup(&issuer).set("audit.to", &format!("{file:?}")).start();
+    let forged = Key::es256("es-1").sign(json!({}), &issuer.claims());
+    assert_eq!(exchange(&entrepot, &forged, "repository:team/a:pull").status, 400);
+    eventually("it is recorded", || {
+        let lines = std::fs::read_to_string(&file).unwrap_or_default();
+        let mut lines = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.any(|line| {
+            (line["action"].as_str(), line["result"].as_str(), line["actor"]["name"].as_str())
+                == (Some("login"), Some("failed"), Some("oidc"))
+        })
+    });
+}
+
+#[test]
 fn a_token_that_does_not_fit_is_nobodys() {
     let issuer = Issuer::start();
     let entrepot = setup(&issuer).start();

@@ -58,6 +58,8 @@ pub enum Answer {
     Token { body: String, identity: Identity },
     /// 400 with OAuth2's error.
     Refused(&'static str),
+    /// What was to be exchanged is nobody's: 400, as a failed login.
+    NotExchanged(Unproven),
     /// 401, 429 or 503.
     Unproven(Unproven),
 }
@@ -99,9 +101,9 @@ impl Authenticator {
         let caller = match self.identify(&credential, &ask.shown).await {
             Ok(caller) => caller,
             // RFC 8693 §2.2.2.
-            Err(Unproven::Token(why)) if exchange => {
-                tracing::debug!(why, "a token is not exchanged");
-                return Answer::Refused("invalid_request");
+            Err(unproven @ Unproven::Token(_)) if exchange => {
+                tracing::debug!(why = %unproven, "a token is not exchanged");
+                return Answer::NotExchanged(unproven);
             }
             Err(unproven) => return Answer::Unproven(unproven),
         };
@@ -166,6 +168,11 @@ impl Ask<'_> {
             }
             (shown, _) => TurnedAway::unproven(why, Some(shown)),
         }
+    }
+
+    /// The same of a token that was to be exchanged.
+    pub fn not_exchanged(why: &Unproven) -> TurnedAway {
+        TurnedAway::Unproven { why: why.word(), claimed: Some(USER.to_owned()), proof: Proof::Bearer }
     }
 
     /// The first value of a parameter.

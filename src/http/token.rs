@@ -68,6 +68,10 @@ async fn token(authenticator: &Authenticator, exchange: &mut Exchange, ctx: &mut
                     given(body)
                 }
                 Answer::Refused(error) => oauth_error(error),
+                Answer::NotExchanged(why) => {
+                    ctx.turned_away = Some(Ask::not_exchanged(&why));
+                    oauth_error("invalid_request")
+                }
                 Answer::Unproven(why) => {
                     ctx.turned_away = Some(ask.turned_away(&why));
                     refused(&why)
