@@ -40,7 +40,7 @@ impl Authenticator {
         let attempt = match limits.login(Source::of(shown.address), name, secret).await {
             Ok(attempt) => attempt,
             Err(limited) => {
-                tracing::info!(client = %shown.address, "too many logins come from one client, or try one name");
+                tracing::info!(client = %shown.address, limit = limited.kind.word(), "a client logs in too often");
                 let limited = Err(Unproven::TooOften(limited));
                 self.metrics.identified(means, &limited);
                 return limited;

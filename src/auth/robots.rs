@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use tokio::sync::Semaphore;
 
 use super::identity::Identity;
 use super::robot::{Reach, Robot, Secret, Used};
@@ -12,6 +13,7 @@ use crate::storage::format;
 
 /// A robot that was revoked is refused everywhere after this.
 const REMEMBERED: Duration = Duration::from_secs(3);
+const AT_ONCE: usize = 16;
 /// Ids that are remembered, whether they exist or not.
 const MOST: u64 = 10_000;
 /// Of one robot's secret, at most so often by each instance.
@@ -28,6 +30,8 @@ pub(super) struct Robots {
     shelf: Option<Arc<dyn Shelf>>,
     found: Cache<String, Option<Arc<Found>>>,
     noted: Cache<String, ()>,
+    /// Who does not know a secret can make as many up as they like: the shelf is asked about so many at once.
+    asking: Semaphore,
 }
 
 /// Why it cannot be said who a robot is.
@@ -39,7 +43,7 @@ impl Robots {
     pub(super) fn new(shelf: Option<Arc<dyn Shelf>>) -> Self {
         let found = Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).build();
         let noted = Cache::builder().max_capacity(MOST).time_to_live(NOTED).build();
-        Robots { shelf, found, noted }
+        Robots { shelf, found, noted, asking: Semaphore::new(AT_ONCE) }
     }
 
     /// Whose secret it is; `None`: nobody's any more.
@@ -96,6 +100,11 @@ impl Robots {
 
     async fn find(&self, id: &str) -> Result<Option<Arc<Found>>, Unreadable> {
         let Some(shelf) = &self.shelf else { return Ok(None) };
+        if let Some(found) = self.found.get(id) {
+            return Ok(found);
+        }
+        let _asking = self.asking.acquire().await;
+        // Another request of the same robot may have asked meanwhile.
         if let Some(found) = self.found.get(id) {
             return Ok(found);
         }
