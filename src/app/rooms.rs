@@ -66,11 +66,12 @@ impl Rooms {
         let shelf = Arc::new(StorageShelf::new(Place::Registry(integrated.clone()), secret.clone()));
         let auth_metrics = Arc::new(auth::Metrics::new(&registry)?);
         let authenticator = Arc::new(Authenticator::new(Some(shelf), peers.own().clone(), auth_metrics));
-        let prepared = authenticator.prepare(config.auth.as_ref()).await?;
         let others = Others {
             mirrors: mirroring.for_config(config, &integrated, None).await?,
             registry: integrated.for_config(config).await?,
         };
+        // Where the registry keeps them, the keys of tokens can be read now.
+        let prepared = authenticator.prepare(config.auth.as_ref()).await?;
         let site = site::of(config, &peers, &cluster_metrics, others, prepared.policy()).await?;
         let limits_metrics = Arc::new(limits::Metrics::new(&registry)?);
         let limits = new_limits(config, &integrated, &limits_metrics).await?;
