@@ -95,19 +95,32 @@ impl Breaker {
     }
 }
 
+/// What an answer, or none, has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It rests from now on.
+    Rests,
+    /// It is asked again.
+    Well,
+}
+
 impl Pass {
     /// `well`: it answered, whatever it said; false: no connection, no answer in time, or a 5xx.
-    pub fn done(mut self, well: bool) {
+    pub fn done(mut self, well: bool) -> Option<Turn> {
         let trying = self.trying.take();
         let mut state = self.breaker.0.lock();
         if well {
+            let rested = !matches!(*state, State::Closed { .. });
             // Also a question of before it rested: it has an answer now.
             *state = State::Closed { failures: 0 };
-            return;
+            return rested.then_some(Turn::Well);
         }
         match *state {
             State::Closed { failures } if failures + 1 < FAILURES => *state = State::Closed { failures: failures + 1 },
-            State::Closed { .. } => *state = State::Open { until: Instant::now() + REST, rest: REST },
+            State::Closed { .. } => {
+                *state = State::Open { until: Instant::now() + REST, rest: REST };
+                return Some(Turn::Rests);
+            }
             State::Trying { number, rest } if trying == Some(number) => {
                 let rest = rest.saturating_mul(2).min(MAX_REST);
                 *state = State::Open { until: Instant::now() + rest, rest };
@@ -115,6 +128,7 @@ impl Pass {
             // Of before it rested: that is known.
             State::Open { .. } | State::Trying { .. } => {}
         }
+        None
     }
 }
 
@@ -138,7 +152,9 @@ mod tests {
     use super::*;
 
     fn fail(breaker: &Arc<Breaker>, times: u32) {
-        (0..times).for_each(|_| breaker.admit().ok().unwrap().done(false));
+        for _ in 0..times {
+            breaker.admit().ok().unwrap().done(false);
+        }
     }
 
     fn rest(breaker: &Arc<Breaker>) -> Option<Duration> {
@@ -155,6 +171,20 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::Closed);
         fail(&breaker, FAILURES);
         assert_eq!((rest(&breaker), breaker.state()), (Some(REST), BreakerState::Open));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_it_rests_and_that_it_is_well_is_told_once() {
+        let breaker = Arc::new(Breaker::default());
+        fail(&breaker, FAILURES - 1);
+        let late = breaker.admit().ok().unwrap();
+        assert_eq!(breaker.admit().ok().unwrap().done(false), Some(Turn::Rests));
+        assert_eq!(late.done(false), None);
+        advance(REST).await;
+        assert_eq!(breaker.admit().ok().unwrap().done(false), None, "that is known");
+        advance(REST * 2).await;
+        assert_eq!(breaker.admit().ok().unwrap().done(true), Some(Turn::Well));
+        assert_eq!(breaker.admit().ok().unwrap().done(true), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -197,7 +227,9 @@ mod tests {
         fail(&breaker, FAILURES);
         advance(REST).await;
         let trying = breaker.admit().ok().unwrap();
-        late.into_iter().for_each(|pass| pass.done(false));
+        for pass in late {
+            pass.done(false);
+        }
         assert_eq!(rest(&breaker), Some(TRYING));
         trying.done(true);
         assert_eq!(rest(&breaker), None);

@@ -220,7 +220,9 @@ mod tests {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
         let (old, budget) = (Arc::new(Breaker::default()), budget().await);
-        (0..5).for_each(|_| old.admit().ok().unwrap().done(false));
+        for _ in 0..5 {
+            old.admit().ok().unwrap().done(false);
+        }
         metrics.watch("hub", &old, &budget);
         assert!(text(&registry).contains(r#"entrepot_remote_up{remote="hub"} 0"#));
         let new = Arc::new(Breaker::default());

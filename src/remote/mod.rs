@@ -50,7 +50,7 @@ use parking_lot::Mutex;
 use reqwest::Url;
 use serde::Serialize;
 
-use breaker::Breaker;
+use breaker::{Breaker, Turn};
 use budget::{Budget, Cost};
 use conversation::{Conversation, Trouble};
 use credentials::{Shown, Source};
@@ -166,8 +166,16 @@ impl Remote {
         match &answer {
             // It was not asked, or may not have been.
             Err(RemoteError::Exhausted { .. } | RemoteError::Throttled(_)) => drop(pass),
-            Err(RemoteError::Down(_)) => pass.done(false),
-            _ => pass.done(true),
+            Err(RemoteError::Down(why)) => {
+                if pass.done(false) == Some(Turn::Rests) {
+                    tracing::warn!(remote = self.name, why, "a remote does not answer, and is asked only now and then");
+                }
+            }
+            _ => {
+                if pass.done(true) == Some(Turn::Well) {
+                    tracing::info!(remote = self.name, "a remote answers again");
+                }
+            }
         }
         answer
     }
