@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use globset::GlobBuilder;
 
 use super::check_token::{self, CheckToken};
 use crate::app;
@@ -79,7 +80,34 @@ fn explain(
         found |= decision.allowed;
         tell(&mut text, (&policy, auth), &asker, (permission, &name), decision);
     }
+    text.push_str(&unasked(&config, permission, &name));
     Ok((text, found))
+}
+
+/// Which routes serve the repository and do not ask the rules, or take no writes.
+fn unasked(config: &Config, permission: Permission, name: &RepositoryName) -> String {
+    let serves = |pattern: &str| {
+        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+        glob.is_ok_and(|glob| glob.compile_matcher().is_match(name.as_str()))
+    };
+    let mut text = String::new();
+    let writes = matches!(permission, Permission::Push | Permission::Overwrite | Permission::Delete);
+    for (index, route) in config.route.iter().enumerate().filter(|(_, route)| serves(&route.repositories)) {
+        let hosts = route.hosts.as_ref().map_or_else(String::new, |hosts| format!(" for {}", hosts.join(", ")));
+        if writes && route.write.is_none() {
+            let _ = writeln!(text, "  but route.{index}{hosts} takes no writes");
+        } else if !config.is_ruled(route) {
+            let _ = writeln!(
+                text,
+                "  but route.{index}{hosts} does not ask the rules: {} answers whom it will",
+                route.read
+            );
+        }
+        if route.hosts.is_none() {
+            break;
+        }
+    }
+    text
 }
 
 fn identities(who: &str, config: &Config) -> Result<Vec<Identity>, String> {

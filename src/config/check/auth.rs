@@ -168,7 +168,11 @@ fn rule(auth: &Auth, rule: &Rule, path: &Path, report: &mut Report) {
     for group in rule.who.iter().filter_map(|who| who.strip_prefix("group:")) {
         if !auth.groups.contains_key(group) && !of_workloads().any(|known| known == group) {
             let known: Vec<&str> = auth.groups.keys().chain(of_workloads()).map(String::as_str).collect();
-            let what = format!("names the group '{group}', which is not in [auth.groups]; known: {}", known.join(", "));
+            let known = match known.as_slice() {
+                [] => "there are none: write `groups = { NAME = [\"alice\"] }` in [auth]".to_owned(),
+                known => format!("known: {}", known.join(", ")),
+            };
+            let what = format!("names the group '{group}', which is not in [auth.groups]; {known}");
             report.say(path.key("who"), what);
         }
     }

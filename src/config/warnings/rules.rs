@@ -4,6 +4,7 @@
 use super::patterns::{apart, covers};
 use crate::auth::config::{Config as Auth, Rule};
 use crate::auth::{Permission, Policy};
+use crate::cluster::config::Authorization;
 use crate::config::model::{Config, Route};
 
 /// One sentence each.
@@ -24,6 +25,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
         );
         return warnings;
     }
+    warnings.extend(handed_on(config, &routes));
     for (index, rule) in auth.rule.iter().enumerate() {
         let said = never(auth, &routes, rule).or_else(|| idle(auth, index, rule));
         warnings.extend(said.map(|what| format!("auth.rule.{index} {what}")));
@@ -84,6 +86,29 @@ fn never(auth: &Auth, routes: &[&Route], rule: &Rule) -> Option<String> {
         .find(served)
         .is_none()
         .then(|| format!("can never match: no route with rules serves {}", hosts.join(", ")))
+}
+
+/// Clients keep one login for a host, and show it for all that they ask there: also to peers that judge for themselves.
+fn handed_on(config: &Config, ruled: &[&Route]) -> Vec<String> {
+    let passes = |route: &&(usize, &Route)| {
+        let targets = [Some(&route.1.read), route.1.write.as_ref()];
+        let mut clusters = targets.into_iter().flatten().filter_map(|target| target.strip_prefix("cluster."));
+        let shown = clusters
+            .any(|name| config.cluster.get(name).is_some_and(|cluster| cluster.authorization == Authorization::Pass));
+        let same = |other: &&Route| match (&route.1.hosts, &other.hosts) {
+            (Some(one), Some(other)) => one.iter().any(|host| meet(host, other)),
+            _ => true,
+        };
+        shown && !config.is_ruled(route.1) && ruled.iter().any(same)
+    };
+    let routes: Vec<_> = config.route.iter().enumerate().collect();
+    let told = routes.iter().filter(passes).map(|(index, _)| {
+        format!(
+            "route.{index}: clients log in at its host because of the rules of other routes, and what they show is handed on to its \
+             peers: give the cluster `authorization = \"drop\"`, or the route hosts of its own, unless its peers take our tokens"
+        )
+    });
+    told.collect()
 }
 
 /// Whether some host may be meant by both.
