@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use crate::admin::{Refusal, WarmOrder};
 use crate::auth::{Asked, Asker, Identity, Permission, Policy, Why};
 use crate::mirror::{Mirror, Wanted, WantedPlatforms, Wish, warm};
-use crate::oci::{ImageName, RepositoryName};
+use crate::oci::{ImageName, Reference, RepositoryName};
 use crate::remote::config::AskedAs;
-use crate::routing::{Meaning, RouteTold, RoutingTable, Site};
+use crate::routing::{Meaning, REGISTRY, RouteTold, RoutingTable, Site};
+use crate::storage::{Error, Link};
 
 /// Images of one order to warm, and platforms.
 const MAX_IMAGES: usize = 10_000;
@@ -57,7 +58,10 @@ pub async fn explain(site: &Site, text: &str) -> Result<Value, Refusal> {
         Some(mirror) => {
             serde_json::to_value(mirror.explain(&name, &image.reference, overlay).await).unwrap_or_default()
         }
-        None => json!({ "answer": not_mirrored(&routes), "here": !routes.is_empty() }),
+        None => {
+            let here = in_registry(&site.table, &routes, (&name, &image.reference)).await;
+            json!({ "answer": not_mirrored(&routes), "here": here.map_err(|error| failed(text, &error))? })
+        }
     };
     answer["image"] = json!(text);
     answer["name"] = json!(name.to_string());
@@ -141,6 +145,26 @@ fn whose(table: &RoutingTable, image: &ImageName) -> Result<(RepositoryName, Opt
         Some(Meaning::Contradiction) => Err("the name is of two remotes at once".into()),
         _ => place.map(|place| (place, None)).ok_or_else(|| format!("{registry} is no registry that is mirrored here")),
     }
+}
+
+/// Whether the registry, where a route reads from it, has the image.
+async fn in_registry(
+    table: &RoutingTable,
+    routes: &[RouteTold],
+    (name, reference): (&RepositoryName, &Reference),
+) -> Result<bool, Error> {
+    let Some(registry) = table.registry().filter(|_| routes.iter().any(|route| route.read == REGISTRY)) else {
+        return Ok(false);
+    };
+    let link = match reference {
+        Reference::Tag(tag) => Link::Tag(name.clone(), tag.clone()),
+        Reference::Digest(digest) => Link::Revision(name.clone(), *digest),
+    };
+    registry.storage().link_exists(&link).await
+}
+
+fn failed(text: &str, error: &Error) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", format!("'{}': {error}", text.escape_debug()))
 }
 
 fn route_told(route: &RouteTold, who: String) -> Value {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::world::{Hub, pulls_image};
 use crate::harness::entrepot::BINARY;
-use crate::harness::{Entrepot, Fault, Gate, Manner, Reply, Rule, eventually, scratch};
+use crate::harness::{Entrepot, Fault, Gate, Manner, Reply, Repository, Rule, eventually, scratch};
 
 const SIZE: usize = 100_000;
 
@@ -207,7 +207,13 @@ fn a_command_that_finds_nobody_to_ask_says_what_is_missing() {
     assert!(told(&alone, &["mirror", "status"]).contains("no registry is mirrored"), "a registry alone");
     let said = fails(&alone, &["mirror", "warm", "alpine"]);
     assert!(said.contains("alpine: no registry is mirrored here: the configuration has no [remote.NAME]"), "{said}");
-    assert!(told(&alone, &["explain", "team/app"]).contains("it is of no remote: registry answers for it"));
+    let of_no_remote = "it is of no remote: registry answers for it";
+    let nothing = asked(&alone, &["explain", "team/app:v1"]);
+    assert_eq!(nothing.status.code(), Some(1), "nothing of it is here");
+    assert!(text(&nothing.stdout).contains(of_no_remote));
+    let pushed = Repository::at(alone.address, "team/app").push_random("v1", 1, 10);
+    assert!(told(&alone, &["explain", "team/app:v1"]).contains(of_no_remote));
+    assert!(told(&alone, &["explain", &format!("team/app@{}", pushed.digest)]).contains(of_no_remote));
 
     let files = scratch();
     let config = files.path().join("no-admin.toml");
