@@ -58,6 +58,48 @@ fn a_body_that_is_not_its_digest_ends_no_answer_cleanly_and_is_not_kept() {
     }
 }
 
+/// Nothing of it was shown yet, so the answer can still be another one.
+#[test]
+fn a_small_body_that_is_wrong_is_answered_with_an_error() {
+    let registry = Registry::debian().start();
+    let peer = FaultProxy::before(registry.address);
+    let entrepot = Entrepot::before(&[peer.address]);
+    let client = Repository::at(entrepot.address, "team/app");
+    let faults = [Fault::FlipAt(500), Fault::Shorten(1), Fault::Lengthen(1), Fault::Shorten(999)];
+    for (number, fault) in (0u64..).zip(faults) {
+        for size in [1_000, 60_000] {
+            let bytes = random_bytes(10 + number * 2 + u64::from(size > 1_000), size);
+            let blob = Repository::at(registry.address, "team/app").push_blob(&bytes);
+            peer.on(Rule::new("GET", &blob, fault.clone()));
+            for range in [None, Some("bytes=0-99")] {
+                let request = client.request("GET", client.blob(&blob));
+                let request = range.into_iter().fold(request, |request, range| request.header("Range", range));
+                let answer = request.send(client.address);
+                assert!(answer.complete, "fault {number} of {size}, {range:?}");
+                // Found out before anybody waited for the content, or while they did.
+                let told = (answer.status, answer.error_code());
+                let known = [(502, "UNKNOWN".to_owned()), (503, "UNAVAILABLE".to_owned())];
+                assert!(known.contains(&told), "fault {number} of {size}, {range:?}: {told:?}");
+            }
+            peer.forget_rules();
+            assert_eq!(client.get_blob(&blob).expect(200), bytes);
+        }
+    }
+}
+
+/// More came than clients wait for, and less than may be shown before all is proven.
+#[test]
+fn a_small_body_whose_peer_dies_is_answered_with_an_error() {
+    let registry = Registry::debian().start();
+    let blob = Repository::at(registry.address, "team/app").push_blob(&random_bytes(1, 60_000));
+    let peer = FaultProxy::before(registry.address);
+    peer.on(Rule::new("GET", &blob, Fault::DieAt(10_000)));
+    let entrepot = Entrepot::before(&[peer.address]);
+    let answer = Repository::at(entrepot.address, "team/app").get_blob(&blob);
+    let told = (answer.status, answer.complete, answer.error_code());
+    assert_eq!(told, (503, true, "UNAVAILABLE".into()), "{:?}", answer.headers);
+}
+
 #[test]
 fn a_body_that_ends_early_is_asked_for_again_from_there() {
     for cut in [SIZE / 2, SIZE - 1] {

@@ -105,6 +105,25 @@ fn a_wrong_blob_ends_nobody_s_pull_well_and_is_not_kept() {
 }
 
 #[test]
+fn a_small_blob_that_is_wrong_is_answered_with_an_error() {
+    let hub = Hub::start(Manner::plain(), |setup| setup);
+    let client = hub.client("team/app");
+    for (number, fault) in (0u64..).zip([Fault::FlipAt(500), Fault::Shorten(1), Fault::Lengthen(1)]) {
+        let image = hub.remote.put("team/app", &format!("{number}"), 100 + number, 1_000);
+        client.get_manifest(&format!("{number}")).expect(200);
+        let blob = &image.layers[0];
+        hub.remote.wire.on(Rule::new("GET", blob, fault));
+        let answer = client.get_blob(blob);
+        assert!(answer.complete, "fault {number}");
+        let told = (answer.status, answer.error_code());
+        let known = [(502, "UNKNOWN".to_owned()), (503, "UNAVAILABLE".to_owned())];
+        assert!(known.contains(&told), "fault {number}: {told:?}");
+        hub.remote.forget_rules();
+        eventually("the blob is had once the remote is right", || pull_blob(&client, blob).is_ok());
+    }
+}
+
+#[test]
 fn a_head_of_what_was_never_here_asks_the_remote_and_fetches_nothing() {
     for manner in [Manner::plain(), Manner::hub()] {
         let (hub, blob) = with_blob(manner);
