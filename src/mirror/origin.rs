@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::fetching::{Asked, PeerError};
 use super::metrics::{Giver, Kind};
-use super::{Mirror, keeping};
+use super::{Mirror, keeping, rights};
 use crate::cache::{Content, FillError, Origin, OriginError, OriginStream, Refusal};
 use crate::fleet::Claim;
 use crate::oci::{Digest, RepositoryName};
@@ -48,6 +48,8 @@ pub(super) struct MirrorOrigin {
 
 /// A blob that begins to come.
 pub(super) struct Opened {
+    /// Another instance gives it, which has it of whatever repository: nothing is said of this one.
+    pub by_instance: bool,
     pub total: Option<u64>,
     pub body: BoxStream<'static, Result<Bytes, String>>,
 }
@@ -67,7 +69,11 @@ impl MirrorOrigin {
 
     /// Opens the blob before a fill asks for it, where the remote's answer is the permission; the fill goes on with it.
     pub(super) async fn open_as_permission(&self) -> Result<(), RemoteError> {
-        let stream = self.first().await?;
+        let (stream, by_instance) = self.first().await?;
+        if by_instance {
+            let until = Instant::now() + self.mirror.remote.config().timeouts.first_byte.0;
+            rights::head(&self.mirror, &self.name, What::Blob(&self.digest), &self.asker, until).await?;
+        }
         *self.opened.lock() = Some(stream);
         Ok(())
     }
@@ -77,14 +83,17 @@ impl MirrorOrigin {
         *self.opened.lock() = None;
     }
 
-    /// From its beginning.
-    async fn first(&self) -> Result<OriginStream, RemoteError> {
+    /// From its beginning, and whether another instance gives it.
+    async fn first(&self) -> Result<(OriginStream, bool), RemoteError> {
         let failed = &self.mirror.blobs.failed;
         if let Some(error) = failed.get(&self.digest) {
             return Err(error);
         }
         match turns::open(self, 0, self.mirror.remote.config().timeouts.first_byte.0).await {
-            Ok((opened, lease)) => Ok(self.flowing(opened, lease)),
+            Ok((opened, lease)) => {
+                let by_instance = opened.by_instance;
+                Ok((self.flowing(opened, lease), by_instance))
+            }
             Err(error) => {
                 // The others who wait are not each to find out the same. What is not there, or not ours, may be for them.
                 if error.lets_kept_speak() && self.asker == Asker::Mirror {
@@ -106,7 +115,7 @@ impl MirrorOrigin {
 
     /// The body, as a fill takes it: renews the lease as bytes come.
     fn flowing(&self, opened: Opened, lease: Option<Arc<dyn Lease>>) -> OriginStream {
-        let Opened { total, body } = opened;
+        let Opened { total, body, .. } = opened;
         let busy = self.for_client.then(|| Busy::new(&self.mirror.blobs.busy));
         *self.lease.lock() = lease.clone();
         let under_way = self.mirror.parts.metrics.fill(self.mirror.remote.name());
@@ -122,7 +131,7 @@ impl Origin for MirrorOrigin {
             let opened = self.opened.lock().take();
             return match opened {
                 Some(opened) => Ok(opened),
-                None => self.first().await.map_err(refused),
+                None => self.first().await.map(|(stream, _)| stream).map_err(refused),
             };
         }
         match turns::open(self, offset, self.mirror.remote.config().timeouts.first_byte.0).await {
@@ -187,7 +196,7 @@ impl Ways for MirrorOrigin {
                 coming.count(bytes.len());
             }
         });
-        Ok(Opened { total: given.total, body: body.boxed() })
+        Ok(Opened { by_instance: true, total: given.total, body: body.boxed() })
     }
 
     async fn ask_remote(&self, offset: u64, within: Duration) -> Result<Opened, RemoteError> {
@@ -219,7 +228,7 @@ pub(super) async fn at_remote(
         }
         Err(error) => Err(error.to_string()),
     });
-    Ok(Opened { total: total(&answer.headers), body: body.boxed() })
+    Ok(Opened { by_instance: false, total: total(&answer.headers), body: body.boxed() })
 }
 
 /// The size of the whole content, by the head of an answer with all or a part of it.

@@ -5,8 +5,10 @@ use std::io::Read;
 use super::world::{mirroring, pull_image, pulls_image};
 use crate::harness::content::digest_of;
 use crate::harness::entrepot::OWN_ADDRESS;
+use crate::harness::remote::image_of;
+use crate::harness::repository::OCI_MANIFEST;
 use crate::harness::{
-    Entrepot, FakeRemote, Fault, Gate, Image, Manner, Minio, Redis, Repository, Rule, ServingRedis, Setup,
+    Entrepot, FakeRemote, Fault, Gate, Image, Manner, Minio, Redis, Repository, Rule, ServingRedis, Setup, eventually,
     random_bytes, scratch,
 };
 
@@ -75,6 +77,46 @@ impl Fleet {
     fn image(&self) -> Image {
         self.fake.shelf(|shelf| shelf.put_image("team/app", "1", &[random_bytes(1, LAYER), random_bytes(2, LAYER)]))
     }
+}
+
+/// An instance gives the others what comes to it, for whatever repository: that is no word of the remote's on theirs.
+#[test]
+fn what_comes_for_one_repository_is_given_to_no_other_one_by_another_instance() {
+    let fleet = Fleet::start(true, Keeps::Cache);
+    let secret = random_bytes(7, LAYER);
+    let (private, other) = fleet.fake.shelf(|shelf| {
+        let private = shelf.put_image("private/app", "1", std::slice::from_ref(&secret));
+        // It names the layer, which the remote does not give by this name.
+        let other = image_of(b"{}", std::slice::from_ref(&secret));
+        shelf.repository("other/app").put_blob(b"{}".to_vec());
+        shelf.repository("other/app").tag("1", OCI_MANIFEST, &other.manifest);
+        (private, other)
+    });
+    let blob = &private.layers[0];
+    assert_eq!(&other.layers[0], blob);
+    let [owner, asker, _] = &fleet.clients("other/app")[..] else { panic!("three instances") };
+    owner.get_manifest("1").expect(200);
+    asker.get_manifest("1").expect(200);
+    // Its claim of the blob holds as long as the remote thinks about it.
+    let (thinking, coming) = (Gate::new(), Gate::new());
+    fleet.fake.wire.on(Rule::new("GET", &format!("/v2/other/app/blobs/{blob}"), Fault::Hold(thinking.clone())));
+    let half = Fault::HoldAt(secret.len() as u64 / 2, coming.clone());
+    fleet.fake.wire.on(Rule::new("GET", &format!("/v2/private/app/blobs/{blob}"), half));
+    std::thread::scope(|scope| {
+        let claimed = scope.spawn(|| owner.get_blob(blob).status);
+        eventually("the owner asks", || fleet.fake.wire.count("GET", &format!("/v2/other/app/blobs/{blob}")) > 0);
+        let theirs = &fleet.clients("private/app")[0];
+        theirs.get_manifest("1").expect(200);
+        let mut download = theirs.request("GET", theirs.blob(blob)).open(theirs.address);
+        download.read_exactly(1 << 20);
+        let answer = asker.get_blob(blob);
+        assert_ne!(answer.body, secret);
+        assert!(answer.status >= 400, "{} and {} bytes", answer.status, answer.body.len());
+        thinking.open();
+        coming.open();
+        assert_eq!(claimed.join().expect("the owner's client"), 404);
+    });
+    assert_eq!(asker.get_blob(blob).status, 404);
 }
 
 #[test]

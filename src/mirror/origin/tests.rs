@@ -42,7 +42,11 @@ fn next<T: Clone>(list: &Mutex<VecDeque<T>>) -> T {
 }
 
 fn opened(text: &'static str) -> Opened {
-    Opened { total: Some(text.len() as u64), body: stream::iter([Ok(Bytes::from_static(text.as_bytes()))]).boxed() }
+    Opened {
+        by_instance: false,
+        total: Some(text.len() as u64),
+        body: stream::iter([Ok(Bytes::from_static(text.as_bytes()))]).boxed(),
+    }
 }
 
 #[async_trait]
