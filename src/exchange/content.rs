@@ -121,7 +121,8 @@ async fn whole(
 /// Of a download, so that it can be told of as a failure while nothing else was told: a small blob may be proven wrong, or never
 /// come, before a byte of it could be shown.
 async fn first_piece(exchange: &Exchange, content: &Stored, range: &Range<u64>) -> Result<Option<(Reader, Bytes)>> {
-    if content.proven() || range.is_empty() || exchange.head().method == Method::HEAD {
+    // A range further on may come much later than any client waits for a head.
+    if content.proven() || range.start > 0 || range.is_empty() || exchange.head().method == Method::HEAD {
         return Ok(None);
     }
     let mut reader = content.clone().read(range.start, Some(range.end));
