@@ -59,6 +59,15 @@ pub(super) struct List {
     pub(super) stale: bool,
 }
 
+impl List {
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.entries {
+            Entries::Names(names) => names.is_empty(),
+            Entries::Referrers(found) => found.is_empty(),
+        }
+    }
+}
+
 pub(super) enum Entries {
     /// In their order.
     Names(Vec<String>),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
+use http::StatusCode;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -86,9 +87,10 @@ impl Pages<'_> {
     /// What is about a manifest; not sorted.
     pub(super) async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RemoteError> {
         let read = |bytes: &[u8]| {
-            let index = Manifest::parse(bytes).map_err(no_list)?;
-            // Some answer with a page for people, or with an error and 200.
-            index.manifests.filter(|_| index.is_list).ok_or_else(|| useless("its list of referrers is no index"))
+            // Some that have no such lists answer with a page for people, or with an error and 200.
+            let nothing = || RemoteError::Unsupported(StatusCode::OK);
+            let index = Manifest::parse(bytes).map_err(|_| nothing())?;
+            index.manifests.filter(|_| index.is_list).ok_or_else(nothing)
         };
         let mut found = Vec::new();
         self.each(&List::Referrers(subject), "", read, |page: Vec<Descriptor>| {

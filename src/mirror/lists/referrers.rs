@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::kept::{Entries, List};
 use super::pages::Pages;
+use http::StatusCode;
+
 use crate::mirror::{Mirror, tags};
 use crate::oci::manifest::MAX_LISTED;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
@@ -16,6 +18,7 @@ pub(super) async fn ask(
     subject: &Digest,
     asker: &Asker,
 ) -> Result<List, RemoteError> {
+    let mut refused = None;
     if !mirror.lists.lacks_referrers() {
         let repository = mirror.at_remote(name)?;
         match (Pages { mirror, repository: Some(&repository), asker }).referrers(subject).await {
@@ -23,14 +26,23 @@ pub(super) async fn ask(
             Err(RemoteError::Absent(_)) => {}
             // Some lead to a page for people, or refuse it as too much whoever asks.
             Err(RemoteError::Throttled(_)) => {}
-            Err(error @ (RemoteError::Unsupported(_) | RemoteError::Useless(_))) => {
+            // Some refuse this as too much to who asks without a login, and say nothing of others.
+            Err(RemoteError::Unsupported(StatusCode::TOO_MANY_REQUESTS)) => {}
+            Err(error @ RemoteError::Unsupported(_)) => {
                 tracing::debug!(remote = mirror.remote.name(), %error, "lists of referrers are read from tags");
                 mirror.lists.note_no_referrers();
             }
+            // Of this one only: another subject's may be answered.
+            Err(error @ RemoteError::Useless(_)) => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
-    by_tag(mirror, name, subject, asker).await
+    let found = by_tag(mirror, name, subject, asker).await?;
+    match refused {
+        // Nobody has said that there are none.
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found),
+    }
 }
 
 async fn by_tag(

@@ -224,6 +224,20 @@ async fn a_remote_without_the_api_for_referrers_is_asked_for_the_tag() {
     }
 }
 
+/// Whoever asks for something odd takes nobody else's signatures away.
+#[tokio::test]
+async fn a_refusal_of_one_subject_says_nothing_of_the_others() {
+    let [odd, good] =
+        [(Algorithm::Sha512, b"odd"), (Algorithm::Sha256, b"fit")].map(|(algorithm, text)| Digest::of(algorithm, text));
+    let world = World::new("").await;
+    world.fake.answers(&format!("/v2/app/referrers/{odd}"), refuses(400));
+    let refused = world.get(&format!("/v2/fake.test/app/referrers/{odd}")).await;
+    assert_eq!(refused.status, 502, "nobody has said that there are none");
+    world.fake.answers(&format!("/v2/app/referrers/{good}"), says(&index(&[referrer("1", "a/b")])));
+    let found = world.get(&format!("/v2/fake.test/app/referrers/{good}")).await;
+    assert_eq!(digests(&found), [referrer("1", "a/b")["digest"].as_str().unwrap()]);
+}
+
 #[tokio::test]
 async fn a_remote_that_is_down_has_not_said_that_nothing_is_about_a_manifest() {
     let world = World::new("").await;
