@@ -34,7 +34,7 @@ pub struct Login {
 /// One of our own credentials.
 pub enum Source {
     Password(Arc<Login>),
-    Helper(Helper),
+    Helper(Arc<Helper>),
 }
 
 /// Why a credential cannot be used.
@@ -106,7 +106,9 @@ impl Source {
                 Ok(Source::Password(Arc::new(Login::new(username, &secret))))
             }
             config::Credentials::Exec(exec) if exec.exec.is_empty() => Err(CredentialError::NoProgram),
-            config::Credentials::Exec(exec) => Ok(Source::Helper(Helper::new(exec.exec.clone(), registry.to_owned()))),
+            config::Credentials::Exec(exec) => {
+                Ok(Source::Helper(Arc::new(Helper::new(exec.exec.clone(), registry.to_owned()))))
+            }
         }
     }
 

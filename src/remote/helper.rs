@@ -62,7 +62,14 @@ impl Helper {
     ///
     /// # Errors
     /// Why there is no credential, for the log; without anything secret.
-    pub async fn login(&self) -> Result<Arc<Login>, String> {
+    pub async fn login(self: &Arc<Self>) -> Result<Arc<Login>, String> {
+        let this = Arc::clone(self);
+        // Whoever asked may not wait as long as it takes; what it says is for those who come after, too.
+        let asking = tokio::spawn(async move { this.believed().await });
+        asking.await.unwrap_or_else(|_| Err("the helper's task ended too soon".to_owned()))
+    }
+
+    async fn believed(&self) -> Result<Arc<Login>, String> {
         let mut said = self.said.lock().await;
         if let Some(said) = said.as_ref() {
             let good_for = if said.login.is_ok() { KEPT } else { PAUSE };
@@ -75,7 +82,12 @@ impl Helper {
 
     /// The remote refused this login (401 or 403: those of some clouds end before their time): asks the helper again, if nobody did
     /// since. `None`: it says the same again, or was asked a moment ago, so the refusal holds.
-    pub async fn again(&self, refused: &Login) -> Option<Arc<Login>> {
+    pub async fn again(self: &Arc<Self>, refused: &Login) -> Option<Arc<Login>> {
+        let (this, refused) = (Arc::clone(self), refused.clone());
+        tokio::spawn(async move { this.anew(&refused).await }).await.ok().flatten()
+    }
+
+    async fn anew(&self, refused: &Login) -> Option<Arc<Login>> {
         let mut said = self.said.lock().await;
         if let Some(Said { at, login: Ok(login) }) = said.as_ref() {
             if **login != *refused {

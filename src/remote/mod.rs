@@ -41,7 +41,7 @@ pub use names::RemoteNames;
 pub use question::{Answer, Asker, Question, What};
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -161,11 +161,13 @@ impl Remote {
     async fn admitted(&self, question: &Question<'_>) -> Result<Answer, RemoteError> {
         let pass = self.breaker.admit().map_err(|retry_after| RemoteError::Resting { retry_after })?;
         let deadline = tokio::time::Instant::now() + question.within.min(LONGEST);
-        let answer = tokio::time::timeout_at(deadline, self.answer(question, deadline)).await;
+        let asked = AtomicBool::new(false);
+        let answer = tokio::time::timeout_at(deadline, self.answer(question, deadline, &asked)).await;
         let answer = answer.unwrap_or_else(|_| Err(RemoteError::Down("no answer in time".into())));
         match &answer {
             // It was not asked, or may not have been.
             Err(RemoteError::Exhausted { .. } | RemoteError::Throttled(_)) => drop(pass),
+            Err(RemoteError::Down(_)) if !asked.load(Ordering::Relaxed) => drop(pass),
             Err(RemoteError::Down(why)) => {
                 if pass.done(false) == Some(Turn::Rests) {
                     tracing::warn!(remote = self.name, why, "a remote does not answer, and is asked only now and then");
@@ -180,8 +182,15 @@ impl Remote {
         answer
     }
 
-    async fn answer(&self, question: &Question<'_>, deadline: tokio::time::Instant) -> Result<Answer, RemoteError> {
+    /// Says in `asked` when the remote is asked: before that, a credential may have been long in coming.
+    async fn answer(
+        &self,
+        question: &Question<'_>,
+        deadline: tokio::time::Instant,
+        asked: &AtomicBool,
+    ) -> Result<Answer, RemoteError> {
         let who = self.who(question, question.head).await?;
+        asked.store(true, Ordering::Relaxed);
         match Conversation::new(self, question, who, deadline)?.hold().await {
             Ok(answer) => return Ok(answer),
             Err(Trouble::Error(error)) => return Err(error),

@@ -34,8 +34,8 @@ impl Script {
         ask_helper(&self.exec(), "registry.example:5000").await
     }
 
-    fn helper(&self) -> Helper {
-        Helper::new(self.exec(), "registry.example:5000".into())
+    fn helper(&self) -> Arc<Helper> {
+        Arc::new(Helper::new(self.exec(), "registry.example:5000".into()))
     }
 
     fn counted(&self) -> usize {
@@ -138,7 +138,7 @@ async fn until(mut is: impl FnMut() -> bool) {
 #[tokio::test]
 async fn a_helper_runs_once_for_all_who_ask() {
     let script = counting();
-    let helper = Arc::new(script.helper());
+    let helper = script.helper();
     let asking: Vec<_> = (0..20)
         .map(|_| {
             let helper = Arc::clone(&helper);
@@ -183,4 +183,14 @@ async fn a_helper_that_fails_is_not_run_for_each_request() {
     helper.said.lock().await.as_mut().unwrap().at -= PAUSE;
     assert!(helper.login().await.is_err());
     assert_eq!(script.counted(), 2);
+}
+
+#[tokio::test]
+async fn what_it_says_is_kept_though_nobody_waited_for_it() {
+    let script = Script::new("echo run >> \"${0%/*}/runs\"\nsleep 1\necho '{\"Username\":\"AWS\",\"Secret\":\"one\"}'");
+    let helper = script.helper();
+    assert!(tokio::time::timeout(Duration::from_millis(100), helper.login()).await.is_err(), "it takes longer");
+    assert_eq!(*helper.login().await.unwrap(), login("AWS", "one"));
+    let runs = std::fs::read_to_string(script.path("runs")).unwrap();
+    assert_eq!(runs.lines().count(), 1, "it ran once for both");
 }
