@@ -91,7 +91,8 @@ pub(super) fn pulled(mirror: &Arc<Mirror>, name: &RepositoryName, digest: &Diges
 
 /// A blob of which a client reads parts is fetched whole, unless it is larger than what is fetched ahead. Returns at once.
 pub(super) fn blob(mirror: &Arc<Mirror>, name: &RepositoryName, digest: &Digest, size: u64) {
-    if size > mirror.remote.config().prefetch.0 {
+    let config = mirror.remote.config();
+    if size > config.prefetch.0 || config.identity == AskedAs::Caller {
         return;
     }
     let Some(place) = mirror.prefetch.place(name, digest) else { return };

@@ -65,11 +65,15 @@ impl CacheKeep {
             names.retain(|name| books.take_dirty(name));
             names.into_iter().map(|name| (Saved::of(&books, &name), name)).collect::<Vec<_>>()
         };
+        let names: Vec<RepositoryName> = changed.iter().map(|(_, name)| name.clone()).collect();
         let root = self.folder.clone();
         let written = tokio::task::spawn_blocking(move || {
             changed.iter().try_for_each(|(saved, name)| files::write(&root, name, saved.as_ref()))
         });
         let written = written.await.map_err(std::io::Error::other).and_then(|written| written);
+        if written.is_err() {
+            self.books.lock().mark(names);
+        }
         written.map_err(|error| KeepError(format!("what the cache holds of a repository cannot be written: {error}")))
     }
 

@@ -85,6 +85,11 @@ impl Books {
         self.dirty.remove(name)
     }
 
+    /// It could not be saved.
+    pub(super) fn mark(&mut self, names: impl IntoIterator<Item = RepositoryName>) {
+        self.dirty.extend(names);
+    }
+
     /// Some repositories that changed.
     pub(super) fn dirty(&self, most: usize) -> Vec<RepositoryName> {
         self.dirty.iter().take(most).cloned().collect()
@@ -92,7 +97,11 @@ impl Books {
 
     fn entry(&mut self, name: &RepositoryName) -> Result<&mut Repository, Full> {
         if !self.repositories.contains_key(name) && self.repositories.len() >= MAX_REPOSITORIES {
-            return Err(Full("repositories"));
+            let holds_nothing = |held: &Repository| held.manifests.is_empty() && held.blobs.is_empty();
+            let empty = self.repositories.iter().find(|(_, held)| holds_nothing(held)).map(|(name, _)| name.clone());
+            let Some(empty) = empty else { return Err(Full("repositories")) };
+            self.repositories.remove(&empty);
+            self.dirty.insert(empty);
         }
         self.dirty.insert(name.clone());
         Ok(self.repositories.entry(name.clone()).or_default())
@@ -101,7 +110,9 @@ impl Books {
     pub(super) fn put_tag(&mut self, name: &RepositoryName, tag: &Tag, record: TagRecord) -> Result<(), Full> {
         let repository = self.entry(name)?;
         if !repository.tags.contains_key(tag) && repository.tags.len() >= MAX_TAGS {
-            return Err(Full("tags"));
+            // The one of which nobody has asked for longest.
+            let oldest = repository.tags.iter().min_by_key(|(_, record)| record.asked).map(|(tag, _)| tag.clone());
+            oldest.map(|oldest| repository.tags.remove(&oldest));
         }
         repository.tags.insert(tag.clone(), record);
         Ok(())
