@@ -110,7 +110,7 @@ fn what_comes_for_one_repository_is_given_to_no_other_one_by_another_instance() 
         let mut download = theirs.request("GET", theirs.blob(blob)).open(theirs.address);
         download.read_exactly(1 << 20);
         let answer = asker.get_blob(blob);
-        assert_ne!(answer.body, secret);
+        assert!(answer.body != secret, "it has the content of another repository");
         assert!(answer.status >= 400, "{} and {} bytes", answer.status, answer.body.len());
         thinking.open();
         coming.open();
