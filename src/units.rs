@@ -1,4 +1,4 @@
-//! Sizes, spans of time and secrets as people write them: `"256MiB"`, `"30s"`. Values only, no I/O.
+//! Sizes, spans of time, parts of a whole and secrets as people write them: `"256MiB"`, `"30s"`, `"85%"`. Values only, no I/O.
 //!
 //! A bare number is a size in bytes. A span always carries its unit, because `timeout = 30` has
 //! been read as seconds and as milliseconds by different programs often enough.
@@ -17,6 +17,13 @@ pub struct Size(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
+/// A part of a whole, 0% to 100%, in hundredths of a percent: `"85%"`, `"99.5%"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u16);
+
+/// Hundredths of a percent in a whole.
+const WHOLE: u16 = 10_000;
+
 /// No span is longer: clocks that it is added to must not overflow.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
@@ -24,6 +31,54 @@ impl Size {
     /// The size as a length in this process's memory; saturates on 32-bit machines.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl Percent {
+    /// So many percent; the whole at most.
+    pub const fn of_hundred(percent: u16) -> Self {
+        match percent {
+            0..=100 => Percent(percent * 100),
+            _ => Percent(WHOLE),
+        }
+    }
+
+    /// So much of it, rounded down.
+    pub fn of(self, whole: u64) -> u64 {
+        let part = u128::from(whole) * u128::from(self.0) / u128::from(WHOLE);
+        u64::try_from(part).unwrap_or(whole)
+    }
+
+    pub fn is_whole(self) -> bool {
+        self.0 == WHOLE
+    }
+}
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not a part of a whole: write \"85%\" or \"99.5%\", 0% to 100%");
+        let number = text.trim().strip_suffix('%').ok_or_else(wrong)?.trim_end();
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str, most: usize| {
+            (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if !digits(whole, 3) || !digits(part, 2) {
+            return Err(wrong());
+        }
+        let hundredths: u16 = format!("{whole}{part:0<2}").parse().map_err(|_| wrong())?;
+        if hundredths > WHOLE { Err(wrong()) } else { Ok(Percent(hundredths)) }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, part) if part.is_multiple_of(10) => write!(f, "{whole}.{}%", part / 10),
+            (whole, part) => write!(f, "{whole}.{part:02}%"),
+        }
     }
 }
 
@@ -133,6 +188,24 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PercentVisitor;
+        impl Visitor<'_> for PercentVisitor {
+            type Value = Percent;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a part of a whole such as \"85%\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Percent, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(PercentVisitor)
+    }
+}
+
 /// `Span` of whole seconds; for defaults.
 pub const fn seconds(count: u64) -> Span {
     Span(Duration::from_secs(count))
@@ -234,6 +307,22 @@ mod tests {
         ] {
             assert_eq!(span.to_string(), text);
             assert_eq!(text.parse(), Ok(span));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_whole_needs_its_sign_and_reads_back() {
+        for (text, shown, of_a_million) in
+            [("85%", "85%", 850_000), ("0%", "0%", 0), ("99.5%", "99.5%", 995_000), ("0.05 %", "0.05%", 500)]
+        {
+            let part: Percent = text.parse().unwrap();
+            assert_eq!((part.to_string().as_str(), part.of(1_000_000)), (shown, of_a_million), "{text}");
+            assert_eq!(shown.parse(), Ok(part));
+        }
+        assert_eq!(Percent::of_hundred(100).of(u64::MAX), u64::MAX);
+        assert_eq!(Percent::of_hundred(300), Percent::of_hundred(100));
+        for text in ["", "85", "%", "101%", "100.01%", "-1%", "1e1%", ".5%", "5.%", "99.999%", "0.5", "99999%"] {
+            assert!(text.parse::<Percent>().is_err(), "{text}");
         }
     }
 

@@ -121,6 +121,15 @@ impl Fleet {
         Arc::new(Fleet { kind, leases: Arc::new(LocalLeases::default()), metrics })
     }
 
+    /// Whether Redis answers, as far as is known now; `None`: there is none.
+    pub fn answers(&self) -> Option<bool> {
+        match &self.kind {
+            Kind::Redis(redis) => Some(redis.answers()),
+            Kind::Broken(_) => Some(false),
+            Kind::Alone(_) | Kind::Nothing => None,
+        }
+    }
+
     /// One round trip to Redis, or none.
     pub async fn lookup(&self, name: &RepositoryName, digest: &Digest) -> Lookup {
         let found = match &self.kind {

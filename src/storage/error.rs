@@ -14,6 +14,9 @@ pub enum Error {
     /// Credentials or permissions are wrong: the operator must act.
     #[error("storage refuses us: {0}")]
     Refused(String),
+    /// The operator wants nothing to be written now; storage was not asked. A sentence for people.
+    #[error("{0}")]
+    Closed(String),
     /// Larger than the caller's limit in bytes.
     #[error("larger than {0} bytes")]
     TooLarge(u64),
@@ -37,6 +40,7 @@ impl Error {
             Error::Unavailable(_) | Error::Conflict => "the registry's storage does not answer now: try again",
             Error::Full(_) => "the registry's storage is full: nothing can be pushed until there is space again",
             Error::Refused(why) => told_of_refusal(why),
+            Error::Closed(_) => "the registry takes no writes now: try again later",
             Error::TooLarge(_) => "what is stored of it is larger than the registry reads",
             Error::Damaged(_) => "what is stored of it is damaged: push it again",
             Error::Newer { .. } => "what is stored of it was written by a newer version of the registry",

@@ -24,8 +24,28 @@
 //! | `multiparts/<uuid>` | JSON: the id of a multipart upload | `version`, none in those before |
 //! | `auth/robots/<id>`, `auth/robots-used/<id>` | JSON: a robot; when it was used last | `version` |
 //! | `mirror/<name>/_tags/<tag>` | JSON: what a remote's tag names, and since when that is known | `version` |
+//! | `gc/epoch`, `gc/run`, `gc/paused` | JSON: whether bytes are being moved; what a collection did, or does; that none may | `version` |
+//! | `gc/clock/<nonce>` | nothing that is read: its time is the store's | the key |
+//! | `gc/references/<name>/_references` | JSON lines: what the manifests of a repository name | `version` of the first |
+//! | `gc/unlinked/<alg>/<hh>` | JSON: blobs that no repository links, since when, and whether they were moved | `version` |
+//! | `gc/marked/<run>/<n>` | digests that a run found linked | the key |
+//! | `gc/journal/<run>/<name>/_journal` | JSON lines: links that were taken away | `version` of the first |
+//! | `gc/restored/<name>/_restored` | JSON: when tags were pushed that were brought back | `version` |
+//! | `trash/<alg>/<hh>/<hex>/<name>` | bytes of a blob that are about to be deleted, for each move one | the key |
+//! | `maintenance` | JSON: that nothing is written now, and why | `version` |
+//! | `pulls/<name>/_pulls` | JSON: on which day each manifest was pulled last | `version` |
+//! | `pulls/_recording` | JSON: since when that is written down | `version` |
+//! | `retention/state` | JSON: which policies were shown before they acted | `version` |
+//! | `quota/<word>` | JSON: what the repositories of a quota hold | `version` |
+//! | `quota/<word>-<stamp>-…` | which contents those are, and what has changed since they were counted | the key |
+//! | `stats/<day>` | JSON: how much there was on a day | `version` |
+//! | `instances/<id>` | JSON: an instance that serves; written again each minute | `version` |
 //! | `auth/token-keys` | JSON, sealed with the fleet's secret: what tokens are signed with | the seal's own |
 //! | `probe`, `lock` | nothing that is read | the key |
+
+mod found;
+
+pub use found::{Found, found, is_misplaced, only_file};
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
@@ -46,6 +66,26 @@ pub const MIRROR: &str = "entrepot/v1/mirror";
 pub const MIRROR_TAGS: &str = "/_tags/";
 /// Folder of robots, one file each.
 pub const ROBOTS: &str = "entrepot/v1/auth/robots";
+/// Folder of what is known of quotas.
+pub const QUOTAS: &str = "entrepot/v1/quota";
+/// Folder of files that tell the store's time.
+pub const CLOCK: &str = "entrepot/v1/gc/clock";
+/// Folder of instances that serve, one file each.
+pub const INSTANCES: &str = "entrepot/v1/instances";
+/// Folder of what collections took away, one folder for each run.
+pub const JOURNALS: &str = "entrepot/v1/gc/journal";
+/// Folder of which blobs no repository links.
+pub const UNLINKED: &str = "entrepot/v1/gc/unlinked";
+/// Folder of what collections under way found to be needed, one folder for each run.
+pub const MARKED: &str = "entrepot/v1/gc/marked";
+/// Folder of what is about to be deleted.
+pub const TRASH: &str = "entrepot/v1/trash";
+/// Folder of when manifests were pulled, below which stand repositories.
+pub const PULLS: &str = "entrepot/v1/pulls";
+/// What follows a repository's name there.
+pub const PULLS_FILE: &str = "/_pulls";
+/// Folder of how much there was, one file for each day.
+pub const STATS: &str = "entrepot/v1/stats";
 /// Held while a file of ours is replaced conditionally on a filesystem.
 pub const LOCK: &str = "entrepot/v1/lock";
 
@@ -86,6 +126,41 @@ pub enum OwnKey {
     RobotUsed(String),
     /// `auth/token-keys`: what tokens are signed with, sealed.
     TokenKeys,
+    /// `gc/epoch`: odd while a collection moves bytes; changed by each that does.
+    Epoch,
+    /// `gc/clock/<nonce>`: written to learn the store's time.
+    Clock(String),
+    /// `gc/run`: what a collection does, or what the last one did.
+    GcRun,
+    /// `gc/paused`: there while none may go on.
+    GcPaused,
+    /// `gc/references/<name>/_references`: what the manifests of a repository name.
+    References(RepositoryName),
+    /// `gc/unlinked/<alg>/<hh>`: blobs that no repository links, by the first byte of their digest.
+    Unlinked(Algorithm, u8),
+    /// `gc/marked/<run>/<n>`: digests that a run found linked.
+    Marked(String, u32),
+    /// `gc/journal/<run>/<name>/_journal`: links of a repository that a run took away.
+    Journal(String, RepositoryName),
+    /// `gc/restored/<name>/_restored`: when tags of a repository were pushed that an undelete brought back.
+    Restored(RepositoryName),
+    /// `trash/<alg>/<hh>/<hex>/<name>`: bytes that are about to be deleted; each move has a name of its own, so that whoever deletes
+    /// what was moved long ago never deletes what somebody has just moved.
+    Trash(Digest, String),
+    /// `maintenance`: there while nothing may be written.
+    Maintenance,
+    /// `pulls/<name>/_pulls`: when manifests of a repository were pulled last.
+    Pulls(RepositoryName),
+    /// `pulls/_recording`: since when that is known.
+    Recording,
+    /// `retention/state`: which policies were shown before they acted.
+    Retention,
+    /// `quota/<word>`: what the repositories of a quota hold, and what that names: `quota/<word>-<…>`.
+    Quota(String),
+    /// `stats/<day>`: how much there was on a day (`2026-11-30`).
+    Stats(String),
+    /// `instances/<id>`: an instance that serves.
+    Instance(String),
 }
 
 impl Link {
@@ -117,6 +192,23 @@ impl OwnKey {
             OwnKey::Robot(id) => format!("{ROBOTS}/{id}"),
             OwnKey::RobotUsed(id) => format!("{OWN}/auth/robots-used/{id}"),
             OwnKey::TokenKeys => format!("{OWN}/auth/token-keys"),
+            OwnKey::Epoch => format!("{OWN}/gc/epoch"),
+            OwnKey::Clock(nonce) => format!("{CLOCK}/{nonce}"),
+            OwnKey::GcRun => format!("{OWN}/gc/run"),
+            OwnKey::GcPaused => format!("{OWN}/gc/paused"),
+            OwnKey::References(name) => format!("{OWN}/gc/references/{name}/_references"),
+            OwnKey::Unlinked(algorithm, shard) => format!("{UNLINKED}/{}/{shard:02x}", algorithm.name()),
+            OwnKey::Marked(run, number) => format!("{MARKED}/{run}/{number:08}"),
+            OwnKey::Journal(run, name) => format!("{JOURNALS}/{run}/{name}/_journal"),
+            OwnKey::Restored(name) => format!("{OWN}/gc/restored/{name}/_restored"),
+            OwnKey::Trash(digest, name) => format!("{}/{name}", trash_folder(digest)),
+            OwnKey::Maintenance => format!("{OWN}/maintenance"),
+            OwnKey::Pulls(name) => format!("{PULLS}/{name}{PULLS_FILE}"),
+            OwnKey::Recording => format!("{PULLS}/_recording"),
+            OwnKey::Retention => format!("{OWN}/retention/state"),
+            OwnKey::Quota(word) => format!("{QUOTAS}/{word}"),
+            OwnKey::Instance(id) => format!("{INSTANCES}/{id}"),
+            OwnKey::Stats(day) => format!("{STATS}/{day}"),
         }
     }
 }
@@ -125,6 +217,33 @@ pub fn blob(digest: &Digest) -> String {
     let hex = digest.hex();
     let shard = hex.get(..2).unwrap_or_default();
     format!("{TREE}/blobs/{}/{shard}/{hex}/data", digest.algorithm().name())
+}
+
+/// Folder of all blobs, one folder for each first byte of their hashes.
+pub fn blobs_folder(algorithm: Algorithm) -> String {
+    format!("{TREE}/blobs/{}", algorithm.name())
+}
+
+/// The same in the trash.
+pub fn trash_of_all(algorithm: Algorithm) -> String {
+    format!("{OWN}/trash/{}", algorithm.name())
+}
+
+/// Folder of the blobs whose hash begins with this byte, one folder each.
+pub fn blobs_shard(algorithm: Algorithm, shard: u8) -> String {
+    format!("{}/{shard:02x}", blobs_folder(algorithm))
+}
+
+/// The same in the trash.
+pub fn trash_shard(algorithm: Algorithm, shard: u8) -> String {
+    format!("{}/{shard:02x}", trash_of_all(algorithm))
+}
+
+/// `trash/<alg>/<hh>/<hex>`: what was moved of one blob.
+pub fn trash_folder(digest: &Digest) -> String {
+    let hex = digest.hex();
+    let shard = hex.get(..2).unwrap_or_default();
+    format!("{OWN}/trash/{}/{shard}/{hex}", digest.algorithm().name())
 }
 
 /// A repository exists when this folder does.
@@ -247,6 +366,9 @@ mod tests {
                 "entrepot/v1/mirror/docker.io/a/_tags/v1".into(),
             ),
             (OwnKey::Probe.key(), "entrepot/v1/probe".into()),
+            (OwnKey::Pulls(name("a/b")).key(), "entrepot/v1/pulls/a/b/_pulls".into()),
+            (OwnKey::Restored(name("a/b")).key(), "entrepot/v1/gc/restored/a/b/_restored".into()),
+            (OwnKey::Recording.key(), "entrepot/v1/pulls/_recording".into()),
             (OwnKey::Robot("a".into()).key(), "entrepot/v1/auth/robots/a".into()),
             (OwnKey::RobotUsed("a".into()).key(), "entrepot/v1/auth/robots-used/a".into()),
             (OwnKey::TokenKeys.key(), "entrepot/v1/auth/token-keys".into()),

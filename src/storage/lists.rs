@@ -21,6 +21,11 @@ const TICK: Duration = Duration::from_millis(50);
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
 impl Storage {
+    /// Whether there is a registry at all.
+    pub async fn has_repositories(&self) -> Result<bool, Error> {
+        self.store().folder_exists(layout::REPOSITORIES).await
+    }
+
     /// Whether `_manifests` exists.
     pub async fn repository_exists(&self, name: &RepositoryName) -> Result<bool, Error> {
         self.store().folder_exists(&layout::manifests_folder(name)).await
@@ -73,6 +78,23 @@ impl Storage {
             }
         }
         Ok(found)
+    }
+
+    /// Runs that took links away and left journals of it, the newest of those whose names tell when they began first.
+    pub async fn journals(&self) -> Result<Vec<String>, Error> {
+        let mut runs = self.store().list(layout::JOURNALS).await?.folders;
+        runs.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(runs)
+    }
+
+    /// What a run took away from a repository, piece by piece; `None`: nothing.
+    pub async fn journal(
+        &self,
+        run: &str,
+        name: &RepositoryName,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, Error>>>, Error> {
+        let key = OwnKey::Journal(run.to_owned(), name.clone()).key();
+        Ok(self.store().open(&key, 0, None).await?.map(|(_, body)| body))
     }
 
     /// Manifests of which the repository has recorded a media type, because their bytes do not tell it.
@@ -148,8 +170,13 @@ impl Storage {
     }
 
     /// Whether the store refuses a write whose condition is not met. Some that call themselves compatible write anyway.
-    async fn minds_conditions(&self) -> bool {
-        let Some(made_up) = self.store().made_up_version() else { return false };
+    pub(crate) async fn minds_conditions(&self) -> bool {
+        self.is_known_to_mind().await.unwrap_or(false)
+    }
+
+    /// As [`Self::minds_conditions`]; fails where that cannot be found out now.
+    pub(crate) async fn is_known_to_mind(&self) -> Result<bool, Error> {
+        let Some(made_up) = self.store().made_up_version() else { return Ok(false) };
         let ask = async || {
             match self.store().put(&OwnKey::Probe.key(), random(), Precondition::Unchanged(made_up)).await {
                 Err(Error::Conflict) => Ok(true),
@@ -158,7 +185,7 @@ impl Storage {
                 Err(error) => Err(error),
             }
         };
-        self.conditions().get_or_try_init(ask).await.copied().unwrap_or(false)
+        self.conditions().get_or_try_init(ask).await.copied()
     }
 
     /// Like `stamp_changed`; the new stamp if the old one was `expected` until now. `None`: it may have been another one,

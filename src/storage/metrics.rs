@@ -103,7 +103,7 @@ impl DriverMetrics {
             Error::Full(_) => "full",
             Error::Refused(_) => "refused",
             Error::Damaged(_) => "damaged",
-            Error::Failed(_) | Error::Newer { .. } => "failed",
+            Error::Failed(_) | Error::Closed(_) | Error::Newer { .. } => "failed",
             Error::TooLarge(_) | Error::Conflict => return,
         };
         self.errors.with_label_values(&[kind]).inc();

@@ -4,6 +4,7 @@
 //! - `layout`: every key of the tree and of our own files, as values; `format`: the versions of our own
 //! - `driver`: what a store has to do, whatever its kind; `disk` does it, and `remote`, the only user of `object_store`
 //! - `store`: the configured one, measured
+//! - `lists`, `walk`, `links`: what is in it; `trash`, `epoch`: bytes that are taken away, and that somebody does so; `dropping`: tags
 
 pub mod config;
 pub mod layout;
@@ -11,23 +12,33 @@ pub mod layout;
 mod body;
 pub(crate) mod disk;
 pub(crate) mod driver;
+mod dropping;
+mod emptied;
+mod epoch;
 mod error;
 pub(crate) mod format;
+mod links;
 mod lists;
 mod metrics;
+mod references;
 mod remote;
 #[allow(clippy::module_inception)] // the door, as `cluster::cluster`
 mod storage;
 mod store;
 #[cfg(test)]
 pub mod tests;
+mod trash;
 mod walk;
 
 pub use body::{Body, BodyError};
 pub use config::Config;
+pub use dropping::TagFiles;
+pub use epoch::Epoch;
 pub use error::Error;
 pub(crate) use error::{blocking, io_error};
-pub use layout::{Link, OwnKey};
+pub use layout::{Found, Link, OwnKey};
+pub use links::{FoundAt, StoredBlob, TrashedBlob};
 pub use metrics::Metrics;
-pub use storage::{BlobStream, LocalBlob, Precondition, Stamp, Storage, Version};
+pub use references::{References, Refers};
+pub use storage::{BlobStream, LocalBlob, Precondition, Stamp, Storage, Usage, Version};
 pub(crate) use store::Store;

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use super::layout::{self, Link, OwnKey};
 use super::store::Store;
 use super::{Config, Error, Metrics};
-use crate::oci::{Digest, RepositoryName, Tag};
+use crate::oci::Digest;
 
 /// A link holds a digest, the longest of which has 135 bytes; distribution writes no newline, people do.
 const LINK_LIMIT: u64 = 256;
@@ -67,6 +67,8 @@ pub struct Stamp(pub String);
 pub struct Usage {
     pub used: u64,
     pub total: u64,
+    /// Of `used`: free, but for the system's administrator only.
+    pub reserved: u64,
 }
 
 impl Storage {
@@ -76,6 +78,13 @@ impl Storage {
         let store = Store::new(config, &metrics).await?;
         let conditions = tokio::sync::OnceCell::new();
         Ok(Arc::new(Storage { store, conditions, damaged, place: config.place() }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn over(store: Store) -> Arc<Self> {
+        let damaged = moka::sync::Cache::new(DAMAGED);
+        let conditions = tokio::sync::OnceCell::new();
+        Arc::new(Storage { store, conditions, damaged, place: "a test".into() })
     }
 
     /// For uploads, which have files of their own.
@@ -106,6 +115,11 @@ impl Storage {
         }
     }
 
+    /// What the operator calls it.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// Whether blobs are files of this machine.
     pub fn is_local(&self) -> bool {
         self.store.files().is_some()
@@ -113,7 +127,8 @@ impl Storage {
 
     /// Filesystem only.
     pub async fn usage(&self) -> Option<Usage> {
-        self.store.space().await.map(|space| Usage { used: space.used, total: space.total })
+        let space = self.store.space().await?;
+        Some(Usage { used: space.used, total: space.total, reserved: space.reserved })
     }
 
     // Blobs: by digest, of no repository. Who asks has checked that a repository holds them.
@@ -224,8 +239,9 @@ impl Storage {
         self.store.delete(&link.key()).await
     }
 
-    /// The tag's whole folder (`current` first).
-    pub async fn tag_delete(&self, name: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
+    /// The tag's whole folder (`current` first), as other programs delete it; we do by [`Self::tag_drop`].
+    #[cfg(test)]
+    pub async fn tag_delete(&self, name: &crate::oci::RepositoryName, tag: &crate::oci::Tag) -> Result<bool, Error> {
         let link = Link::Tag(name.clone(), tag.clone());
         let there = self.store.abilities().tells_removals || self.link_exists(&link).await?;
         let removed = self.link_delete(&link).await?;

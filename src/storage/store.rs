@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
 
 use super::config::{Config, DriverKind};
-use super::disk::{Disk, Files, Space, on_disk};
+use super::disk::{Below, Disk, Files, Space, on_disk, walk};
 use super::driver::{Abilities, AtOnce, Driver, Entry, Listing, Opened, Part, PartOf, Parts, WholeOf, wrong_kind};
 use super::metrics::{Action, DriverMetrics};
 use super::remote::Remote;
@@ -33,6 +33,12 @@ impl Store {
             _ => Box::new(Remote::open(config)?),
         };
         Ok(Store { driver, metrics: metrics.of(config.driver) })
+    }
+
+    /// Over a driver of a test's own.
+    #[cfg(test)]
+    pub(super) fn over(driver: Box<dyn Driver>, kind: DriverKind, metrics: &Metrics) -> Self {
+        Store { driver, metrics: metrics.of(kind) }
     }
 
     /// The path of a key on this machine's disk; `None` for object stores.
@@ -157,14 +163,25 @@ impl Store {
         self.metrics.observe(Action::Stat, self.driver.folder_exists(folder)).await
     }
 
-    /// Not timed: it takes as long as who reads it.
+    /// Not timed: it takes as long as who reads it. Its end stays the end, however often one asks.
     pub(super) fn below(&self, folder: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry, Error>> {
         let counted = |entry: &Result<Entry, Error>| {
             if let Err(error) = entry {
                 self.metrics.failed(error);
             }
         };
-        self.driver.below(folder, after).inspect(counted).boxed()
+        self.driver.below(folder, after).inspect(counted).fuse().boxed()
+    }
+
+    /// As [`Self::below`], for who wants links, blobs and uploads of the tree and nothing that lies beside them.
+    pub(super) fn below_known(&self, folder: &str, after: Option<&str>) -> BoxStream<'_, Result<Entry, Error>> {
+        let Some(disk) = self.files() else { return self.below(folder, after) };
+        let counted = |entry: &Result<Entry, Error>| {
+            if let Err(error) = entry {
+                self.metrics.failed(error);
+            }
+        };
+        walk(disk, Below::new(folder, after).only_known()).inspect(counted).fuse().boxed()
     }
 
     pub(crate) async fn copy(&self, from: &str, to: &str) -> Result<(), Error> {

@@ -90,6 +90,10 @@ impl Redis {
         }))
     }
 
+    pub(super) fn answers(&self) -> bool {
+        self.link.live().is_some()
+    }
+
     pub(super) async fn lookup(&self, name: &RepositoryName, digest: &Digest) -> Result<Lookup, Silence> {
         let live = self.link.live().ok_or_else(|| Silence("down".into()))?;
         let mut command = cmd("MGET");

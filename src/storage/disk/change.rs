@@ -78,7 +78,21 @@ impl Disk {
         Ok(removed)
     }
 
-    fn remove_empty(&self, path: &str) -> io::Result<()> {
+    /// Removes a folder if nothing but empty folders is in it.
+    pub(in crate::storage) fn remove_hollow(&self, path: &str) -> io::Result<()> {
+        self.remove_hollow_to(path, DEPTH)
+    }
+
+    fn remove_hollow_to(&self, path: &str, depth: usize) -> io::Result<()> {
+        let Some(depth) = depth.checked_sub(1) else { return Ok(()) };
+        for folder in self.list(path)?.folders {
+            self.remove_hollow_to(&format!("{path}/{folder}"), depth)?;
+        }
+        self.remove_empty(path)
+    }
+
+    /// Removes a folder if nothing is in it.
+    pub(in crate::storage) fn remove_empty(&self, path: &str) -> io::Result<()> {
         let (parent_path, name) = split(path);
         if name.is_empty() {
             return Ok(());

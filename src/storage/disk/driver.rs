@@ -159,16 +159,7 @@ impl Driver for Files {
     }
 
     fn below(&self, folder: &str, after: Option<&str>) -> Entries {
-        let more = |(disk, mut walk): (Arc<Disk>, Below)| async move {
-            if walk.is_over() {
-                return Ok(None);
-            }
-            let next = move |disk: &Disk| Ok((walk.next(disk)?, walk));
-            let (entries, walk) = on_disk(&disk, next).await?;
-            Ok::<_, Error>(Some((futures::stream::iter(entries.into_iter().map(Ok)), (disk, walk))))
-        };
-        let begin = (Arc::clone(&self.0), Below::new(folder, after));
-        futures::stream::try_unfold(begin, more).try_flatten().boxed()
+        walk(&self.0, Below::new(folder, after))
     }
 
     /// Not bounded: the disk copies as many bytes as there are.
@@ -180,6 +171,19 @@ impl Driver for Files {
     async fn signed(&self, _key: &str, _method: http::Method, _valid: Duration) -> Result<Option<url::Url>, Error> {
         Ok(None)
     }
+}
+
+/// Some files at a time, each call within its time.
+pub(in crate::storage) fn walk(disk: &Arc<Disk>, begin: Below) -> Entries {
+    let more = |(disk, mut walk): (Arc<Disk>, Below)| async move {
+        if walk.is_over() {
+            return Ok(None);
+        }
+        let next = move |disk: &Disk| Ok((walk.next(disk)?, walk));
+        let (entries, walk) = on_disk(&disk, next).await?;
+        Ok::<_, Error>(Some((futures::stream::iter(entries.into_iter().map(Ok)), (disk, walk))))
+    };
+    futures::stream::try_unfold((Arc::clone(disk), begin), more).try_flatten().boxed()
 }
 
 /// On a disk the content is the version: files of our own are small, and times are too coarse to tell two writes apart.

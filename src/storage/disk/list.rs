@@ -14,6 +14,8 @@ use crate::storage::driver::{Entry, Listing};
 pub(in crate::storage) struct Names {
     pub folders: Vec<String>,
     pub files: Vec<String>,
+    /// What nobody lists, and who reads follows within the root.
+    pub symlinks: Vec<String>,
 }
 
 impl Disk {
@@ -33,7 +35,7 @@ impl Disk {
             Err(error) if is_absent(&error) => return Ok(Listing::default()),
             Err(error) => return Err(error),
         };
-        let Names { folders, files } = names(handle.try_clone()?)?;
+        let Names { folders, files, .. } = names(handle.try_clone()?)?;
         let mut entries = Vec::with_capacity(files.len());
         for name in files {
             match rustix::fs::statat(&handle, name.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -87,13 +89,16 @@ fn names(folder: OwnedFd) -> io::Result<Names> {
             // Some filesystems do not tell with the name.
             FileType::Unknown => match rustix::fs::statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                Err(_) => continue, // gone meanwhile
+                Err(rustix::io::Errno::NOENT) => continue, // gone meanwhile
+                // Whoever deletes what is not listed must not take it for gone.
+                Err(error) => return Err(error.into()),
             },
             kind => kind,
         };
         match kind {
             FileType::Directory => names.folders.push(name.to_owned()),
             FileType::RegularFile if !name.ends_with(TEMPORARY) => names.files.push(name.to_owned()),
+            FileType::Symlink => names.symlinks.push(name.to_owned()),
             _ => {}
         }
     }

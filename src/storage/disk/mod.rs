@@ -8,6 +8,7 @@
 //! - What is written is complete when it becomes visible, and durable when the call returns: file and folders are fsynced.
 //! - Temporary files are `<name>.<uuid>.tmp` beside their place, as distribution's are; lists pass over them.
 
+mod away;
 mod below;
 mod change;
 mod driver;
@@ -32,12 +33,12 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use folders::Durable;
 use resolve::Resolver;
 
-use below::Below;
+pub(super) use below::Below;
 use change::Occupant;
 use list::Names;
 use read::Chunks;
 
-pub(super) use driver::{Files, on_disk};
+pub(super) use driver::{Files, on_disk, walk};
 pub(crate) use output::{Output, write_through};
 
 use super::error::io_error;
@@ -64,6 +65,8 @@ pub(crate) struct Disk {
 pub(super) struct Space {
     pub used: u64,
     pub total: u64,
+    /// Of `used`: free, but for the system's administrator only.
+    pub reserved: u64,
 }
 
 impl Disk {
@@ -116,7 +119,11 @@ impl Disk {
         let unit = volume.f_frsize.max(1);
         let total = volume.f_blocks.saturating_mul(unit);
         // What only root may use counts as used: it is not there for us.
-        Ok(Space { used: total.saturating_sub(volume.f_bavail.saturating_mul(unit)), total })
+        Ok(Space {
+            used: total.saturating_sub(volume.f_bavail.saturating_mul(unit)),
+            total,
+            reserved: volume.f_bfree.saturating_sub(volume.f_bavail).saturating_mul(unit),
+        })
     }
 
     /// A file's size; `None` if there is none, or if it is no regular file.

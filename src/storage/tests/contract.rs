@@ -2,6 +2,14 @@
 
 use bytes::Bytes;
 
+use super::contract_collect::{
+    a_damaged_epoch_is_moving_until_it_is_written_again, all_links_are_told_a_repository_after_the_other,
+    blobs_are_told_by_the_first_byte_of_their_digest, bytes_go_to_the_trash_and_come_back,
+    many_who_rescue_at_once_all_have_it, the_epoch_changes_where_conditions_are_not_minded,
+    the_epoch_tells_whether_bytes_are_moved, the_links_of_one_repository_are_told_without_those_below_it,
+    the_store_tells_its_time_and_nothing_is_left_of_the_question,
+    what_a_crash_left_in_both_places_is_moved_all_the_same, what_no_store_copies_passes_through_in_pieces,
+};
 use super::contract_lists::{
     everything_below_a_folder_is_told_in_order, lists_tell_sizes_and_times, more_files_than_a_page_are_below_a_folder,
     nothing_is_below_a_folder_that_is_empty_or_missing, odd_names_are_listed_as_they_are,
@@ -76,6 +84,17 @@ contract!(
     what_is_being_written_is_in_no_list,
     odd_names_are_listed_as_they_are,
     nothing_is_below_a_folder_that_is_empty_or_missing,
+    all_links_are_told_a_repository_after_the_other,
+    the_links_of_one_repository_are_told_without_those_below_it,
+    blobs_are_told_by_the_first_byte_of_their_digest,
+    bytes_go_to_the_trash_and_come_back,
+    what_a_crash_left_in_both_places_is_moved_all_the_same,
+    many_who_rescue_at_once_all_have_it,
+    what_no_store_copies_passes_through_in_pieces,
+    the_epoch_tells_whether_bytes_are_moved,
+    the_epoch_changes_where_conditions_are_not_minded,
+    a_damaged_epoch_is_moving_until_it_is_written_again,
+    the_store_tells_its_time_and_nothing_is_left_of_the_question,
 );
 
 async fn an_empty_store_answers(storage: &Storage) {

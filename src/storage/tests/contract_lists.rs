@@ -58,6 +58,10 @@ pub(super) async fn everything_below_a_folder_is_told_in_order(storage: &Storage
     // What it broke off at may be gone meanwhile.
     assert_eq!(below(storage, "w", Some("a/bb")).await, sorted[sorted.iter().position(|n| *n == "a/b").unwrap() + 1..]);
     assert_eq!(below(storage, "w/a", None).await, ["b", "c-d", "c/d"]);
+    // Who asks once more at the end is told so once more.
+    let mut walk = storage.below("w/b-", None);
+    assert!(walk.next().await.is_some());
+    assert!(walk.next().await.is_none() && walk.next().await.is_none());
     assert_eq!(below(storage, "w", Some("zz")).await, Vec::<String>::new());
 }
 

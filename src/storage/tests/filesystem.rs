@@ -163,3 +163,52 @@ async fn the_volume_has_a_size() {
     let usage = storage.usage().await.expect("a filesystem");
     assert!(usage.total > 0 && usage.used <= usage.total, "{usage:?}");
 }
+
+/// What a walk of all links takes a short way to is what looking into every folder finds.
+#[tokio::test]
+async fn a_walk_of_links_finds_what_a_walk_of_everything_finds_and_stops_at_symlinks() {
+    use futures::TryStreamExt as _;
+    let (storage, folder) = on_disk().await;
+    let hex = digest("x").hex();
+    for text in ["a", "a/b", "current", "sha256", &format!("sha256/{hex}"), "a/index/sha256"] {
+        for version in ["current", "v1", "sha256"] {
+            let (name, tag) = (name(text), tag(version));
+            for link in [
+                Link::Layer(name.clone(), digest(version)),
+                Link::Revision(name.clone(), digest(version)),
+                Link::Tag(name.clone(), tag.clone()),
+                Link::TagIndex(name.clone(), tag.clone(), digest(version)),
+            ] {
+                storage.link_put(&link, &digest(version)).await.expect("put");
+            }
+        }
+    }
+    let tree = folder.path().join("registry/docker/registry/v2/repositories");
+    let uploads = tree.join(format!("a/_uploads/{}/hashstates/sha256", uuid::Uuid::nil()));
+    std::fs::create_dir_all(&uploads).expect("a folder");
+    std::fs::write(uploads.join("0"), "x").expect("a file");
+    // A deletion of distribution's leaves the folder.
+    std::fs::create_dir_all(tree.join(format!("a/_manifests/revisions/sha256/{hex}"))).expect("a folder");
+    let all: Vec<_> = storage.below(crate::storage::layout::REPOSITORIES, None).try_collect().await.expect("a walk");
+    let all: Vec<_> = all
+        .into_iter()
+        .filter_map(|entry| Some((crate::storage::layout::found(&entry.name)?, entry.changed)))
+        .collect();
+    let links: Vec<_> = storage.links(None).try_collect().await.expect("a walk");
+    assert_eq!(links.len(), 6 * 12 + 1);
+    assert_eq!(links, all);
+
+    let short = tree.join(format!("a/_layers/sha256/{}", digest("v1").hex()));
+    for (target, link) in [("a", tree.join("b")), ("../v1", short.join("link"))] {
+        let removed = std::fs::read(&link).ok();
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).expect("a symlink");
+        let error = storage.links(None).try_collect::<Vec<_>>().await.expect_err("a symlink");
+        assert!(error.to_string().contains("is a symlink"), "{error}");
+        std::fs::remove_file(&link).expect("removed");
+        if let Some(bytes) = removed {
+            std::fs::write(&link, bytes).expect("a file");
+        }
+    }
+    assert_eq!(storage.links(None).try_collect::<Vec<_>>().await.expect("a walk").len(), links.len());
+}

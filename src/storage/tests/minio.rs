@@ -17,7 +17,7 @@ pub(super) const BUCKET: &str = "registry";
 /// Starts the program, and ends it, with its folder, when our end of the pipe closes: also when we are killed.
 pub(super) const KEEPER: &str = r#"folder=$1; shift; "$@" </dev/null & read -r _; kill -9 $!; wait; rm -rf "$folder""#;
 
-pub(super) struct Minio {
+pub(crate) struct Minio {
     pub port: u16,
     folder: PathBuf,
     tls: bool,
@@ -26,7 +26,7 @@ pub(super) struct Minio {
 
 impl Minio {
     /// A plain one, shared.
-    pub(super) fn shared() -> &'static Minio {
+    pub(crate) fn shared() -> &'static Minio {
         static SHARED: OnceLock<Option<Minio>> = OnceLock::new();
         // Tried once: after a failure every test says so at once.
         let shared = SHARED.get_or_init(|| std::panic::catch_unwind(|| Minio::start(None)).ok());
@@ -85,7 +85,7 @@ impl Minio {
     }
 
     /// With a fresh prefix.
-    pub(super) fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let scheme = if self.tls { "https" } else { "http" };
         Config {
             driver: DriverKind::S3,

@@ -2,14 +2,16 @@
 
 pub mod azurite;
 mod contract;
+mod contract_collect;
 mod contract_lists;
 mod contract_objects;
 mod contract_own;
 mod fault_proxy;
 mod faults;
 mod filesystem;
+pub mod hooked;
 mod lost_answers;
-mod minio;
+pub mod minio;
 mod s3;
 mod wiring;
 
@@ -28,12 +30,12 @@ async fn storage(config: &Config) -> Arc<Storage> {
     Storage::open(config, Arc::new(metrics)).await.expect("storage")
 }
 
-async fn in_memory() -> Arc<Storage> {
+pub async fn in_memory() -> Arc<Storage> {
     storage(&Config { driver: DriverKind::Memory, ..Config::default() }).await
 }
 
 /// A storage on this machine's disk, and the folder that it is in.
-async fn on_disk() -> (Arc<Storage>, tempfile::TempDir) {
+pub async fn on_disk() -> (Arc<Storage>, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let storage = storage(&Config { root: folder.path().join("registry"), ..Config::default() }).await;
     (storage, folder)
