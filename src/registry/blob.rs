@@ -9,7 +9,7 @@ use super::content::{self, MAX_SMALL_BLOB};
 use super::membership::{self, Layer};
 use super::publish::{ForLists, Writing, Written, publish};
 use super::reply::{Answer, DOCKER_CONTENT_DIGEST, Refusal, unsupported};
-use super::{Content, ContentBytes, Registry, Reply, tags};
+use super::{Content, ContentBytes, Registry, Reply, rescue, tags};
 use crate::events::What;
 use crate::oci::{Digest, ErrorCode, RepositoryName, media_type};
 use crate::storage::{BlobStream, Error, Link};
@@ -20,9 +20,7 @@ const REDIRECT_VALID: Duration = Duration::from_secs(20 * 60);
 pub(super) async fn get(registry: &Registry, method: &Method, name: &RepositoryName, digest: &Digest) -> Answer {
     let head = method == Method::HEAD;
     if !head && let Some(bytes) = registry.reads.content.blob(digest) {
-        let held =
-            membership::holds_layer((&registry.stores, &registry.reads.layers), name, digest, bytes.len() as u64)
-                .await?;
+        let held = membership::holds_layer(registry, name, digest, bytes.len() as u64).await?;
         return if held { Ok(reply(digest, ContentBytes::Whole(bytes))) } else { Err(unknown()) };
     }
     let found = match registry.stores.storage.is_local() {
@@ -41,7 +39,7 @@ pub(super) async fn held(
     if registry.stores.storage.is_local() {
         return local(registry, name, digest).await;
     }
-    match membership::layer(&registry.stores, name, digest, false).await? {
+    match membership::layer(registry, name, digest, false).await? {
         Some(layer) => stored(registry, digest, layer).await,
         None => Ok(None),
     }
@@ -49,9 +47,14 @@ pub(super) async fn held(
 
 /// From a file: opening it tells that it is there, and its size.
 async fn local(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Option<ContentBytes>, Error> {
-    let target = membership::target(&registry.stores.storage, &Link::Layer(name.clone(), *digest)).await?;
-    let Some(target) = target else { return Ok(None) };
-    let Some(blob) = registry.stores.storage.blob_file(&target).await? else { return Ok(None) };
+    let Some(target) = membership::layer_target(registry, name, digest).await? else { return Ok(None) };
+    let blob = match registry.stores.storage.blob_file(&target).await? {
+        None if rescue::brought_back(registry, &target).await?.is_some() => {
+            registry.stores.storage.blob_file(&target).await?
+        }
+        found => found,
+    };
+    let Some(blob) = blob else { return Ok(None) };
     if blob.size > MAX_SMALL_BLOB {
         return Ok(Some(ContentBytes::Local(blob)));
     }
@@ -64,10 +67,11 @@ async fn remote(
     digest: &Digest,
     head: bool,
 ) -> Result<Option<Reply>, Error> {
-    // A GET proves by its bytes that they are there.
-    let Some(layer) = membership::layer(&registry.stores, name, digest, head).await? else { return Ok(None) };
-    if registry.settings.load().config.redirect
-        && let Some(address) = registry.stores.storage.blob_address(&layer.target, head, REDIRECT_VALID).await?
+    let redirect = registry.settings.load().config.redirect;
+    // A GET proves by its bytes that they are there; who is sent to the store for them would not come back for the trash's.
+    let proof = head || (redirect && registry.rescue.may_be_needed(&registry.stores.storage).await?);
+    let Some(layer) = membership::layer(registry, name, digest, proof).await? else { return Ok(None) };
+    if redirect && let Some(address) = registry.stores.storage.blob_address(&layer.target, head, REDIRECT_VALID).await?
     {
         let reply = Reply::empty(StatusCode::TEMPORARY_REDIRECT).with(LOCATION, address.as_str());
         return Ok(Some(reply.with(DOCKER_CONTENT_DIGEST, digest.text())));
@@ -88,7 +92,13 @@ async fn stored(registry: &Registry, digest: &Digest, layer: Layer) -> Result<Op
 }
 
 async fn small(registry: &Registry, digest: &Digest, target: &Digest) -> Result<Option<ContentBytes>, Error> {
-    let Some(bytes) = content::read(&registry.stores.storage, target, MAX_SMALL_BLOB).await? else { return Ok(None) };
+    let bytes = match content::read(&registry.stores.storage, target, MAX_SMALL_BLOB).await? {
+        None if rescue::brought_back(registry, target).await?.is_some() => {
+            content::read(&registry.stores.storage, target, MAX_SMALL_BLOB).await?
+        }
+        found => found,
+    };
+    let Some(bytes) = bytes else { return Ok(None) };
     let kept = registry.reads.content.keep(*digest, bytes, None);
     Ok(Some(ContentBytes::Whole(kept.bytes.clone())))
 }
@@ -105,7 +115,12 @@ fn unknown() -> Refusal {
 /// For the blob cache, after `get` has granted it.
 pub(super) async fn open(registry: &Registry, digest: &Digest, offset: u64) -> Result<Option<BlobStream>, Error> {
     let target = registry.reads.aliases.get(digest).unwrap_or(*digest);
-    registry.stores.storage.blob_open(&target, offset).await
+    match registry.stores.storage.blob_open(&target, offset).await? {
+        None if rescue::brought_back(registry, &target).await?.is_some() => {
+            registry.stores.storage.blob_open(&target, offset).await
+        }
+        found => Ok(found),
+    }
 }
 
 /// Whoever opened it found other bytes than the digest says.

@@ -1,10 +1,10 @@
 //! Which content a repository holds: by its links, or what the fleet remembers of them.
 //!
 //! A blob is in a repository only by its own link there, however many others hold it; a manifest likewise by its revision.
-//! A link whose bytes are gone (a garbage collector took them) counts as none.
+//! A link whose bytes are gone (a garbage collector took them, and they are in its trash no more) counts as none.
 
-use super::Stores;
 use super::shared_read::SharedReads;
+use super::{Registry, rescue};
 use crate::fleet::{Fleet, Holding, Lookup, Ticket};
 use crate::oci::{Digest, RepositoryName};
 use crate::storage::{Error, Link, Storage};
@@ -63,43 +63,57 @@ pub(super) async fn target(storage: &Storage, link: &Link) -> Result<Option<Dige
 /// remembers them: whoever asks goes on to leave the blob out of a push, or to name it in a manifest, and another program
 /// may have taken the link or the bytes away.
 pub(super) async fn layer(
-    stores: &Stores,
+    registry: &Registry,
     name: &RepositoryName,
     digest: &Digest,
     proof: bool,
 ) -> Result<Option<Layer>, Error> {
+    let stores = &registry.stores;
     let ticket = match known(&stores.fleet, name, digest, false).await {
         Known::Held(Holding { size, .. }) if !proof => return Ok(Some(Layer { target: *digest, size })),
         Known::Held(_) => None,
         Known::Ask(ticket) => ticket,
     };
-    let link = Link::Layer(name.clone(), *digest);
-    let Some(target) = target(&stores.storage, &link).await? else { return Ok(None) };
-    let Some(size) = stores.storage.blob_size(&target).await? else { return Ok(None) };
+    let Some(target) = layer_target(registry, name, digest).await? else { return Ok(None) };
+    let Some(size) = rescue::bytes(registry, &target).await? else { return Ok(None) };
     if target == *digest {
         remember(&stores.fleet, ticket, name, digest, Holding { size, media_type: None }).await;
     }
     Ok(Some(Layer { target, size }))
 }
 
+/// Where a blob's bytes are, if the repository links it, or did until a collection took the link away from what it names.
+pub(super) async fn layer_target(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<Digest>, Error> {
+    match target(&registry.stores.storage, &Link::Layer(name.clone(), *digest)).await? {
+        Some(target) => Ok(Some(target)),
+        None => Ok(rescue::layer(registry, name, digest).await?.then_some(*digest)),
+    }
+}
+
 /// Like `layer`, for content whose bytes the caller has: only the link is asked for, and by those who ask at the same
 /// time together.
 pub(super) async fn holds_layer(
-    (stores, reads): (&Stores, &LayerReads),
+    registry: &Registry,
     name: &RepositoryName,
     digest: &Digest,
     size: u64,
 ) -> Result<bool, Error> {
     let key = (name.clone(), *digest);
-    reads.get(&key, || linked(stores, name, digest, size)).await
+    registry.reads.layers.get(&key, || linked(registry, name, digest, size)).await
 }
 
-async fn linked(stores: &Stores, name: &RepositoryName, digest: &Digest, size: u64) -> Result<bool, Error> {
+async fn linked(registry: &Registry, name: &RepositoryName, digest: &Digest, size: u64) -> Result<bool, Error> {
+    let stores = &registry.stores;
     let ticket = match known(&stores.fleet, name, digest, false).await {
         Known::Held(_) => return Ok(true),
         Known::Ask(ticket) => ticket,
     };
-    let held = stores.storage.link_exists(&Link::Layer(name.clone(), *digest)).await?;
+    let link = Link::Layer(name.clone(), *digest);
+    let held = stores.storage.link_exists(&link).await? || rescue::layer(registry, name, digest).await?;
     if held {
         remember(&stores.fleet, ticket, name, digest, Holding { size, media_type: None }).await;
     }

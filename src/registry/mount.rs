@@ -2,11 +2,10 @@
 
 use super::publish::{ForLists, Writing, Written, publish};
 use super::reply::Refusal;
-use super::{absent, blob, membership};
+use super::{absent, blob, membership, settling};
 use crate::auth::Permission;
 use crate::events::{MountedFrom, What};
 use crate::oci::action::Mount;
-use crate::storage::Link;
 
 /// `None`: nothing was mounted, so that an upload begins instead (distribution-spec, "Mounting a blob from another repository").
 ///
@@ -24,17 +23,23 @@ pub(super) async fn try_mount(writing: Writing<'_>, mount: &Mount) -> Result<Opt
     }
     let (found, from) = match &mount.from {
         Some(from) => {
-            let mut layer = membership::layer(&registry.stores, from, &digest, true).await?;
+            let mut layer = membership::layer(registry, from, &digest, true).await?;
             if layer.is_none() && absent::bring(request, from, &digest).await {
-                layer = membership::layer(&registry.stores, from, &digest, true).await?;
+                layer = membership::layer(registry, from, &digest, true).await?;
             }
             (layer.map(|layer| (layer.target, layer.size)), MountedFrom::Repository(from.clone()))
         }
         None => (registry.stores.storage.blob_size(&digest).await?.map(|size| (digest, size)), MountedFrom::Anywhere),
     };
     let Some((target, size)) = found else { return Ok(None) };
-    registry.stores.storage.link_put(&Link::Layer(name.clone(), digest), &target).await?;
+    let mut hold = registry.bounds.quotas.hold(name);
+    hold.afford(vec![(digest, size)], 0).await?;
+    if !settling::link(registry, name, &digest, &target).await? {
+        // Taken away in between: an upload begins.
+        return Ok(None);
+    }
+    hold.linked();
     let linked = What::BlobLinked { digest, size, mounted: Some(from) };
     let published = publish(writing, vec![linked], ForLists::Nothing).await?;
-    Ok(Some(published.created(blob::location(name, &digest), &digest)))
+    Ok(Some(hold.warned(published.created(blob::location(name, &digest), &digest))))
 }

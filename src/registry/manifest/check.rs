@@ -11,9 +11,10 @@ use crate::registry::absent;
 use crate::registry::config::MissingReferences;
 use crate::registry::fan::PER_REQUEST;
 use crate::registry::media_types::{ImpliedType, MAX_MEDIA_TYPE};
-use crate::registry::membership;
 use crate::registry::publish::Writing;
 use crate::registry::reply::Refusal;
+use crate::registry::rescue::{self, Kind, Restored};
+use crate::registry::{Registry, membership};
 use crate::storage::Error;
 
 /// Missing digests that a refusal names.
@@ -92,7 +93,13 @@ fn invalid(error: &ManifestError) -> Refusal {
     Refusal::new(ErrorCode::ManifestInvalid, error.to_string())
 }
 
-fn is_image(checked: &Checked) -> bool {
+/// Whether it is refused without what it needs.
+pub(super) fn judges(registry: &Registry, checked: &Checked) -> bool {
+    let accept = registry.settings.load().config.missing_references == MissingReferences::Accept;
+    checked.after_its_blobs && !accept
+}
+
+pub(super) fn is_image(checked: &Checked) -> bool {
     media_type::is_manifest(&checked.media_type) && !media_type::is_index(&checked.media_type)
 }
 
@@ -110,7 +117,7 @@ pub(super) async fn bring(writing: Writing<'_>, checked: &Checked) {
     needed.sort_unstable();
     needed.dedup();
     let one = |digest: Digest| async move {
-        let held = registry.bounds.fan.ask(membership::layer(&registry.stores, name, &digest, true)).await;
+        let held = registry.bounds.fan.ask(membership::layer(registry, name, &digest, true)).await;
         matches!(held, Ok(Some(_))) || absent::bring(request, name, &digest).await
     };
     let mut brought = stream::iter(needed).map(one).buffer_unordered(PER_REQUEST);
@@ -124,8 +131,7 @@ pub(super) async fn bring(writing: Writing<'_>, checked: &Checked) {
 /// Refuses an image whose config or layers the repository does not have (distribution-spec, "Pushing Manifests"). What an index names,
 /// a subject and layers that live elsewhere may be missing.
 pub(super) async fn references(writing: Writing<'_>, checked: &Checked) -> Result<(), Refusal> {
-    let accept = writing.registry.settings.load().config.missing_references == MissingReferences::Accept;
-    if accept || !is_image(checked) || !checked.after_its_blobs {
+    if !judges(writing.registry, checked) || !is_image(checked) {
         return Ok(());
     }
     let missing = missing(writing, &checked.manifest).await?;
@@ -165,6 +171,13 @@ async fn missing(writing: Writing<'_>, manifest: &Manifest) -> Result<Vec<String
 
 async fn lacking(writing: Writing<'_>, digest: Digest) -> Result<Option<String>, Error> {
     let Writing { registry, name, .. } = writing;
-    let found = registry.bounds.fan.ask(membership::layer(&registry.stores, name, &digest, true)).await?;
-    Ok(found.is_none().then(|| digest.text()))
+    let found = registry.bounds.fan.ask(membership::layer(registry, name, &digest, true)).await?;
+    if found.is_some() {
+        return Ok(None);
+    }
+    // A collection may have taken it away since the client was told that it is there.
+    let taken = registry.rescue.may_be_needed(&registry.stores.storage).await?;
+    let there =
+        taken && rescue::restore(registry, name, (digest, Kind::Layer), rescue::lately()).await? == Restored::Yes;
+    Ok((!there).then(|| digest.text()))
 }

@@ -39,8 +39,12 @@ async fn tag(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Result<(b
         // Only told: one that cannot be read is deleted all the same.
         found => found.ok().flatten(),
     };
-    let was_there = registry.stores.storage.tag_delete(name, tag).await?;
-    let deleted = was_there.then(|| What::TagDeleted { tag: tag.clone(), old });
+    let storage = &registry.stores.storage;
+    let seen = storage.tag_files(name, tag).await?;
+    // One that another instance sets at this moment stays, as if it had been set a moment later: that was told to whoever did it.
+    let gone = storage.tag_drop(name, tag, &seen).await?;
+    let was_there = seen.changed.is_some();
+    let deleted = (was_there && gone).then(|| What::TagDeleted { tag: tag.clone(), old });
     Ok((was_there, deleted.into_iter().collect()))
 }
 
@@ -72,7 +76,7 @@ async fn revision(writing: Writing<'_>, digest: &Digest) -> Result<(bool, Vec<Wh
 }
 
 /// All tags that lead to the digest now. Storage has no way back from a digest, so each tag is read.
-async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
+pub(crate) async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
     let tags = registry.stores.storage.tags(name).await?.unwrap_or_default();
     stream::iter(tags)
         .map(|tag| async move {
@@ -86,23 +90,58 @@ async fn tags_to(registry: &Registry, name: &RepositoryName, digest: &Digest) ->
         .await
 }
 
-/// Whether the manifest was there. Notes in `deleted` what is gone, also when it fails then.
-async fn delete_links(
+/// Whether the manifest was there. Notes in `deleted` what is gone, also when it fails then. It stays if another instance has pushed it
+/// under one of the tags at this moment.
+pub(crate) async fn delete_links(
     registry: &Registry,
     name: &RepositoryName,
     (tags, digest): (Vec<Tag>, &Digest),
     deleted: &mut Vec<What>,
 ) -> Result<bool, Error> {
-    let mut gone = stream::iter(tags)
+    let mut dropped = stream::iter(tags)
         .map(|tag| async move {
-            let was_there = registry.bounds.fan.ask(registry.stores.storage.tag_delete(name, &tag)).await?;
-            Ok::<_, Error>(was_there.then_some(What::TagDeleted { tag, old: Some(*digest) }))
+            let dropped = registry.bounds.fan.ask(drop_tag(registry, name, (&tag, digest))).await?;
+            Ok::<_, Error>((tag, dropped))
         })
         .buffer_unordered(AT_ONCE);
-    while let Some(tag) = gone.try_next().await? {
-        deleted.extend(tag);
+    let mut pushed = false;
+    while let Some((tag, dropped)) = dropped.try_next().await? {
+        match dropped {
+            Dropped::Gone => deleted.push(What::TagDeleted { tag, old: Some(*digest) }),
+            Dropped::Pushed => pushed = true,
+            Dropped::Moved => {}
+        }
+    }
+    if pushed {
+        return Ok(true);
     }
     let was_there = registry.stores.storage.link_delete(&Link::Revision(name.clone(), *digest)).await?;
     deleted.extend(was_there.then_some(What::ManifestDeleted { digest: *digest }));
     Ok(was_there)
+}
+
+/// What became of a tag that led to a manifest which goes.
+enum Dropped {
+    Gone,
+    /// It leads elsewhere, or nowhere, by now.
+    Moved,
+    /// Somebody has pushed the manifest under it meanwhile.
+    Pushed,
+}
+
+async fn drop_tag(
+    registry: &Registry,
+    name: &RepositoryName,
+    (tag, digest): (&Tag, &Digest),
+) -> Result<Dropped, Error> {
+    let storage = &registry.stores.storage;
+    let seen = storage.tag_files(name, tag).await?;
+    if tags::read(storage, name, tag).await? != Some(*digest) {
+        return Ok(Dropped::Moved);
+    }
+    if storage.tag_drop(name, tag, &seen).await? {
+        return Ok(Dropped::Gone);
+    }
+    let pushed = tags::read(storage, name, tag).await? == Some(*digest);
+    Ok(if pushed { Dropped::Pushed } else { Dropped::Moved })
 }

@@ -12,12 +12,12 @@ use http::header::X_CONTENT_TYPE_OPTIONS;
 
 use super::unknown;
 use crate::fleet::Holding;
-use crate::oci::{Digest, Reference, RepositoryName};
+use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::registry::content::KeptContent;
 use crate::registry::membership::{self, Known};
 use crate::registry::reply::Answer;
 use crate::registry::shared_read::SharedReads;
-use crate::registry::{Content, ContentBytes, Registry, Reply, media_types, tags};
+use crate::registry::{Content, ContentBytes, Registry, Reply, media_types, rescue, tags};
 use crate::storage::{Error, Link};
 
 /// What a GET found.
@@ -52,7 +52,7 @@ pub(crate) async fn held(
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Option<(Bytes, String)>, Error> {
-    let found = revision(registry, name, *digest, false).await?;
+    let found = revision(registry, name, (*digest, None), false).await?;
     Ok(found.map(|found| (found.kept.bytes.clone(), found.media_type)))
 }
 
@@ -62,42 +62,52 @@ async fn find(
     reference: &Reference,
     proof: bool,
 ) -> Result<Option<Found>, Error> {
-    let digest = match reference {
-        Reference::Digest(digest) => *digest,
+    let asked = match reference {
+        Reference::Digest(digest) => (*digest, None),
         Reference::Tag(tag) => match tags::read(&registry.stores.storage, name, tag).await? {
-            Some(digest) => digest,
+            Some(digest) => (digest, Some(tag)),
             None => return Ok(None),
         },
     };
-    revision(registry, name, digest, proof).await
+    revision(registry, name, asked, proof).await
 }
 
-/// A manifest that the repository holds. With `proof`, nothing remembered is believed.
+/// A manifest that the repository holds, and the tag that led to it. With `proof`, nothing remembered is believed.
 async fn revision(
     registry: &Registry,
     name: &RepositoryName,
-    digest: Digest,
+    (digest, tag): (Digest, Option<&Tag>),
     proof: bool,
 ) -> Result<Option<Found>, Error> {
     let known = membership::known(&registry.stores.fleet, name, &digest, true).await;
     let ticket = match known {
         Known::Held(Holding { media_type: Some(media_type), .. }) if !proof => {
-            let kept = registry.reads.content.manifest(&registry.stores.storage, &digest).await?;
+            let kept = content(registry, &digest).await?;
             return Ok(kept.map(|kept| Found { digest, kept, media_type }));
         }
         Known::Held(_) => None,
         Known::Ask(ticket) => ticket,
     };
-    if !registry.stores.storage.link_exists(&Link::Revision(name.clone(), digest)).await? {
+    let linked = registry.stores.storage.link_exists(&Link::Revision(name.clone(), digest)).await?;
+    if !linked && !rescue::revision(registry, name, &digest, tag).await? {
         return Ok(None);
     }
-    if proof && registry.stores.storage.blob_size(&digest).await?.is_none() {
+    if proof && rescue::bytes(registry, &digest).await?.is_none() {
         return Ok(None);
     }
-    let Some(kept) = registry.reads.content.manifest(&registry.stores.storage, &digest).await? else { return Ok(None) };
+    let Some(kept) = content(registry, &digest).await? else { return Ok(None) };
     let Some(told) = &kept.told else { return Ok(None) };
     let media_type = media_types::of(&registry.stores.storage, name, &digest, told).await?;
     let descriptor = Holding { size: kept.bytes.len() as u64, media_type: Some(media_type.clone()) };
     membership::remember(&registry.stores.fleet, ticket, name, &digest, descriptor).await;
     Ok(Some(Found { digest, kept, media_type }))
+}
+
+/// Of any repository, from wherever its bytes are.
+async fn content(registry: &Registry, digest: &Digest) -> Result<Option<Arc<KeptContent>>, Error> {
+    let (content, storage) = (&registry.reads.content, &registry.stores.storage);
+    match content.manifest(storage, digest).await? {
+        None if rescue::brought_back(registry, digest).await?.is_some() => content.manifest(storage, digest).await,
+        found => Ok(found),
+    }
 }

@@ -6,9 +6,9 @@ mod get;
 mod put;
 mod receive;
 
-pub(super) use delete::delete;
+pub(super) use delete::{delete, delete_links, tags_to};
 pub(super) use get::{Gets, get, held};
-pub(super) use put::{keep, put};
+pub(super) use put::{immutable, keep, put};
 pub(super) use receive::MEMORY;
 
 use super::reply::Refusal;

@@ -17,8 +17,10 @@ use crate::registry::apart::apart;
 use crate::registry::arriving::Arrival;
 use crate::registry::changed::{Bases, KeptLists, Pushed};
 use crate::registry::publish::{ForLists, Published, Writing, Written, publish};
+use crate::registry::quota::Hold;
 use crate::registry::reply::{OCI_SUBJECT, OCI_TAG, Refusal};
-use crate::registry::{Body, Stores, media_types, tags};
+use crate::registry::settling::{Linked, Settling};
+use crate::registry::{Body, Registry, Stores, media_types, membership, tags};
 use crate::storage::{Error, Link, Storage};
 
 pub(crate) async fn put(
@@ -33,8 +35,8 @@ pub(crate) async fn put(
         Reference::Tag(tag) => std::iter::once(tag).chain(&more).collect(),
         Reference::Digest(_) => more.iter().collect(),
     };
-    let published = store(writing, &digest, &tags, &checked, bytes).await?;
-    let mut written = published.created(location(writing.name, &digest), &digest);
+    let (published, hold) = store(writing, &digest, &tags, &checked, bytes).await?;
+    let mut written = hold.warned(published.created(location(writing.name, &digest), &digest));
     if let Some(subject) = checked.manifest.subject.as_ref().filter(|subject| subject.digest_is_well_formed()) {
         written = written.with(OCI_SUBJECT, subject.digest.as_str());
     }
@@ -50,7 +52,7 @@ pub(crate) async fn keep(
 ) -> Result<Published, Refusal> {
     let (text, told) = (bytes.clone(), media_type.to_owned());
     let checked = apart(bytes.len(), move || Checked::elsewhere(&text, &told)).await?;
-    store(writing, digest, &[], &checked, bytes).await
+    store(writing, digest, &[], &checked, bytes).await.map(|(published, _)| published)
 }
 
 /// What it is, and its digest.
@@ -81,7 +83,7 @@ async fn store(
     tags: &[&Tag],
     checked: &Checked,
     bytes: Bytes,
-) -> Result<Published, Refusal> {
+) -> Result<(Published, Hold), Refusal> {
     let Writing { registry, name, .. } = writing;
     let (settings, size) = (registry.settings.load_full(), bytes.len() as u64);
     let referrer = checked.manifest.subject.is_some();
@@ -92,12 +94,11 @@ async fn store(
     check::bring(writing, checked).await;
     let _changing = registry.bounds.locks.changing(name, tags.iter().filter(fixed).copied()).await;
     let bases = registry.lists.bases(name);
-    let (before, (), present) = tokio::try_join!(
+    let (before, (settling, present)) = tokio::try_join!(
         async {
             Ok::<_, Refusal>(before((&registry.stores.storage, &registry.lists), name, digest, tags, referrer).await?)
         },
-        check::references(writing, checked),
-        async { Ok(registry.stores.storage.blob_present(digest, size).await?) },
+        needs(writing, (digest, size), checked),
     )?;
     for (tag, old) in tags.iter().zip(&before.tags) {
         if old.is_some_and(|old| old != *digest) && is_fixed(tag) {
@@ -107,10 +108,15 @@ async fn store(
     // Nowhere in the store, so not in this repository; on a disk nothing was asked.
     let nowhere = !present && !registry.stores.storage.is_local();
     let new = nowhere || is_new(&registry.stores.storage, name, digest, &before).await?;
+    let new_tags = before.tags.iter().filter(|old| old.is_none()).count();
+    let mut hold = afford(writing, checked, (digest, size), new_tags).await?;
     if !present {
         registry.stores.storage.blob_put(digest, bytes.clone()).await?;
     }
     let retyped = link(&registry.stores, name, digest, tags, checked).await?;
+    hold.linked();
+    // Before a tag leads to it: one that leads nowhere is worse than none.
+    let settled = settling.settle(writing, linked(registry, digest, &bytes, checked)).await;
     let leading = tags.iter().zip(&before.tags).map(|(tag, old)| {
         let how = match (is_fixed(tag), old) {
             (false, _) => Leading::Anyway,
@@ -119,20 +125,76 @@ async fn store(
         };
         lead(&registry.stores.storage, (name, tag), digest, how)
     });
-    let led = join_all(leading).await;
+    let led = if settled.is_ok() { join_all(leading).await } else { Vec::new() };
+    let settled = match settled {
+        Ok(moving) => settling.settle_led(moving, writing, linked(registry, digest, &bytes, checked)).await,
+        Err(refused) => Err(refused),
+    };
     // Whether a tag is there that could not be set, only storage knows: what is kept is read anew.
-    let bases = if led.iter().all(Result::is_ok) { bases } else { Bases::default() };
+    let bases = if settled.is_ok() && led.iter().all(Result::is_ok) { bases } else { Bases::default() };
     // Also after a failure: the manifest has been linked.
     let tags: Vec<_> = tags.iter().copied().zip(before.tags.iter().copied()).collect();
     let changes = changes(digest, (checked, size, new), tags.iter().zip(&led));
     let (manifest, media_type) = (&checked.manifest, checked.media_type.as_str());
     let (about, again, repository) = (referrer || retyped, before.again, before.repository);
     let pushed = Pushed { bases, digest, manifest, media_type, size, tags, about, again, repository };
+    hold.before_tags_are_told();
     let published = publish(writing, changes, ForLists::Pushed(pushed)).await;
+    settled?;
     led.into_iter().collect::<Result<(), Refusal>>()?;
     let published = published?;
     registry.reads.content.keep(*digest, bytes, Some(checked.told.clone()));
-    Ok(published)
+    Ok((published, hold))
+}
+
+/// Reserves what the manifest and its new tags take of the repository's quotas; and what it names, where that was linked without
+/// being charged: by another program, before there was a quota, or by an instance that died. Its blobs are known to be there.
+/// What is kept of another registry, nobody refuses.
+async fn afford(
+    writing: Writing<'_>,
+    checked: &Checked,
+    (digest, size): (&Digest, u64),
+    new_tags: usize,
+) -> Result<Hold, Refusal> {
+    let Writing { registry, name, .. } = writing;
+    let mut hold = if checked.after_its_blobs { registry.bounds.quotas.hold(name) } else { Hold::none() };
+    if hold.is_none() {
+        return Ok(hold);
+    }
+    let named = if check::is_image(checked) { checked.manifest.needed().collect() } else { Vec::new() };
+    let mut named: Vec<Digest> = named.into_iter().filter_map(|named| named.digest.parse().ok()).collect();
+    named.sort_unstable();
+    named.dedup();
+    let mut contents = vec![(*digest, size)];
+    for digest in hold.unknown(named).await? {
+        let layer = registry.bounds.fan.ask(membership::layer(registry, name, &digest, true)).await?;
+        contents.extend(layer.map(|layer| (digest, layer.size)));
+    }
+    hold.afford(contents, new_tags as u64).await?;
+    Ok(hold)
+}
+
+/// Whether all is there that it needs, and whether its own bytes are. Before that, what collections say.
+async fn needs(
+    writing: Writing<'_>,
+    (digest, size): (&Digest, u64),
+    checked: &Checked,
+) -> Result<(Settling, bool), Refusal> {
+    let storage = &writing.registry.stores.storage;
+    let settling = Settling::begin(storage).await?;
+    let (present, ()) = try_join(
+        async { Ok::<_, Refusal>(storage.blob_present(digest, size).await?) },
+        check::references(writing, checked),
+    )
+    .await?;
+    #[cfg(test)]
+    crate::registry::settling::between().await;
+    Ok((settling, present))
+}
+
+fn linked<'a>(registry: &Registry, digest: &'a Digest, bytes: &'a Bytes, checked: &'a Checked) -> Linked<'a> {
+    let judged = check::judges(registry, checked);
+    Linked { digest, bytes, manifest: &checked.manifest, checked: judged && check::is_image(checked), judged }
 }
 
 /// The manifest, and the tags that are known to lead to it now.
@@ -261,7 +323,7 @@ fn stays(tag: &Tag, may_move: bool) -> Refusal {
 }
 
 /// ECR's code for this, which clients show as it is, with the status of a conflict.
-pub(super) fn immutable(tag: &Tag) -> Refusal {
+pub(in crate::registry) fn immutable(tag: &Tag) -> Refusal {
     let message = format!("the tag '{tag}' exists and never changes here: [registry] immutable_tags");
     Refusal::status(StatusCode::CONFLICT, ErrorCode::TagInvalid, message)
 }

@@ -1,6 +1,7 @@
 //! A registry over storage in memory, and requests as a client would write them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -213,6 +214,14 @@ impl Harness {
         assert_eq!(seen.status, 201, "{seen:?}");
         manifest
     }
+}
+
+/// What is asked of a registry while time passes as the test says.
+pub fn with_time<F: Future>(
+    later: impl Fn() -> Duration + Send + Sync + 'static,
+    asks: F,
+) -> impl Future<Output = F::Output> {
+    crate::registry::settling::LATER.scope(Arc::new(later), asks)
 }
 
 async fn state(remembers: bool) -> Arc<Fleet> {

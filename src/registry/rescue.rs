@@ -1,0 +1,228 @@
+//! What a collection took away and somebody needs after all is brought back by whoever asks for it.
+//!
+//! - *Bytes*: a link leads to them, and they are in the trash.
+//! - *Links*: the repository has none, but a collection took it away, as its journal says, and a manifest of the repository, or
+//!   a tag, names the content. That happens where another program took a manifest by what it remembered. What clients deleted
+//!   is in no such journal, and stays deleted; and what only another repository ever held is not given away to whoever names it.
+//!
+//! Where no collection ever ran nothing is asked, but whether that is so, now and then.
+
+mod below;
+mod named;
+mod taken;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::Registry;
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::storage::{Error, Link, Storage};
+pub(super) use below::{Held, Restored, held, kind_of, read, restore};
+use taken::Journals;
+
+/// How often it is asked whether a collection has ever run, until one has.
+const ASKED_EVERY: Duration = Duration::from_secs(5);
+/// How long it is remembered what is not to be had of a repository, and that its journals do not tell of something: for so long a
+/// link that a collection takes while somebody names it may be missed.
+const REMEMBERED: Duration = Duration::from_secs(2);
+/// How long journals that do not grow any more need not be read again.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+/// How long journals are good for who comes again if they tell too little: long enough for all that one manifest names.
+const FRESH: Duration = Duration::from_secs(1);
+/// Bytes of all journals that are remembered together, and answers.
+const KEPT: u64 = 32 << 20;
+const ANSWERS: u64 = 10_000;
+/// Searches at once, and journals of repositories that are read; further ones wait.
+const AT_ONCE: usize = 4;
+
+pub(super) struct Rescue {
+    ran: Mutex<Ran>,
+    journals: Cache<RepositoryName, Arc<Journals>>,
+    /// What was searched for and is not to be had.
+    none: Cache<(RepositoryName, Digest, bool), ()>,
+    /// Of searches.
+    turns: Semaphore,
+    /// Of journals.
+    reading: Semaphore,
+}
+
+/// Whether a collection has ever run.
+enum Ran {
+    Unknown,
+    /// Not yet, when it was asked.
+    No(Instant),
+    Yes,
+}
+
+/// Which link is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Layer,
+    Revision,
+}
+
+impl Rescue {
+    pub(super) fn new() -> Self {
+        let weigh =
+            |_: &RepositoryName, journals: &Arc<Journals>| u32::try_from(journals.weight() + 200).unwrap_or(u32::MAX);
+        let journals = Cache::builder().max_capacity(KEPT).weigher(weigh).time_to_live(KEPT_FOR).build();
+        let none = Cache::builder().max_capacity(ANSWERS).time_to_live(REMEMBERED).build();
+        Rescue {
+            ran: Mutex::new(Ran::Unknown),
+            journals,
+            none,
+            turns: Semaphore::new(AT_ONCE),
+            reading: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// Whether anything can have been taken away: asked every few seconds at most.
+    pub(super) async fn may_be_needed(&self, storage: &Storage) -> Result<bool, Error> {
+        match *self.ran.lock() {
+            Ran::Yes => return Ok(true),
+            Ran::No(asked) if asked.elapsed() < ASKED_EVERY => return Ok(false),
+            _ => {}
+        }
+        let ran = storage.has_collected().await?;
+        *self.ran.lock() = if ran { Ran::Yes } else { Ran::No(Instant::now()) };
+        Ok(ran)
+    }
+
+    /// As if it had never been asked: tests do not wait a minute.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        *self.ran.lock() = Ran::Unknown;
+        self.journals.invalidate_all();
+        self.none.invalidate_all();
+    }
+
+    /// Whether a journal of the repository tells of the digest. Journals that were read before `since` may not tell of it yet.
+    async fn taken(
+        &self,
+        storage: &Storage,
+        (name, digest): (&RepositoryName, &Digest),
+        since: Instant,
+    ) -> Result<bool, Error> {
+        let before = self.journals.get(name);
+        if let Some(kept) = before.filter(|kept| kept.holds(digest) || kept.are_since(since)) {
+            return Ok(kept.holds(digest));
+        }
+        // Nobody closes it. Who waits may find what another has read; who reads waits for nothing else.
+        let _reading = self.reading.acquire().await;
+        let before = self.journals.get(name);
+        let journals = match before {
+            Some(kept) if kept.are_since(since) => kept,
+            before => {
+                let read = Arc::new(Journals::read(storage, name, before.as_deref()).await?);
+                self.journals.insert(name.clone(), read.clone());
+                read
+            }
+        };
+        Ok(journals.holds(digest))
+    }
+}
+
+/// For who comes again soon if too little is found.
+fn remembered() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(REMEMBERED).unwrap_or(now)
+}
+
+/// For who comes again if too little is found.
+pub(super) fn lately() -> Instant {
+    let now = Instant::now();
+    now.checked_sub(FRESH).unwrap_or(now)
+}
+
+/// Size of the bytes that a link leads to, brought back from the trash if they are not in their place.
+pub(super) async fn bytes(registry: &Registry, target: &Digest) -> Result<Option<u64>, Error> {
+    match registry.stores.storage.blob_size(target).await? {
+        Some(size) => Ok(Some(size)),
+        None => brought_back(registry, target).await,
+    }
+}
+
+/// The same of bytes that were not in their place a moment ago.
+pub(super) async fn brought_back(registry: &Registry, target: &Digest) -> Result<Option<u64>, Error> {
+    if registry.settings.load().config.read_only {
+        return Ok(None);
+    }
+    let size = registry.stores.storage.blob_rescue(target).await?;
+    if size.is_some() {
+        registry.metrics.rescued("bytes");
+        tracing::warn!(digest = %target, "bytes that a collection had moved to the trash are needed, and were brought back");
+    }
+    Ok(size)
+}
+
+/// Size of the bytes, whether a link leads to them or not; brought back from the trash where something can be in it.
+pub(super) async fn anywhere(registry: &Registry, digest: &Digest) -> Result<Option<u64>, Error> {
+    let storage = &registry.stores.storage;
+    match storage.blob_size(digest).await? {
+        None if registry.rescue.may_be_needed(storage).await? => brought_back(registry, digest).await,
+        size => Ok(size),
+    }
+}
+
+/// Whether the repository, which has no link to this blob, has it all the same: a collection took the link away, and a manifest
+/// of the repository names it. It is linked again then.
+pub(super) async fn layer(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+    needed(registry, (name, digest), Kind::Layer, None).await
+}
+
+/// The same of a manifest, to which `tag` led.
+pub(super) async fn revision(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    tag: Option<&Tag>,
+) -> Result<bool, Error> {
+    needed(registry, (name, digest), Kind::Revision, tag).await
+}
+
+async fn needed(
+    registry: &Registry,
+    (name, digest): (&RepositoryName, &Digest),
+    kind: Kind,
+    tag: Option<&Tag>,
+) -> Result<bool, Error> {
+    let (storage, rescue) = (&registry.stores.storage, &registry.rescue);
+    let key = (name.clone(), *digest, kind == Kind::Revision);
+    if !rescue.may_be_needed(storage).await? || rescue.none.contains_key(&key) {
+        return Ok(false);
+    }
+    if storage.blob_size(digest).await?.is_none() && storage.trashed(digest).await?.is_none() {
+        return Ok(false);
+    }
+    // Nobody closes it.
+    let _turn = rescue.turns.acquire().await;
+    let taken = rescue.taken(storage, (name, digest), remembered()).await?;
+    if !taken || !named::is_named(registry, name, digest, tag).await? {
+        rescue.none.insert(key, ());
+        return Ok(false);
+    }
+    if bytes(registry, digest).await?.is_none() {
+        return Ok(false);
+    }
+    let read_only = registry.settings.load().config.read_only;
+    if !read_only && (kind == Kind::Layer || below::is_complete(registry, name, digest).await?) {
+        // That it cannot be written keeps nobody from what is there.
+        _ = write(registry, name, digest, kind).await;
+    }
+    Ok(true)
+}
+
+async fn write(registry: &Registry, name: &RepositoryName, digest: &Digest, kind: Kind) -> Result<(), Error> {
+    let (link, word) = match kind {
+        Kind::Layer => (Link::Layer(name.clone(), *digest), "layer"),
+        Kind::Revision => (Link::Revision(name.clone(), *digest), "revision"),
+    };
+    registry.metrics.rescued(word);
+    tracing::warn!(%name, %digest, kind = word, "a link that a collection took away is needed, and is written again");
+    let written = registry.stores.storage.link_put(&link, digest).await;
+    written.inspect_err(|error| tracing::warn!(%name, %digest, %error, "it could not be written"))
+}

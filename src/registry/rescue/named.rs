@@ -1,0 +1,111 @@
+//! Whether something of a repository names some content, so that the repository needs it.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::registry::apart::apart;
+use crate::registry::{Registry, membership};
+use crate::storage::{Error, Link, OwnKey, Storage};
+
+/// Bytes of the file that tells which manifest names what; a larger one is not looked at.
+const REFERENCES: u64 = 16 << 20;
+/// Manifests that are read because the file does not tell of them, and of those that it tells of.
+const READ: usize = 100;
+const TOLD: usize = 8;
+
+/// A manifest of the repository names it, or the tag leads to it.
+pub(super) async fn is_named(
+    registry: &Registry,
+    name: &RepositoryName,
+    digest: &Digest,
+    tag: Option<&Tag>,
+) -> Result<bool, Error> {
+    let storage = &registry.stores.storage;
+    // A deletion takes tags away before the manifest: that one led there a moment ago says nothing.
+    if let Some(tag) = tag
+        && membership::target(storage, &Link::Tag(name.clone(), tag.clone())).await? == Some(*digest)
+    {
+        return Ok(true);
+    }
+    let revisions = storage.revisions(name).await?;
+    if revisions.is_empty() {
+        return Ok(false);
+    }
+    let text = digest.text();
+    for revision in candidates(storage, name, &text, revisions).await? {
+        // The file is a hint, the manifest the truth. One that cannot be read names nothing.
+        let found = registry.reads.content.manifest(storage, &revision).await;
+        if revision != *digest
+            && let Ok(Some(manifest)) = found
+            && mentions(&manifest.bytes, &format!("\"{text}\""))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Manifests of the repository that may name it: those of which the file of references says so, then those that are not in it.
+async fn candidates(
+    storage: &Storage,
+    name: &RepositoryName,
+    text: &str,
+    revisions: Vec<Digest>,
+) -> Result<Vec<Digest>, Error> {
+    let file = match storage.own(&OwnKey::References(name.clone()), REFERENCES).await {
+        Ok(found) => found.map(|(bytes, _)| bytes).unwrap_or_default(),
+        Err(Error::TooLarge(_)) => Bytes::new(),
+        Err(error) => return Err(error),
+    };
+    let text = text.to_owned();
+    apart(file.len(), move || sort_out(&file, &text, revisions)).await
+}
+
+/// Each line of the file begins with a manifest, and names what that names; whatever else it holds.
+fn sort_out(file: &[u8], text: &str, revisions: Vec<Digest>) -> Vec<Digest> {
+    let is_revision: HashSet<Digest> = revisions.iter().copied().collect();
+    let (mut known, mut told) = (HashSet::new(), Vec::new());
+    for line in file.split(|byte| *byte == b'\n') {
+        let Some(manifest) = first_digest(line).filter(|digest| is_revision.contains(digest)) else { continue };
+        if told.len() < TOLD && mentions(line, text) {
+            told.push(manifest);
+        }
+        known.insert(manifest);
+    }
+    let unknown = revisions.into_iter().filter(|digest| !known.contains(digest));
+    told.extend(unknown.take(READ));
+    told
+}
+
+/// Of the strings of a line of JSON.
+fn first_digest(line: &[u8]) -> Option<Digest> {
+    line.split(|byte| *byte == b'"').find_map(|text| std::str::from_utf8(text).ok()?.parse().ok())
+}
+
+fn mentions(bytes: &[u8], text: &str) -> bool {
+    memmem::find(bytes, text.as_bytes()).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+
+    #[test]
+    fn manifests_that_the_file_tells_of_come_first_and_those_that_it_does_not_know_after_them() {
+        let [names, other, child, unknown, gone] =
+            ["1", "2", "3", "4", "5"].map(|text| Digest::of(Algorithm::Sha256, text.as_bytes()));
+        let sought = Digest::of(Algorithm::Sha256, b"sought");
+        let file = format!(
+            "{{\"version\":1}}\n{{\"digest\":\"{gone}\",\"names\":[\"{sought}\"]}}\n\
+             {{\"digest\":\"{other}\",\"names\":[\"{child}\"]}}\n{{\"digest\":\"{names}\",\"names\":[\"{sought}\"]}}"
+        );
+        let sorted = |file: &str| sort_out(file.as_bytes(), &sought.text(), vec![unknown, names, other, child]);
+        // A child that only its index's line tells of has not been read itself.
+        assert_eq!(sorted(&file), [names, unknown, child]);
+        assert_eq!(sorted(""), [unknown, names, other, child]);
+    }
+}
