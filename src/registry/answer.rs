@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use super::publish::Writing;
 use super::reply::{self, Answer, Refusal, unsupported};
+use super::watermark::{self, Guarded};
 use super::{
     Body, Content, ContentBytes, Registry, Reply, ReplyBody, Request, blob, catalog, manifest, referrers, tags, upload,
 };
@@ -15,7 +16,7 @@ use crate::oci::{ErrorCode, Resource};
 pub(super) async fn answer(registry: &Registry, request: Request, body: &mut dyn Body) -> Reply {
     let began = Instant::now();
     let _in_flight = registry.metrics.begin(&request.action.resource);
-    let mut reply = dispatch(registry, &request, body).await.unwrap_or_else(Refusal::into_reply);
+    let mut reply = minding_the_disk(registry, &request, body).await.unwrap_or_else(Refusal::into_reply);
     if reply.status == StatusCode::METHOD_NOT_ALLOWED {
         reply = reply.with(ALLOW, allowed(registry, &request.action.resource));
     }
@@ -41,14 +42,34 @@ fn allowed(registry: &Registry, resource: &Resource) -> String {
     })
 }
 
+/// What brings bytes is refused while the disk of the storage is nearly full, and ends when it gets so.
+async fn minding_the_disk(registry: &Registry, request: &Request, body: &mut dyn Body) -> Answer {
+    let brings = request.action.is_write() && request.action.method != Method::DELETE;
+    if !brings || registry.may_be_written().is_err() || !registry.stores.storage.is_local() {
+        return dispatch(registry, request, body).await;
+    }
+    registry.health.watermark.admit(body.length())?;
+    let mut guarded = Guarded::new(body, &registry.health.watermark);
+    let answer = dispatch(registry, request, &mut guarded).await;
+    if guarded.cut { Err(watermark::full()) } else { answer }
+}
+
+/// Refuses all writes while the operator wants none.
+pub(super) fn may_write(registry: &Registry) -> Result<(), Refusal> {
+    if registry.settings.load().config.read_only {
+        return Err(unsupported("nothing can be written here now: [registry] read_only = true"));
+    }
+    registry.maintenance().map_or(Ok(()), |maintenance| Err(maintenance.refusal()))
+}
+
 async fn dispatch(registry: &Registry, request: &Request, body: &mut dyn Body) -> Answer {
     let action = &request.action;
     let method = &action.method;
     if *method == Method::OPTIONS {
         return Ok(reply::options(action.resource.allow()));
     }
-    if action.is_write() && registry.settings.load().config.read_only {
-        return Err(unsupported("nothing can be written here now: [registry] read_only = true"));
+    if action.is_write() {
+        may_write(registry)?;
     }
     let writing = |name| Writing { registry, request, name };
     match &action.resource {

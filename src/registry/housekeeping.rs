@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::changed::KeptLists;
-use super::{Health, Metrics, Registry, Stores, catalog};
+use super::config::Purge;
+use super::{DiskLevel, Health, Metrics, Registry, Stores, catalog, maintenance};
 use crate::storage::format::{self, Format};
 use crate::storage::{Error, OwnKey, Precondition, Storage};
 use crate::uploads::Ages;
@@ -19,7 +21,8 @@ const WRITES_EVERY: u32 = 12;
 const PROBE_TIME: Duration = Duration::from_secs(10);
 /// Counting needs a walk through storage.
 const COUNT_EVERY: Duration = Duration::from_secs(300);
-const PURGE_EVERY: Duration = Duration::from_secs(3600);
+/// How soon an interval that a reload made shorter counts.
+const INTERVAL_LOOK: Duration = Duration::from_secs(60);
 /// The first purge comes after a while, not among the first requests. The lease keeps restarts from purging again and again.
 const FIRST_PURGE: Duration = Duration::from_secs(20);
 /// Instances do not wake in step: up to so much is added to every wait.
@@ -34,7 +37,8 @@ const MAX_LEASE: u64 = 1024;
 pub(super) async fn run(registry: Arc<Registry>) -> Infallible {
     let probes = async {
         for number in 0_u32.. {
-            probe(&registry.stores.storage, &registry.health, &registry.metrics).await;
+            probe(&registry.stores.storage, &registry.health).await;
+            probe_disk(&registry).await;
             probe_writes(&registry, number.is_multiple_of(WRITES_EVERY)).await;
             tokio::time::sleep(PROBE_EVERY).await;
         }
@@ -50,18 +54,34 @@ pub(super) async fn run(registry: Arc<Registry>) -> Infallible {
         tokio::time::sleep(jittered(FIRST_PURGE)).await;
         loop {
             purge(&registry).await;
-            tokio::time::sleep(jittered(PURGE_EVERY)).await;
+            until_next_purge(&registry).await;
         }
     };
-    let (never, _, _): (Infallible, Infallible, Infallible) = tokio::join!(probes, counts, purges);
+    let watching = maintenance::watch(&registry);
+    // Nothing is counted while nothing may be written.
+    let quotas = registry.bounds.quotas.run(&registry.stores.fleet, || registry.may_be_written().is_err());
+    let (never, ..): (Infallible, Infallible, Infallible, Infallible, Infallible) =
+        tokio::join!(probes, counts, purges, watching, quotas);
     never
+}
+
+/// A reload may change the interval while it is waited for.
+async fn until_next_purge(registry: &Registry) {
+    let (began, jitter) = (Instant::now(), 1.0 + JITTER * rand::random::<f64>());
+    loop {
+        let interval = registry.settings.load().config.upload_purge_interval.0;
+        match interval.mul_f64(jitter).checked_sub(began.elapsed()) {
+            None | Some(Duration::ZERO) => return,
+            Some(left) => tokio::time::sleep(left.min(INTERVAL_LOOK)).await,
+        }
+    }
 }
 
 fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(1.0 + JITTER * rand::random::<f64>())
 }
 
-async fn probe(storage: &Storage, health: &Health, metrics: &Metrics) {
+async fn probe(storage: &Storage, health: &Health) {
     let trouble = match tokio::time::timeout(PROBE_TIME, storage.check()).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
@@ -73,9 +93,35 @@ async fn probe(storage: &Storage, health: &Health, metrics: &Metrics) {
         (Some(_), None) => tracing::info!("the registry's storage is well again"),
         _ => {}
     }
-    if let Some(usage) = storage.usage().await {
-        metrics.storage_used.set(i64::try_from(usage.used).unwrap_or(i64::MAX));
-        metrics.storage_total.set(i64::try_from(usage.total).unwrap_or(i64::MAX));
+}
+
+/// How much of its file system is in use.
+async fn probe_disk(registry: &Registry) {
+    let Ok(usage) = tokio::time::timeout(PROBE_TIME, registry.stores.storage.usage()).await else { return };
+    if usage.is_none() && registry.stores.storage.is_local() {
+        // A disk that does not tell is as full as it was.
+        return;
+    }
+    if let Some(usage) = usage {
+        registry.metrics.storage_used.set(i64::try_from(usage.used).unwrap_or(i64::MAX));
+        registry.metrics.storage_total.set(i64::try_from(usage.total).unwrap_or(i64::MAX));
+    }
+    let settings = registry.settings.load();
+    let (before, now) = registry.health.watermark.seen(usage, &settings.config);
+    registry.metrics.disk_level.set(now as i64);
+    let (warn, full) = (settings.config.disk_warn, settings.config.disk_full);
+    match now {
+        _ if now == before => {}
+        DiskLevel::Full => {
+            tracing::error!(disk_full = %full, "the disk of the registry's storage is nearly full: writes are refused");
+        }
+        DiskLevel::Warned if before == DiskLevel::Full => {
+            tracing::warn!(disk_warn = %warn, "the disk of the registry's storage has some room again: writes are taken");
+        }
+        DiskLevel::Warned => {
+            tracing::warn!(disk_warn = %warn, disk_full = %full, "the disk of the registry's storage fills up");
+        }
+        DiskLevel::Well => tracing::info!("the disk of the registry's storage has room again"),
     }
 }
 
@@ -114,23 +160,25 @@ async fn count(stores: &Stores, lists: &KeptLists, metrics: &Metrics) {
 }
 
 /// Once per fleet: the lease in shared state keeps two instances from starting at once, the one in storage from doing it
-/// again within the hour, with or without Redis.
+/// again within the interval, with or without Redis.
 async fn purge(registry: &Registry) {
-    let ages = {
-        let config = &registry.settings.load().config;
-        Ages { begun: config.upload_expiry.0, idle: config.upload_idle.0 }
-    };
-    if registry.settings.load().config.read_only {
+    let settings = registry.settings.load_full();
+    let config = &settings.config;
+    let dry = config.upload_purge == Purge::Dry;
+    let ages = Ages { begun: config.upload_expiry.0, idle: config.upload_idle.0, dry };
+    if config.upload_purge == Purge::Off || registry.may_be_written().is_err() {
         return;
     }
     let Some(_lease) = registry.stores.fleet.lease(LEASE, LEASE_TIME).await else { return };
-    match take_lease(&registry.stores.storage, SystemTime::now()).await {
+    let interval = config.upload_purge_interval.0;
+    match take_lease(&registry.stores.storage, SystemTime::now(), interval).await {
         Ok(true) => {}
         Ok(false) => return,
         Err(error) => return tracing::warn!(%error, "expired uploads could not be purged"),
     }
     match registry.stores.uploads.purge(ages).await {
         Ok(0) => {}
+        Ok(count) if dry => tracing::info!(count, "expired uploads would be purged: upload_purge is \"dry-run\""),
         Ok(count) => {
             registry.metrics.purged.inc_by(count as u64);
             tracing::info!(count, "expired uploads were purged");
@@ -154,20 +202,20 @@ impl Format for PurgeLease {
     const VERSION: u32 = 1;
 }
 
-async fn take_lease(storage: &Storage, now: SystemTime) -> Result<bool, Error> {
+async fn take_lease(storage: &Storage, now: SystemTime, interval: Duration) -> Result<bool, Error> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let found = storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await?;
     let held = match found.as_ref().map(|(bytes, _)| format::read::<PurgeLease>(bytes)) {
         Some(Err(error @ Error::Newer { .. })) => return Err(error),
         held => held.and_then(Result::ok),
     };
-    let longest = now + PURGE_EVERY.as_secs();
-    // One that reaches further was taken by a wrong clock.
+    let longest = now.saturating_add(interval.as_secs());
+    // One that reaches further was taken by a wrong clock, or for a longer interval.
     if held.is_some_and(|lease| lease.until > now && lease.until <= longest) {
         return Ok(false);
     }
     let precondition = found.map_or(Precondition::Absent, |(_, version)| Precondition::Unchanged(version));
-    let lease = PurgeLease { until: now + PURGE_EVERY.as_secs() * 9 / 10, nonce: rand::random() };
+    let lease = PurgeLease { until: now.saturating_add(interval.as_secs() * 9 / 10), nonce: rand::random() };
     match storage.own_put(&OwnKey::Lease(LEASE), format::write(&lease)?.into(), precondition).await {
         Ok(_) => Ok(true),
         Err(Error::Conflict) => Ok(false),
@@ -181,18 +229,23 @@ mod tests {
     use crate::registry::Config;
     use crate::registry::tests::harness::Harness;
 
+    const EVERY: Duration = Duration::from_secs(3600);
+
     #[tokio::test]
     async fn one_instance_purges_within_the_hour() {
         let one = Harness::new().await;
         let other = Harness::over(Config::default(), one.storage.clone()).await;
         let now = SystemTime::now();
-        assert!(take_lease(&one.storage, now).await.unwrap());
-        assert!(!take_lease(&other.storage, now).await.unwrap());
-        assert!(!take_lease(&one.storage, now).await.unwrap());
-        assert!(take_lease(&other.storage, now + PURGE_EVERY).await.unwrap());
+        assert!(take_lease(&one.storage, now, EVERY).await.unwrap());
+        assert!(!take_lease(&other.storage, now, EVERY).await.unwrap());
+        assert!(!take_lease(&one.storage, now, EVERY).await.unwrap());
+        assert!(take_lease(&other.storage, now + EVERY, EVERY).await.unwrap());
         // Taken by a clock that is ten years ahead.
-        assert!(take_lease(&one.storage, now + PURGE_EVERY * 24 * 3650).await.unwrap());
-        assert!(take_lease(&other.storage, now).await.unwrap());
+        assert!(take_lease(&one.storage, now + EVERY * 24 * 3650, EVERY).await.unwrap());
+        assert!(take_lease(&other.storage, now, EVERY).await.unwrap());
+        // A reload made the interval shorter than what was taken.
+        assert!(!take_lease(&one.storage, now, EVERY).await.unwrap());
+        assert!(take_lease(&one.storage, now, EVERY / 60).await.unwrap());
     }
 
     /// One without a version is as good as ours; one of a newer version is nobody's to replace.
@@ -206,11 +259,11 @@ mod tests {
             put.unwrap();
         };
         put(format!(r#"{{"until":{until}}}"#)).await;
-        assert!(!take_lease(&harness.storage, now).await.unwrap());
+        assert!(!take_lease(&harness.storage, now, EVERY).await.unwrap());
         let newer = format!(r#"{{"version":2,"until":{until}}}"#);
         put(newer.clone()).await;
-        for late in [now, now + PURGE_EVERY * 3] {
-            assert!(matches!(take_lease(&harness.storage, late).await, Err(Error::Newer { .. })));
+        for late in [now, now + EVERY * 3] {
+            assert!(matches!(take_lease(&harness.storage, late, EVERY).await, Err(Error::Newer { .. })));
         }
         let left = harness.storage.own(&OwnKey::Lease(LEASE), MAX_LEASE).await.unwrap().unwrap().0;
         assert_eq!(left, newer);
@@ -221,7 +274,7 @@ mod tests {
         let one = Harness::new().await;
         let other = Harness::over(Config::default(), one.storage.clone()).await;
         let now = SystemTime::now();
-        let (one, other) = tokio::join!(take_lease(&one.storage, now), take_lease(&other.storage, now));
+        let (one, other) = tokio::join!(take_lease(&one.storage, now, EVERY), take_lease(&other.storage, now, EVERY));
         assert!(one.unwrap() != other.unwrap());
     }
 
@@ -231,7 +284,7 @@ mod tests {
         harness.push_image("a", "latest", "x").await;
         harness.status("POST", "/v2/a/blobs/uploads/").await;
         let Registry { stores, health, metrics, .. } = &*harness.registry;
-        probe(&stores.storage, health, metrics).await;
+        probe(&stores.storage, health).await;
         count(stores, &harness.registry.lists, metrics).await;
         assert_eq!(harness.registry.trouble(), None);
         assert_eq!((metrics.repositories.get(), metrics.uploads.get()), (1, 1));

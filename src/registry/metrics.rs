@@ -18,11 +18,20 @@ pub struct Metrics {
     response_size: HistogramVec,
     pub(super) storage_used: IntGauge,
     pub(super) storage_total: IntGauge,
+    pub(super) disk_level: IntGauge,
+    pub(super) maintenance: IntGauge,
     pub(super) repositories: IntGauge,
     pub(super) uploads: IntGauge,
     pub(super) purged: prometheus::IntCounter,
     changes: IntCounterVec,
+    pub(super) quota: super::quota::Metrics,
+    pub(super) rescued: IntCounterVec,
+    pub(super) second_looks: IntCounterVec,
 }
+
+/// What [`Metrics::rescued`] counts, and how a second look ended.
+const RESCUED: [&str; 3] = ["bytes", "layer", "revision"];
+const SECOND_LOOKS: [&str; 3] = ["well", "missing", "failed"];
 
 /// Distribution's buckets, in seconds.
 const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0];
@@ -55,6 +64,20 @@ impl Metrics {
         registry.register(Box::new(changes.clone()))?;
         // There from the start, so that the first change of a kind is seen as one.
         What::NAMES.iter().for_each(|name| drop(changes.with_label_values(&[name])));
+        let rescued = Opts::new(
+            "entrepot_registry_rescued_total",
+            "What a garbage collection took away and was brought back because somebody needs it",
+        );
+        let rescued = IntCounterVec::new(rescued, &["kind"])?;
+        registry.register(Box::new(rescued.clone()))?;
+        RESCUED.iter().for_each(|kind| drop(rescued.with_label_values(&[kind])));
+        let second_looks = Opts::new(
+            "entrepot_registry_second_looks_total",
+            "Pushed manifests whose references were looked at again because a garbage collection was moving bytes",
+        );
+        let second_looks = IntCounterVec::new(second_looks, &["result"])?;
+        registry.register(Box::new(second_looks.clone()))?;
+        SECOND_LOOKS.iter().for_each(|result| drop(second_looks.with_label_values(&[result])));
         Ok(Metrics {
             requests,
             duration: histogram(
@@ -73,11 +96,29 @@ impl Metrics {
             response_size: histogram("registry_http_response_size_bytes", "Size of answers", bytes, &["handler"])?,
             storage_used: gauge("registry_storage_used_bytes", "Used bytes of the file system that holds the storage")?,
             storage_total: gauge("registry_storage_total_bytes", "Size of the file system that holds the storage")?,
+            disk_level: gauge(
+                "entrepot_registry_disk_level",
+                "0: room, 1: disk_warn is reached, 2: writes are refused",
+            )?,
+            maintenance: gauge("entrepot_registry_maintenance", "1 while nothing is written at the operator's wish")?,
             repositories: gauge("entrepot_registry_repositories", "Repositories, counted every few minutes")?,
             uploads: gauge("entrepot_registry_uploads", "Uploads under way, counted every few minutes")?,
             purged,
             changes,
+            quota: super::quota::Metrics::new(registry)?,
+            rescued,
+            second_looks,
         })
+    }
+
+    /// `kind` is one of [`RESCUED`].
+    pub(super) fn rescued(&self, kind: &str) {
+        self.rescued.with_label_values(&[kind]).inc();
+    }
+
+    /// `result` is one of [`SECOND_LOOKS`].
+    pub(super) fn looked_twice(&self, result: &str) {
+        self.second_looks.with_label_values(&[result]).inc();
     }
 
     /// Counts a request as under way until it is dropped.

@@ -8,13 +8,18 @@
 //! - `shared_read`, `lists`: one read for all who ask; lists that are kept while they are true; `fan`: many questions of one
 //!   request; `apart`: what would keep a thread from the others
 //! - `publish`: where every write ends: what changed is told, also (`changed`) to the lists that are kept
+//! - `settling`: writes that a garbage collection may meet; `rescue`: what it took away and is needed after all
+//! - `quota`: how much repositories may hold; `room`: whether a copy would be taken, before anything of it is linked
 //! - `absent`: what a repository lacks and a mirror may have
 //! - `locks`, `arriving`, `immutable`: what must not meet, and tags that never move
 //! - `reply`: how answers are written, and how what went wrong becomes one
-//! - `kept`: what is put here of other registries, without a client
-//! - `housekeeping`: probes, purge, gauges
+//! - `kept`: what is put here of other registries, without a client; `dropped`: tags that go without one; `operated`, `removed`: what
+//!   only an operator does
+//! - `maintenance`: while nothing is written
+//! - `housekeeping`: probes, purge, gauges; `watermark`: whether the disk has room for what is pushed
 
 pub mod config;
+pub mod quota;
 
 mod absent;
 mod answer;
@@ -25,31 +30,39 @@ mod catalog;
 mod changed;
 mod chunk;
 mod content;
+mod dropped;
 mod fan;
 mod housekeeping;
 mod immutable;
 mod kept;
 mod lists;
 mod locks;
+mod maintenance;
 mod manifest;
 mod media_types;
 mod membership;
 mod metrics;
 mod mount;
+mod operated;
 mod publish;
 mod referrers;
+mod removed;
 mod reply;
+mod rescue;
+mod room;
+mod settling;
 mod shared_read;
 mod tags;
 mod unfinished;
 mod upload;
+mod watermark;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use moka::sync::Cache;
@@ -67,7 +80,12 @@ use crate::uploads::Uploads;
 pub use absent::Absent;
 use changed::KeptLists;
 pub use config::Config;
+pub use dropped::Decided;
+pub use maintenance::Maintenance;
 pub use metrics::Metrics;
+pub use operated::{Links, Unremoved};
+pub use room::{Coming, Room};
+pub use watermark::Level as DiskLevel;
 
 /// Blobs under another digest than that of their bytes' place, which the blob cache may come to fetch.
 const MAX_ALIASES: u64 = 10_000;
@@ -80,6 +98,7 @@ pub struct Registry {
     lists: Arc<KeptLists>,
     bounds: Bounds,
     health: Health,
+    rescue: rescue::Rescue,
     metrics: Arc<Metrics>,
     /// Who is told of every change: see `publish`.
     listeners: Vec<Arc<dyn Listener>>,
@@ -110,6 +129,7 @@ struct Bounds {
     locks: locks::Locks,
     fan: fan::Fan,
     unfinished: unfinished::Unfinished,
+    quotas: Arc<quota::Quotas>,
     /// Bytes of manifests that are being pushed.
     manifest_memory: Semaphore,
 }
@@ -121,6 +141,9 @@ struct Health {
     trouble: Mutex<Option<String>>,
     /// Why nothing can be written, for good.
     write_trouble: Mutex<Option<String>>,
+    watermark: watermark::Watermark,
+    /// While nothing is to be written.
+    maintenance: ArcSwapOption<Maintenance>,
 }
 
 /// What a reload replaces.
@@ -186,6 +209,8 @@ impl Registry {
         mut listeners: Vec<Arc<dyn Listener>>,
     ) -> Arc<Self> {
         listeners.push(metrics.clone());
+        let quotas = quota::Quotas::new(stores.storage.clone(), metrics.quota.clone());
+        listeners.push(quotas.clone());
         Arc::new(Registry {
             settings: Arc::new(ArcSwap::from_pointee(settings(config))),
             stores,
@@ -201,9 +226,11 @@ impl Registry {
                 locks: locks::Locks::new(),
                 fan: fan::Fan::new(),
                 unfinished: unfinished::Unfinished::default(),
+                quotas,
                 manifest_memory: Semaphore::new(manifest::MEMORY),
             },
             health: Health::default(),
+            rescue: rescue::Rescue::new(),
             metrics,
             listeners,
         })
@@ -213,6 +240,16 @@ impl Registry {
     pub fn reconfigure(&self, config: &Config) {
         self.settings.store(Arc::new(settings(config)));
         self.stores.uploads.reconfigure(config.upload_limits());
+    }
+
+    /// Takes quotas over, at the start and at a reload.
+    pub fn bound(&self, quotas: &[quota::Config]) {
+        self.bounds.quotas.replace(quotas);
+    }
+
+    /// The process ends: tells the other instances what they do not know yet. Ends within seconds.
+    pub async fn close(&self) {
+        self.bounds.quotas.close().await;
     }
 
     /// Answers every route below `/v2/`. Never panics, never hangs without bound. `body` need not have been read to its end
@@ -240,6 +277,16 @@ impl Registry {
     /// here. A storage that does not answer now is no such reason. `None` as well where `read_only` says so.
     pub fn write_trouble(&self) -> Option<String> {
         self.health.write_trouble.lock().clone()
+    }
+
+    /// How full the disk of the storage is, by the last probe.
+    pub fn disk_level(&self) -> DiskLevel {
+        self.health.watermark.level()
+    }
+
+    /// While nothing is written, at the operator's wish: as it was found in storage last.
+    pub fn maintenance(&self) -> Option<Arc<Maintenance>> {
+        self.health.maintenance.load_full()
     }
 
     /// Runs until dropped: probes of storage, purge of expired uploads, gauges.

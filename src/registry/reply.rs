@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
 
 use super::{Content, Reply, ReplyBody};
 use crate::fleet::Unreachable;
@@ -66,6 +67,12 @@ impl Refusal {
         Refusal(Box::new(Reply::error(status, code, message.as_ref())))
     }
 
+    /// With the code's own status, and what programs can make use of.
+    pub(super) fn detailed(code: ErrorCode, message: &str, detail: Value) -> Self {
+        let body = error_body(code, message, Some(detail));
+        Refusal(Box::new(Reply { status: code.status(), ..Reply::json(body) }))
+    }
+
     /// With the code's own status and message.
     pub(super) fn of(code: ErrorCode) -> Self {
         Refusal::new(code, code.message())
@@ -103,6 +110,7 @@ impl From<Error> for Refusal {
                 tracing::error!(%error, "storage refuses it: see [storage]");
                 Refusal::later(told)
             }
+            Error::Closed(_) => Refusal::later(told),
             Error::Newer { .. } => {
                 tracing::error!(%error, "storage holds what a newer version has written");
                 Refusal::later(told)

@@ -5,13 +5,13 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::chunk::Chunk;
 use super::publish::{ForLists, Published, Writing, Written, publish};
+use super::quota::{Hold, Measured};
 use super::reply::{Answer, DOCKER_UPLOAD_UUID, Refusal};
 use super::unfinished::Counted;
-use super::{Body, Registry, Reply, Stores, blob, membership, mount, unfinished};
+use super::{Body, Registry, Reply, blob, membership, mount, settling, unfinished};
 use crate::events::What;
 use crate::oci::action::UploadStart;
 use crate::oci::{Digest, ErrorCode, RepositoryName};
-use crate::storage::Link;
 use crate::uploads::{Upload, UploadError, UploadId};
 
 /// POST: mounts, takes a whole blob, or begins an upload.
@@ -23,13 +23,25 @@ pub(super) async fn start(writing: Writing<'_>, start: &UploadStart, body: &mut 
         return Ok(mounted.into());
     }
     if let Some(digest) = &start.digest {
-        let size = registry.stores.uploads.put(digest, body).await?;
-        return Ok(finish(writing, digest, size).await?.into());
+        return Ok(whole(writing, digest, body).await?.into());
     }
+    registry.bounds.quotas.hold(name).open().await?;
     let algorithm = start.algorithm.clone()?;
     let owner = writing.request.permit.owner();
     let upload = registry.stores.uploads.begin_for(name, algorithm, owner).await?;
     Ok(progress(StatusCode::ACCEPTED, name, upload.id(), 0))
+}
+
+/// All of a blob at once.
+async fn whole(writing: Writing<'_>, digest: &Digest, body: &mut dyn Body) -> Result<Written, Refusal> {
+    let Writing { registry, name, .. } = writing;
+    let mut hold = registry.bounds.quotas.hold(name);
+    hold.comes(digest).await?;
+    let mut measured = Measured::new(&mut hold, 0, body).await?;
+    let put = registry.stores.uploads.put(digest, &mut measured).await;
+    let refused = measured.refused.take();
+    let size = put.map_err(|error| refused.unwrap_or_else(|| error.into()))?;
+    finish(writing, digest, size, hold).await
 }
 
 /// Everything below `/blobs/uploads/<id>`.
@@ -42,7 +54,7 @@ pub(super) async fn go_on(writing: Writing<'_>, (id, digest): (&str, Option<&Dig
         return if late {
             Err(ended())
         } else if *method == Method::PUT {
-            Ok(finished(&registry.stores, name, digest).await?.into())
+            Ok(finished(registry, name, digest).await?.into())
         } else {
             Err(unknown())
         };
@@ -58,6 +70,7 @@ pub(super) async fn go_on(writing: Writing<'_>, (id, digest): (&str, Option<&Dig
             let held = upload.offset();
             upload.cancel().await?;
             registry.bounds.unfinished.ended(name, held);
+            registry.bounds.quotas.ended(&id);
             Ok(Reply::empty(StatusCode::NO_CONTENT).with(DOCKER_UPLOAD_UUID, id.to_string()))
         }
         _ => Ok(progress(StatusCode::NO_CONTENT, name, &id, upload.offset())),
@@ -71,18 +84,24 @@ async fn patch(
     headers: &HeaderMap,
     body: &mut dyn Body,
 ) -> Answer {
-    let mut counted = Counted::new(registry, name, body).await?;
+    let mut hold = registry.bounds.quotas.resume(name, upload.id());
+    let mut measured = Measured::new(&mut hold, upload.offset(), body).await?;
+    let mut counted = Counted::new(registry, name, &mut measured).await?;
     let mut chunk = Chunk::new(name, &upload, headers, &mut counted)?;
     let before = upload.offset();
     let appended = upload.append(&mut chunk).await;
     let fault = chunk.fault();
     let full = counted.full;
     counted.kept(upload.offset().saturating_sub(before));
-    match appended {
-        Ok(offset) => Ok(progress(StatusCode::ACCEPTED, name, upload.id(), offset)),
+    let refused = measured.refused.take();
+    hold.shrink(upload.offset());
+    registry.bounds.quotas.park(upload.id(), hold);
+    match (appended, refused) {
+        (Ok(offset), _) => Ok(progress(StatusCode::ACCEPTED, name, upload.id(), offset)),
         // What did arrive is kept, as of a body that breaks off: who goes on must ask how much.
-        Err(_) if full => Err(unfinished::full()),
-        Err(error) => Err(fault.unwrap_or_else(|| error.into())),
+        (Err(_), Some(refused)) => Err(refused),
+        (Err(_), None) if full => Err(unfinished::full()),
+        (Err(error), None) => Err(fault.unwrap_or_else(|| error.into())),
     }
 }
 
@@ -93,12 +112,18 @@ async fn put(
 ) -> Result<Written, Refusal> {
     let Writing { registry, request, name } = writing;
     let digest = digest.ok_or_else(digest_missing)?;
-    let mut chunk = Chunk::new(name, &upload, &request.headers, body)?;
+    let mut hold = registry.bounds.quotas.resume(name, upload.id());
+    hold.comes(digest).await?;
+    let mut measured = Measured::new(&mut hold, upload.offset(), body).await?;
+    let mut chunk = Chunk::new(name, &upload, &request.headers, &mut measured)?;
     let held = upload.offset();
-    match upload.commit(digest, &mut chunk).await {
+    let committed = upload.commit(digest, &mut chunk).await;
+    let fault = chunk.fault();
+    let refused = measured.refused.take();
+    match committed {
         Ok(committed) => {
             // Only then is the upload over: without the link, the client sends the same PUT again.
-            let created = finish(writing, digest, committed.size).await?;
+            let created = finish(writing, digest, committed.size, hold).await?;
             committed.done().await;
             registry.bounds.unfinished.ended(name, held);
             Ok(created)
@@ -107,16 +132,16 @@ async fn put(
             registry.bounds.unfinished.ended(name, held);
             Err(error.into())
         }
-        Err(UploadError::Gone) => finished(&registry.stores, name, Some(digest)).await,
-        Err(error) => Err(chunk.fault().unwrap_or_else(|| error.into())),
+        Err(UploadError::Gone) => finished(registry, name, Some(digest)).await,
+        Err(error) => Err(refused.or(fault).unwrap_or_else(|| error.into())),
     }
 }
 
 /// PUT to an upload that is not there. It may be one whose answer was lost on its way: then the repository has the blob, and
 /// the client is told so again. Otherwise the upload is unknown.
-async fn finished(stores: &Stores, name: &RepositoryName, digest: Option<&Digest>) -> Result<Written, Refusal> {
+async fn finished(registry: &Registry, name: &RepositoryName, digest: Option<&Digest>) -> Result<Written, Refusal> {
     let digest = digest.ok_or_else(digest_missing)?;
-    match membership::layer(stores, name, digest, true).await? {
+    match membership::layer(registry, name, digest, true).await? {
         Some(_) => Ok(Published::before().created(blob::location(name, digest), digest)),
         None => Err(unknown()),
     }
@@ -126,13 +151,17 @@ fn digest_missing() -> Refusal {
     Refusal::new(ErrorCode::DigestInvalid, "?digest= is missing")
 }
 
-/// The bytes are there, so many: the repository holds them from now on.
-async fn finish(writing: Writing<'_>, digest: &Digest, size: u64) -> Result<Written, Refusal> {
+/// The bytes are there, so many: the repository holds them from now on, if its quotas have room.
+async fn finish(writing: Writing<'_>, digest: &Digest, size: u64, mut hold: Hold) -> Result<Written, Refusal> {
     let Writing { registry, name, .. } = writing;
-    registry.stores.storage.link_put(&Link::Layer(name.clone(), *digest), digest).await?;
+    hold.afford(vec![(*digest, size)], 0).await?;
+    if !settling::link(registry, name, digest, digest).await? {
+        return Err(settling::taken("the blob"));
+    }
+    hold.linked();
     let linked = What::BlobLinked { digest: *digest, size, mounted: None };
     let published = publish(writing, vec![linked], ForLists::Nothing).await?;
-    Ok(published.created(blob::location(name, digest), digest))
+    Ok(hold.warned(published.created(blob::location(name, digest), digest)))
 }
 
 /// How far an upload is, and where it goes on.

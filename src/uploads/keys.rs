@@ -16,6 +16,8 @@ pub(super) const UPLOADS: &str = layout::UPLOADS;
 pub(super) const MULTIPARTS: &str = layout::MULTIPARTS;
 pub(super) const STATE: &str = "state";
 pub(super) const DATA: &str = "data";
+/// The folder of a repository with the sessions of distribution.
+pub(super) const OTHERS: &str = "_uploads";
 
 pub(super) fn folder(id: &UploadId) -> String {
     layout::upload_folder(&id.0)

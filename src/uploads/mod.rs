@@ -7,7 +7,7 @@
 //!   bodies become segments, which the store joins at the end (`finish`, `assemble`, `multipart`)
 //! - `pump` and `parts` receive: bytes are hashed while they are written, within the `budget`; a slow client's part waits
 //!   on local disk (`gather`)
-//! - `purge` ends what nobody went on with; `tally` counts what is held
+//! - `purge` ends what nobody went on with; `tally` counts what is held; `open` tells what is under way
 //!
 //! Two writers of one session cannot harm each other. On a filesystem its file is locked. On an object store each writes
 //! objects of its own, and the state is replaced only if it is still the one that was read.
@@ -33,6 +33,8 @@ mod keys;
 mod line;
 mod local;
 mod multipart;
+mod open;
+mod others;
 mod parts;
 mod pump;
 mod purge;
@@ -58,6 +60,8 @@ use inner::Inner;
 use state::UploadState;
 
 pub use error::UploadError;
+pub use open::OpenUpload;
+pub use others::OtherUpload;
 pub use upload::Upload;
 
 /// All uploads of one storage.
@@ -82,6 +86,8 @@ pub struct Ages {
     pub begun: Duration,
     /// Since bytes came for it last.
     pub idle: Duration,
+    /// Such uploads are only counted: nothing is removed.
+    pub dry: bool,
 }
 
 /// Uploads whose bytes are counted, so that whoever begins many makes counting no longer: 100,000 questions are minutes.
@@ -141,7 +147,7 @@ impl Uploads {
 
     /// Ends uploads that `ages` says are too old, with everything that they left (multiparts too), ours and distribution's
     /// (`_uploads` of the tree). Returns how many. Done by one instance of the fleet: the caller holds the lease. What is
-    /// from the future, by this machine's clock or by the time since start, is left alone.
+    /// from the future, by this machine's clock or by the time since start, is left alone. `ages.dry`: returns how many it would end.
     pub async fn purge(&self, ages: Ages) -> Result<usize, Error> {
         self.inner.purge(ages).await
     }

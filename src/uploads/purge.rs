@@ -17,7 +17,7 @@ const AT_ONCE: usize = 4;
 const STARTED_LIMIT: u64 = 256;
 const NOTE_LIMIT: u64 = 64 << 10;
 /// Parts of a repository's name, at most: it has 255 characters.
-const DEEPEST: usize = 128;
+pub(super) const DEEPEST: usize = 128;
 
 impl Inner {
     /// Returns how many sessions it ended. What cannot be ended is left for the next time, and keeps nothing else from it.
@@ -34,8 +34,8 @@ impl Inner {
             .filter(|ended| std::future::ready(*ended))
             .count()
             .await;
-        let multiparts = self.purge_multiparts(ages.begun).await;
-        let ended = ended + self.purge_tree(ages.begun).await?;
+        let multiparts = if ages.dry { Ok(()) } else { self.purge_multiparts(ages.begun).await };
+        let ended = ended + self.purge_tree(ages).await?;
         multiparts.map(|()| ended)
     }
 
@@ -59,7 +59,9 @@ impl Inner {
         if !times.is_some_and(|times| times.are_over(&self.clock, ages)) {
             return Ok(false);
         }
-        self.remove(id).await?;
+        if !ages.dry {
+            self.remove(id).await?;
+        }
         Ok(true)
     }
 
@@ -85,7 +87,7 @@ impl Inner {
 
     /// Distribution's sessions, in whatever repository. Its unfinished multiparts on S3 are not ours to find: they have no
     /// file that names them.
-    async fn purge_tree(&self, older_than: Duration) -> Result<usize, Error> {
+    async fn purge_tree(&self, ages: Ages) -> Result<usize, Error> {
         let mut folders = vec![(layout::REPOSITORIES.to_owned(), 0)];
         let mut ended = 0;
         while let Some((folder, depth)) = folders.pop() {
@@ -100,7 +102,7 @@ impl Inner {
             for name in names {
                 let path = format!("{folder}/{name}");
                 match name.as_str() {
-                    "_uploads" => ended += self.purge_uploads(&path, older_than).await,
+                    keys::OTHERS => ended += self.purge_uploads(&path, ages).await,
                     name if name.starts_with('_') || depth >= DEEPEST => {}
                     _ => folders.push((path, depth + 1)),
                 }
@@ -109,7 +111,7 @@ impl Inner {
         Ok(ended)
     }
 
-    async fn purge_uploads(&self, folder: &str, older_than: Duration) -> usize {
+    async fn purge_uploads(&self, folder: &str, ages: Ages) -> usize {
         let sessions = match self.store().list(folder).await {
             Ok(found) => found.folders,
             Err(error) => {
@@ -120,7 +122,7 @@ impl Inner {
         let mut ended = 0;
         for name in sessions {
             let session = format!("{folder}/{name}");
-            match self.purge_distributions(&session, older_than).await {
+            match self.purge_distributions(&session, ages).await {
                 Ok(true) => ended += 1,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, session, "an upload cannot be purged"),
@@ -129,24 +131,38 @@ impl Inner {
         ended
     }
 
-    async fn purge_distributions(&self, session: &str, older_than: Duration) -> Result<bool, Error> {
+    async fn purge_distributions(&self, session: &str, ages: Ages) -> Result<bool, Error> {
+        let began = self.started(session).await?;
+        if !began.is_some_and(|began| self.clock.older(began, ages.begun)) {
+            return Ok(false);
+        }
+        if ages.dry {
+            return Ok(true);
+        }
+        self.store().delete_all(session).await.map(|()| true)
+    }
+
+    /// When a session of distribution's began, if it says so.
+    pub(super) async fn started(&self, session: &str) -> Result<Option<SystemTime>, Error> {
         let started = match self.store().get(&format!("{session}/startedat"), STARTED_LIMIT).await {
             Err(Error::TooLarge(_)) => None,
             other => other?,
         };
         let text = started.as_ref().and_then(|(bytes, _)| std::str::from_utf8(bytes).ok());
-        let began = text.and_then(|text| humantime::parse_rfc3339(text.trim()).ok());
-        if !began.is_some_and(|began| self.clock.older(began, older_than)) {
-            return Ok(false);
-        }
-        self.store().delete_all(session).await.map(|()| true)
+        Ok(text.and_then(|text| humantime::parse_rfc3339(text.trim()).ok()))
     }
 }
 
 /// Of a session on a disk. Blocks.
 pub(super) fn purge_folder(folder: &Folder, clock: &Clock, ages: Ages) -> Result<bool, Error> {
     match times(folder)? {
-        Some(times) if times.are_over(clock, ages) => end(folder, clock, ages),
+        Some(times) if times.are_over(clock, ages) => {
+            if ages.dry {
+                Ok(true)
+            } else {
+                end(folder, clock, ages)
+            }
+        }
         _ => Ok(false),
     }
 }

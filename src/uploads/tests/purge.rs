@@ -11,7 +11,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Nothing is idle.
 pub(super) fn begun(begun: Duration) -> Ages {
-    Ages { begun, idle: Duration::MAX }
+    Ages { begun, idle: Duration::MAX, dry: false }
 }
 
 /// Makes an upload, as it lies in storage, older.
@@ -24,7 +24,7 @@ async fn age(world: &World, upload: &mut Upload, by: Duration) {
 /// Whoever goes on with an upload keeps it, until it is too old altogether.
 pub(super) async fn purge_idle(world: &World) {
     let uploads = world.instance(0).await;
-    let ages = Ages { begun: 7 * DAY, idle: DAY };
+    let ages = Ages { begun: 7 * DAY, idle: DAY, dry: false };
     let mut idle = uploads.begin(&name(), Algorithm::Sha256).await.unwrap();
     idle.append(&mut Pieces::announced(b"some")).await.unwrap();
     let mut empty = uploads.begin(&name(), Algorithm::Sha256).await.unwrap();
@@ -34,6 +34,9 @@ pub(super) async fn purge_idle(world: &World) {
     }
     let mut touched = uploads.resume(&name(), touched.id()).await.unwrap().unwrap();
     touched.append(&mut Pieces::announced(b"more")).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(uploads.purge(Ages { dry: true, ..ages }).await.unwrap(), 2, "only told of");
+    }
     assert_eq!(uploads.purge(ages).await.unwrap(), 2);
     for gone in [&idle, &empty] {
         assert!(uploads.resume(&name(), gone.id()).await.unwrap().is_none());
@@ -119,10 +122,26 @@ pub(super) async fn purge_distributions(world: &World) {
             world.storage.store().put(&key, content.to_owned().into(), Precondition::None).await.unwrap();
         }
     }
+    let (others, more) = uploads.of_others(10).await.unwrap();
+    let mut told: Vec<_> = others.iter().map(|other| (other.id.as_str(), other.began.is_some(), other.bytes)).collect();
+    told.sort_unstable();
+    assert_eq!((told, more), (vec![("new", true, 0), ("odd", false, 0), ("old", true, 0)], false));
+    assert!(others.iter().all(|other| other.repository == "team/app"), "{others:?}");
+    let (some, more) = uploads.of_others(2).await.unwrap();
+    assert_eq!((some.len(), more), (2, true));
+    for _ in 0..2 {
+        assert_eq!(uploads.purge(Ages { dry: true, ..begun(week) }).await.unwrap(), 1, "only told of");
+    }
     assert_eq!(uploads.purge(begun(week)).await.unwrap(), 1);
     let (mut left, _) = world.storage.store().list(folder).await.unwrap().names();
     left.sort();
     assert_eq!(left, ["new", "odd"]);
+    let data = format!("{folder}/odd/data");
+    world.storage.store().put(&data, "four".into(), Precondition::None).await.unwrap();
+    let ended = uploads.give_up_others(&["odd".to_owned(), "absent".to_owned()]).await.unwrap();
+    assert_eq!(ended.iter().map(|other| (other.id.as_str(), other.bytes)).collect::<Vec<_>>(), [("odd", 4)]);
+    let (left, _) = uploads.of_others(10).await.unwrap();
+    assert_eq!(left.iter().map(|other| other.id.as_str()).collect::<Vec<_>>(), ["new"]);
 }
 
 /// What a newer version of this program keeps of an upload is neither read nor removed by us, however old it looks.
