@@ -1,0 +1,65 @@
+//! How fast storage is asked.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::limits::config::Rate;
+
+/// Entries of a list that count as one call: a page of an object store.
+pub const PAGE: u64 = 1000;
+/// Calls that were not made when they could have been are made up for, for so long.
+const SAVED: Duration = Duration::from_millis(200);
+
+/// Shared by all that is asked at once.
+pub struct Pace {
+    every: Option<Duration>,
+    /// When the next call may be made.
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    /// `None`: as fast as storage answers.
+    pub fn new(rate: Option<Rate>) -> Self {
+        Pace { every: rate.map(Rate::every), next: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until so many calls may be made. Whoever comes first goes first.
+    pub async fn take(&self, calls: u64) {
+        let Some(every) = self.every.filter(|_| calls > 0) else { return };
+        let now = Instant::now();
+        let at = {
+            let mut next = self.next.lock();
+            let at = (*next).max(now.checked_sub(SAVED).unwrap_or(now));
+            *next = at + every.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX));
+            at
+        };
+        if at > now {
+            tokio::time::sleep_until(at).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_calls_are_made_than_the_rate_allows() {
+        let (pace, start) = (Pace::new("10/s".parse().ok()), Instant::now());
+        futures::future::join_all((0..21).map(|_| pace.take(1))).await;
+        assert!(start.elapsed() >= Duration::from_millis(1700) && start.elapsed() < Duration::from_millis(2200));
+        pace.take(30).await;
+        let before = Instant::now();
+        pace.take(1).await;
+        assert!(before.elapsed() >= Duration::from_millis(2800), "what counts for many is waited for by the next");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_rate_nobody_waits() {
+        let (pace, start) = (Pace::new(None), Instant::now());
+        pace.take(u64::MAX).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
