@@ -13,6 +13,12 @@ use super::tree::{Node, Origin, Path, Value};
 pub const PREFIX: &str = "ENTREPOT_";
 /// Names the configuration file; not a key.
 pub const FILE_VARIABLE: &str = "ENTREPOT_CONFIG";
+/// What commands log in with at the admin endpoint; no keys.
+pub const USER_VARIABLE: &str = "ENTREPOT_ADMIN_USER";
+pub const PASSWORD_VARIABLE: &str = "ENTREPOT_ADMIN_PASSWORD";
+pub const PASSWORD_FILE_VARIABLE: &str = "ENTREPOT_ADMIN_PASSWORD_FILE";
+/// Variables of ours that say nothing of the configuration.
+pub const NO_KEYS: [&str; 4] = [FILE_VARIABLE, USER_VARIABLE, PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE];
 
 /// No key lies deeper; the tree is walked by recursion, so that depth needs a bound.
 const MAX_DEPTH: usize = 16;
@@ -37,7 +43,7 @@ pub fn overlay(tree: &mut Node, environment: impl Iterator<Item = (String, Strin
     let mut variables = Vec::new();
     for (name, value) in environment {
         let Some(key) = name.strip_prefix(PREFIX) else { continue };
-        if name == FILE_VARIABLE || set_by_kubernetes(key, &value) {
+        if NO_KEYS.contains(&name.as_str()) || set_by_kubernetes(key, &value) {
             continue;
         }
         let steps: Vec<String> = key.split("__").map(str::to_ascii_lowercase).collect();

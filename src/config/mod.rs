@@ -22,6 +22,7 @@ mod source;
 mod tree;
 mod warnings;
 
+pub use environment::{PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, USER_VARIABLE};
 pub use model::Config;
 pub use source::Source;
 

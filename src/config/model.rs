@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::maintenance::{gc, retention, verify};
+use crate::registry::quota;
 use crate::remote::config::{AskedAs, KeepIn};
 use crate::routing::{REGISTRY, REMOTE};
 use crate::storage::config::DriverKind;
@@ -41,6 +43,18 @@ pub struct Config {
     pub limits: Option<limits::Config>,
     pub cors: Option<cors::Config>,
     pub audit: Option<audit::Config>,
+    /// When and how garbage is collected.
+    #[serde(default)]
+    pub gc: gc::Config,
+    /// Which tags stay.
+    #[serde(default)]
+    pub retention: Vec<retention::Config>,
+    /// How much repositories may hold.
+    #[serde(default)]
+    pub quota: Vec<quota::Config>,
+    /// Looking for damage.
+    #[serde(default)]
+    pub verify: verify::Config,
     pub route: Vec<Route>,
 }
 

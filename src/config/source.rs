@@ -3,7 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use super::check;
-use super::environment::{self, FILE_VARIABLE, PREFIX};
+use super::environment::{self, FILE_VARIABLE, NO_KEYS, PREFIX};
 use super::errors::{Errors, Problem};
 use super::file;
 use super::known;
@@ -53,8 +53,8 @@ impl Source {
             }
             match (name.to_str(), value.to_str()) {
                 (Some(name), Some(value)) => pairs.push((name.to_owned(), value.to_owned())),
-                // Its value may be a path of the file, which need not be UTF-8.
-                (Some(FILE_VARIABLE), None) => {}
+                // What is no key need not be UTF-8: paths are not.
+                (Some(name), None) if NO_KEYS.contains(&name) => {}
                 _ => {
                     let origin = Origin::Variable(name.to_string_lossy().into());
                     return Err(Errors::whole(self.path.clone(), origin, "is not UTF-8 text"));
@@ -137,7 +137,7 @@ fn origin(tree: &Node, path: &Path) -> Origin {
 
 fn parse(path: &FilePath) -> Result<Node, Errors> {
     let fault = |origin, what| Errors::whole(Some(path.into()), origin, what);
-    let text = file::text(path, MAX_FILE).map_err(|what| fault(Origin::Start, what))?;
+    let text = file::text_after_name(path, MAX_FILE).map_err(|what| fault(Origin::Start, what))?;
     Node::parse(&text).map_err(|error| fault(Origin::Line(error.line), format!("is not TOML: {}", error.what)))
 }
 

@@ -218,7 +218,19 @@ fn the_environment_goes_before_the_file() {
     assert_eq!(config.route[0].write, None);
     assert_eq!(config.admin, None);
     assert_eq!(
-        load(MINIMAL, &[("ENTREPOT_ADMIN__ADDRESS", ""), ("ENTREPOT_CONFIG", "x"), ("HOME", "/")]).unwrap().admin,
+        load(
+            MINIMAL,
+            &[
+                ("ENTREPOT_ADMIN__ADDRESS", ""),
+                ("ENTREPOT_CONFIG", "x"),
+                ("HOME", "/"),
+                ("ENTREPOT_ADMIN_USER", "root"),
+                ("ENTREPOT_ADMIN_PASSWORD", "x"),
+                ("ENTREPOT_ADMIN_PASSWORD_FILE", "/x"),
+            ]
+        )
+        .unwrap()
+        .admin,
         None
     );
 }
@@ -268,7 +280,7 @@ fn every_mistake_of_a_kind_is_told_in_one_go() {
 #[test]
 fn a_file_that_is_not_there_is_an_error() {
     let error = Config::load(Some(FilePath::new("/nowhere/x.toml")), pairs(&[])).unwrap_err().to_string();
-    assert!(error.starts_with("/nowhere/x.toml: cannot read"), "{error}");
+    assert!(error.starts_with("/nowhere/x.toml: cannot read it: "), "{error}");
 }
 
 #[test]
@@ -383,6 +395,7 @@ fn the_reference_shows_the_defaults() {
     cluster.tls = minimal.cluster["main"].tls.clone();
     assert_eq!(cluster, minimal.cluster["main"]);
     assert_eq!((&reference.registry, &reference.storage), (&minimal.registry, &minimal.storage));
+    assert_eq!(reference.verify, minimal.verify);
     // The examples of [redis] are its defaults, but for those that have none.
     let (whole, _) = absent_keys::<Config>(&whole_reference());
     let whole = whole.unwrap();

@@ -1,7 +1,9 @@
 //! What is no mistake, and may not be meant all the same: told at the start and by `entrepot check`.
 
+mod maintenance;
 mod patterns;
 mod remotes;
+mod retention;
 mod rules;
 
 use super::model::Config;
@@ -40,6 +42,11 @@ impl Config {
                 "{unused} for the integrated registry, and no [[route]] reads from or writes to \"{REGISTRY}\""
             ));
         }
+        if !self.quota.is_empty() && !self.uses_registry() {
+            warnings.push(format!(
+                "[[quota]] is for the integrated registry, and no [[route]] reads from or writes to \"{REGISTRY}\""
+            ));
+        }
         if let Some(limits) = &self.limits
             && limits.requests.is_none()
             && limits.logins.is_none()
@@ -48,6 +55,8 @@ impl Config {
             warnings.push("[limits] limits nothing: neither `requests` nor `logins` nor `uploads` is set there".into());
         }
         warnings.extend(remotes::warnings(self));
+        warnings.extend(maintenance::warnings(self));
+        warnings.extend(retention::warnings(self));
         warnings.extend(rules::warnings(self));
         warnings
     }

@@ -1,6 +1,7 @@
 //! Listeners and the admin endpoint: addresses that do not collide, bounds, certificates.
 
 use std::net::SocketAddr;
+use std::path::Path as FilePath;
 
 use super::names::asked_name_fault;
 use super::pem::{self, PairFault};
@@ -9,6 +10,9 @@ use crate::config::model::Config;
 use crate::config::tree::Path;
 use crate::listener::config::{Certificate, Config as Listener, H2, Timeouts};
 use crate::units::{Size, mebibytes, seconds};
+
+/// Of the path of a socket, in bytes; some are left for the name that it is made under.
+const MAX_SOCKET: usize = 90;
 
 pub fn check(config: &Config, report: &mut Report) {
     let root = Path::default();
@@ -23,7 +27,19 @@ pub fn check(config: &Config, report: &mut Report) {
     }
     if let Some(admin) = &config.admin {
         address(admin.address, root.key("admin").key("address"), &mut taken, report);
+        if let Some(fault) = admin.unix.as_deref().and_then(socket_fault) {
+            report.say(root.key("admin").key("unix"), fault);
+        }
     }
+}
+
+/// Commands are run in other folders than the server, and the system takes no longer path (`sun_path`).
+fn socket_fault(path: &FilePath) -> Option<String> {
+    if !path.is_absolute() || path.file_name().is_none() {
+        return Some(format!("is \"{}\": write a whole path, such as \"/run/entrepot/admin.sock\"", path.display()));
+    }
+    let length = path.as_os_str().len();
+    (length > MAX_SOCKET).then(|| format!("has {length} bytes; the path of a socket has {MAX_SOCKET} at most"))
 }
 
 fn address(address: SocketAddr, path: Path, taken: &mut Vec<(SocketAddr, Path)>, report: &mut Report) {
@@ -136,6 +152,15 @@ fn tls(certificate: &Certificate, path: &Path, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_is_where_every_command_finds_it() {
+        assert_eq!(socket_fault(FilePath::new("/run/entrepot/admin.sock")), None);
+        for (path, told) in [("admin.sock", "whole path"), ("/", "whole path"), ("", "whole path")] {
+            assert!(socket_fault(FilePath::new(path)).unwrap().contains(told), "{path}");
+        }
+        assert!(socket_fault(FilePath::new(&format!("/{}", "a".repeat(90)))).unwrap().contains("91 bytes"));
+    }
 
     #[test]
     fn addresses_collide_when_the_system_would_say_so() {

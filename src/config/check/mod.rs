@@ -6,11 +6,13 @@ mod cluster;
 mod fleet;
 mod limits;
 mod listener;
+mod maintenance;
 mod names;
 mod outside;
 mod pem;
 mod registry;
 mod remote;
+mod retention;
 mod route;
 
 use std::fmt::Display;
@@ -39,6 +41,8 @@ pub fn check(config: &Config) -> Vec<Finding> {
     route::check(config, &mut report);
     auth::check(config, &mut report);
     limits::check(config, &mut report);
+    retention::check(config, &mut report);
+    maintenance::check(config, &mut report);
 
     report.within(root.key("threads"), config.threads, 0..=1024);
     let drain = root.key("drain");
