@@ -1,6 +1,7 @@
 //! What the admin endpoint says to each request.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,12 +13,16 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use prometheus::Registry;
 use serde_json::{Value, json};
 
-use super::{AdminState, Long, Refusal, mirror};
+use super::order::{API, Needs};
+use super::{AdminState, Long, Operator, Refusal, api, gate, mirror};
 use crate::oci::digest::Digest;
 use crate::telemetry::metrics;
 
 /// Most requests need no body; a small one is read and ignored so that the answer reaches its sender.
 const MAX_BODY: usize = 4 << 10;
+
+/// Of a path that there is not.
+pub const NOTHING_HERE: &str = "there is nothing here; GET / lists what there is";
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -31,43 +36,81 @@ const INDEX: &str = "Entrepot admin\n\n\
     GET  /explain?ref=IMAGE         what is known of an image, and where it is, as JSON\n\
     GET  /mirror/status             remotes and what is kept of them as JSON; ?remote=NAME, ?limit=IMAGES\n\
     POST /mirror/warm               brings images whole; {\"images\": [...], \"platforms\": [...]}, a line of JSON for each step\n\
-    POST /cache/purge?digest=DIGEST takes a blob or manifest out of the cache\n";
+    POST /cache/purge?digest=DIGEST takes a blob or manifest out of the cache\n\
+    GET  /openapi.json              all of these, and what there is below /api/v1: collection, retention, quotas, repair, repositories,\n\
+    \x20                               uploads, maintenance\n";
+
+/// What machines ask that have no login.
+const OPEN: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// Answers one request; never fails, as there is nobody to fail to.
-pub async fn answer<B>(request: Request<B>, state: &Arc<dyn AdminState>, registry: &Registry, long: &Long) -> Answer
+/// Answers one request that came from there; never fails, as there is nobody to fail to.
+pub async fn answer<B>(
+    request: Request<B>,
+    from: IpAddr,
+    (state, registry): (&Arc<dyn AdminState>, &Registry),
+    long: &Long,
+) -> Answer
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    let most = if path == mirror::WARM { mirror::MAX_ORDER } else { MAX_BODY };
+    let most = if path == mirror::WARM || path.starts_with(API) { mirror::MAX_ORDER } else { MAX_BODY };
+    let too_large = || {
+        let message = format!("a body has {most} bytes at most");
+        self::error(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", &message)
+    };
+    // What says that it is too large is not waited for.
+    if body.size_hint().lower() > most as u64 {
+        return too_large();
+    }
     let body = match Limited::new(body, most).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => {
-            let too_large = error.is::<LengthLimitError>();
-            return text(if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }, "bad body\n");
-        }
+        Err(error) if error.is::<LengthLimitError>() => return too_large(),
+        Err(_) => return self::error(StatusCode::BAD_REQUEST, "UNSUPPORTED", "the body broke off"),
     };
     let method = &head.method;
+    if OPEN.contains(&path) {
+        return get(method, || match path {
+            "/metrics" => exposition(registry),
+            "/readyz" => readiness(state.as_ref()),
+            _ => text(StatusCode::OK, "ok\n"),
+        });
+    }
+    let operator = match gate::identify(&head, from, state.as_ref()).await {
+        Ok(operator) => operator,
+        Err(answer) => return *answer,
+    };
+    if path.starts_with(API) {
+        return api::answer(&head, &body, &operator, (state, long)).await;
+    }
+    if let Err(answer) = gate::admit(&operator, &Needs::Everything, (method, path), state.as_ref()) {
+        return *answer;
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) && from_browser(&head.headers) {
+        return error(StatusCode::FORBIDDEN, "DENIED", "a web page may not change anything here");
+    }
     match path {
         "/" => get(method, || text(StatusCode::OK, INDEX)),
-        "/metrics" => get(method, || exposition(registry)),
-        "/healthz" => get(method, || text(StatusCode::OK, "ok\n")),
-        "/readyz" => get(method, || readiness(state.as_ref())),
+        "/openapi.json" => get(method, || respond(StatusCode::OK, JSON, api::DOCUMENT)),
         "/status" => get(method, || json_answer(StatusCode::OK, &state.status())),
-        "/cache/purge" if method == Method::POST => purge(head.uri.query(), &head.headers, state.as_ref()).await,
+        "/cache/purge" if method == Method::POST => purge(head.uri.query(), &operator, state.as_ref()).await,
         "/cache/purge" => wrong_method("POST"),
         mirror::STATUS | mirror::EXPLAIN if matches!(*method, Method::GET | Method::HEAD) => {
             mirror::tell(path, head.uri.query(), state.as_ref(), long).await
         }
         mirror::STATUS | mirror::EXPLAIN => wrong_method("GET, HEAD"),
-        mirror::WARM if *method == Method::POST => mirror::warm(&body, &head.headers, state, long),
+        mirror::WARM if *method == Method::POST => mirror::warm(&body, &operator, state, long),
         mirror::WARM => wrong_method("POST"),
-        _ => text(StatusCode::NOT_FOUND, "not found; GET / lists what is here\n"),
+        _ => absent(),
     }
+}
+
+pub(super) fn absent() -> Answer {
+    error(StatusCode::NOT_FOUND, "UNSUPPORTED", NOTHING_HERE)
 }
 
 /// HEAD is answered as GET; hyper leaves the body out.
@@ -80,7 +123,7 @@ fn exposition(registry: &Registry) -> Answer {
         Ok(body) => respond(StatusCode::OK, metrics::CONTENT_TYPE, body),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be told");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be told; see the log\n")
+            self::error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "metrics cannot be told; see the log")
         }
     }
 }
@@ -91,10 +134,7 @@ fn readiness(state: &dyn AdminState) -> Answer {
     json_answer(status, &json!({ "ready": readiness.is_ready(), "reasons": readiness.reasons }))
 }
 
-async fn purge(query: Option<&str>, headers: &HeaderMap, state: &dyn AdminState) -> Answer {
-    if from_browser(headers) {
-        return error(StatusCode::FORBIDDEN, "DENIED", "a web page may not purge the cache");
-    }
+async fn purge(query: Option<&str>, operator: &Operator, state: &dyn AdminState) -> Answer {
     let mut digests = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .filter_map(|(key, value)| (key == "digest").then_some(value));
     let (Some(digest), None) = (digests.next(), digests.next()) else {
@@ -102,7 +142,7 @@ async fn purge(query: Option<&str>, headers: &HeaderMap, state: &dyn AdminState)
     };
     match digest.parse::<Digest>() {
         Ok(digest) => {
-            let purged = state.purge(&digest).await;
+            let purged = state.purge(&digest, operator).await;
             tracing::info!(%digest, purged, "cache purge");
             json_answer(StatusCode::OK, &json!({ "purged": purged }))
         }
@@ -116,8 +156,9 @@ pub(super) fn from_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
 }
 
-fn wrong_method(allowed: &'static str) -> Answer {
-    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+pub(super) fn wrong_method(allowed: &'static str) -> Answer {
+    let message = format!("there is no such method here, but {allowed}");
+    let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", &message);
     answer.headers_mut().insert(ALLOW, http::HeaderValue::from_static(allowed));
     answer
 }

@@ -1,21 +1,13 @@
 //! What is asked of mirrors: their state, one image explained, images brought whole.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _};
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::Frame;
-use hyper::{HeaderMap, StatusCode};
+use hyper::StatusCode;
 use serde::Deserialize;
-use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::timeout;
 
-use super::answer::{Answer, error, from_browser, json_answer, refusal, streamed};
-use super::{AdminState, Long};
+use super::answer::{Answer, error, json_answer, refusal};
+use super::{AdminState, Long, Operator, steps};
 
 pub(super) const STATUS: &str = "/mirror/status";
 pub(super) const EXPLAIN: &str = "/explain";
@@ -30,9 +22,6 @@ const IMAGES: usize = 200;
 const TELL_TIMEOUT: Duration = Duration::from_secs(300);
 /// A list of large images from far away.
 const WARM_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-/// Steps that wait for a client, and how long it may take none of them.
-const MAX_WAITING: usize = 64;
-const STALL: Duration = Duration::from_secs(60);
 
 /// What shall be brought: the body of `POST /mirror/warm`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -71,10 +60,7 @@ pub(super) async fn tell(path: &str, query: Option<&str>, state: &dyn AdminState
 }
 
 /// `POST /mirror/warm`: a line of JSON for each step, as it is done. A client that leaves, or takes nothing for a minute, stops it.
-pub(super) fn warm(body: &[u8], headers: &HeaderMap, state: &Arc<dyn AdminState>, long: &Long) -> Answer {
-    if from_browser(headers) {
-        return error(StatusCode::FORBIDDEN, "DENIED", "a web page may not fill the mirror");
-    }
+pub(super) fn warm(body: &[u8], operator: &Operator, state: &Arc<dyn AdminState>, long: &Long) -> Answer {
     let order: WarmOrder = match serde_json::from_slice(body) {
         Ok(order) => order,
         Err(why) => {
@@ -82,37 +68,13 @@ pub(super) fn warm(body: &[u8], headers: &HeaderMap, state: &Arc<dyn AdminState>
         }
     };
     let Some(place) = long.begin(WARM_TIMEOUT) else { return busy() };
-    match state.warm(order) {
-        Ok(steps) => {
-            let (tell, mut told) = mpsc::channel(MAX_WAITING);
-            tokio::spawn(hand_on(steps, tell, place));
-            let lines = stream::poll_fn(move |context| told.poll_recv(context));
-            let frames = lines.map(|line| Ok::<_, Infallible>(Frame::data(line)));
-            streamed(StatusCode::OK, "application/x-ndjson", StreamBody::new(frames).boxed_unsync())
-        }
+    match state.warm(order, operator) {
+        Ok(told) => steps::answer(told, place, "who ordered images to be warmed has left: no more is fetched for them"),
         Err(why) => refusal(&why),
     }
 }
 
-/// Does the work as long as somebody takes what is told of it.
-async fn hand_on(mut steps: BoxStream<'static, Value>, tell: mpsc::Sender<Bytes>, _place: OwnedSemaphorePermit) {
-    loop {
-        let step = tokio::select! {
-            () = tell.closed() => {
-                tracing::info!("who ordered images to be warmed has left: no more is fetched for them");
-                return;
-            }
-            step = steps.next() => step,
-        };
-        let Some(step) = step else { return };
-        let line = Bytes::from(format!("{step}\n"));
-        if !matches!(timeout(STALL, tell.send(line)).await, Ok(Ok(()))) {
-            return;
-        }
-    }
-}
-
-fn busy() -> Answer {
+pub(super) fn busy() -> Answer {
     error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "too many such questions are under way: try again")
 }
 

@@ -1,42 +1,54 @@
-//! The admin endpoint: a small HTTP/1.1 server on an address of its own, for probes, Prometheus and operators.
+//! The admin endpoint: a small HTTP/1.1 server on an address of its own, and at a socket, for probes, Prometheus and operators.
 //!
-//! Owns the connections and their bounds; [`answer`] owns what is said. It asks no password, so its address belongs to a
-//! loopback or management network. Does not know what readiness, purge and status mean: [`AdminState`] does.
+//! Owns the connections and their bounds, and who may ask (`gate`); `answer` owns what is said, `api` the orders of an operator,
+//! which `order` has as values. Does not know what readiness, purge and an order mean: [`AdminState`] does.
 //!
-//! Probes are answered at once and their connections end within seconds. What takes longer ([`Long`]) has few places of its
-//! own, so that it takes none from the probes.
+//! Probes are answered at once, and nobody is asked who they are; their connections end within seconds. What takes longer (`long`) has
+//! few places of its own, so that it takes none from the probes.
 
 mod answer;
+mod api;
 mod config;
+mod gate;
 mod long;
 mod mirror;
+pub mod order;
+mod socket;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use http::HeaderValue;
 use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::Registry;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::audit::Origin;
+use crate::auth::{Permit, Refused, Unproven};
 use crate::oci::digest::Digest;
 
+pub use answer::NOTHING_HERE;
 pub use config::Config;
 pub use mirror::WarmOrder;
+pub use order::Order;
 
 use long::{Long, Places};
+use socket::Socket;
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
@@ -53,8 +65,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub trait AdminState: Send + Sync + 'static {
     /// Whether new requests should be sent to this process. Called at each probe: must be cheap.
     fn ready(&self) -> Readiness;
+    /// Who asks. Where there are no rules, nobody in particular, who may do everything.
+    async fn identify(&self, asker: &Asker<'_>) -> Result<Operator, Unproven>;
+    /// Somebody may not do what they asked for (`POST /api/v1/rm`).
+    fn refused(&self, operator: &Operator, refused: Refused, what: &str);
+    /// Does what was ordered, or begins to. Who ordered it may: nothing is asked any more.
+    async fn perform(&self, order: Order, operator: &Operator) -> Result<Done, Refusal>;
     /// Takes `digest` out of every tier of the cache; whether it was there.
-    async fn purge(&self, digest: &Digest) -> bool;
+    async fn purge(&self, digest: &Digest, operator: &Operator) -> bool;
     /// Clusters and their peers, for people and scripts; no secrets.
     fn status(&self) -> Value;
     /// Remotes and what is kept of them: of all, or of that one; up to so many images each. Asks no remote.
@@ -62,7 +80,31 @@ pub trait AdminState: Send + Sync + 'static {
     /// What is known of an image, and where its parts are. Asks no remote.
     async fn explain(&self, image: &str) -> Result<Value, Refusal>;
     /// Begins to bring images whole; the stream's steps are told to whoever asked, and dropping it stops the work.
-    fn warm(&self, order: WarmOrder) -> Result<BoxStream<'static, Value>, Refusal>;
+    fn warm(&self, order: WarmOrder, operator: &Operator) -> Result<BoxStream<'static, Value>, Refusal>;
+}
+
+/// What a request says of who makes it.
+pub struct Asker<'a> {
+    pub authorization: Option<&'a HeaderValue>,
+    /// As it was asked for, lower case, without port; empty if it was not.
+    pub host: String,
+    /// At the socket, this machine's own.
+    pub address: IpAddr,
+    pub user_agent: Option<Vec<u8>>,
+}
+
+/// Who orders something.
+pub struct Operator {
+    pub permit: Permit,
+    /// For the audit.
+    pub origin: Origin,
+}
+
+/// What comes of an order.
+pub enum Done {
+    Told(Value),
+    /// Steps, each with an `event`; the last one is `end` with a `report`, or `failed` with a `message`. Dropped, the work stops.
+    Steps(BoxStream<'static, Value>),
 }
 
 /// Why something is not done, in the shape of the distribution specification.
@@ -92,19 +134,27 @@ impl Readiness {
     }
 }
 
-/// A bound address that does not answer yet.
+/// A bound address, and a socket, that do not answer yet.
 pub struct Admin {
     listener: TcpListener,
+    socket: Option<Socket>,
     address: SocketAddr,
     connection_timeout: Duration,
 }
 
 impl Admin {
-    /// Binds the address, so that a taken port is an error at start and not later.
+    /// Binds the address and the socket, so that one that is taken is an error at start and not later.
     pub async fn bind(config: &Config) -> io::Result<Self> {
         let listener = TcpListener::bind(config.address).await?;
         let address = listener.local_addr()?;
-        Ok(Admin { listener, address, connection_timeout: CONNECTION_TIMEOUT })
+        let named = |error: io::Error, path: &std::path::Path| {
+            io::Error::new(error.kind(), format!("admin.unix {}: {error}", path.display()))
+        };
+        let socket = match &config.unix {
+            Some(path) => Some(Socket::bind(path).map_err(|error| named(error, path))?),
+            None => None,
+        };
+        Ok(Admin { listener, socket, address, connection_timeout: CONNECTION_TIMEOUT })
     }
 
     /// The address bound; its port is never 0.
@@ -120,8 +170,8 @@ impl Admin {
         loop {
             // Never closed, so never an error.
             let permit = Arc::clone(&permits).acquire_owned().await.ok();
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let client = match self.accept().await {
+                Ok(client) => client,
                 Err(error) => {
                     tracing::warn!(%error, "admin cannot accept");
                     sleep(ACCEPT_PAUSE).await;
@@ -131,20 +181,52 @@ impl Admin {
             let (state, registry) = (Arc::clone(&state), registry.clone());
             let (limit, long) = (self.connection_timeout, places.of_one_connection());
             tokio::spawn(async move {
+                let served = async {
+                    match client {
+                        Client::Tcp(stream, from) => connection(stream, from, (state, registry), long.clone()).await,
+                        Client::Unix(stream) => connection(stream, HERE, (state, registry), long.clone()).await,
+                    }
+                };
                 tokio::select! {
-                    () = connection(stream, state, registry, long.clone()) => {}
+                    () = served => {}
                     () = long.expired(limit) => {}
                 }
                 drop(permit);
             });
         }
     }
+
+    async fn accept(&self) -> io::Result<Client> {
+        let socket = async {
+            match &self.socket {
+                Some(socket) => socket.listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.listener.accept() => accepted.map(|(stream, from)| Client::Tcp(stream, from.ip().to_canonical())),
+            accepted = socket => accepted.map(|(stream, _)| Client::Unix(stream)),
+        }
+    }
 }
 
-async fn connection(stream: TcpStream, state: Arc<dyn AdminState>, registry: Registry, long: Long) {
+/// Where whoever opens the socket is.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+enum Client {
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    from: IpAddr,
+    (state, registry): (Arc<dyn AdminState>, Registry),
+    long: Long,
+) {
     let service = service_fn(|request| {
         let (state, registry, long) = (Arc::clone(&state), registry.clone(), long.clone());
-        async move { Ok::<_, Infallible>(answer::answer(request, &state, &registry, &long).await) }
+        async move { Ok::<_, Infallible>(answer::answer(request, from, (&state, &registry), &long).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

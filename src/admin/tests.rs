@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
+use crate::auth::{Identity, Policy};
 use crate::telemetry::metrics;
 
 #[derive(Default)]
@@ -15,6 +16,10 @@ struct State {
     draining: AtomicBool,
     purged: Mutex<Vec<Digest>>,
     warming: Arc<AtomicUsize>,
+    /// Rules, and everybody who shows `Basic NAME` is that user.
+    policy: Option<Arc<Policy>>,
+    refused: Mutex<Vec<String>>,
+    ordered: Mutex<Vec<Order>>,
 }
 
 #[async_trait]
@@ -24,7 +29,38 @@ impl AdminState for State {
         Readiness { reasons: draining.then(|| "draining".to_owned()).into_iter().collect() }
     }
 
-    async fn purge(&self, digest: &Digest) -> bool {
+    async fn identify(&self, asker: &Asker<'_>) -> Result<Operator, Unproven> {
+        let origin = Origin::operator(None);
+        let Some(policy) = &self.policy else { return Ok(Operator { permit: Permit::open(), origin }) };
+        let identity = match asker.authorization.and_then(|field| field.to_str().ok()?.strip_prefix("Basic ")) {
+            Some("wrong") => return Err(Unproven::Wrong),
+            Some("unavailable") => return Err(Unproven::Unavailable("storage is away".into())),
+            Some(name) => Identity::user(name),
+            None => Identity::Anonymous,
+        };
+        Ok(Operator {
+            permit: Permit::new(policy.clone(), (identity, None, false), &asker.host, asker.address),
+            origin,
+        })
+    }
+
+    fn refused(&self, operator: &Operator, _: Refused, what: &str) {
+        self.refused.lock().push(format!("{} {what}", operator.permit.identity()));
+    }
+
+    async fn perform(&self, order: Order, _: &Operator) -> Result<Done, Refusal> {
+        self.ordered.lock().push(order.clone());
+        match order {
+            Order::GcRun(_) => {
+                let steps = [json!({ "event": "marking" }), json!({ "event": "end", "report": {} })];
+                Ok(Done::Steps(stream::iter(steps).boxed()))
+            }
+            Order::Gc => Err(Refusal::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no registry here")),
+            order => Ok(Done::Told(json!({ "done": order.call().path }))),
+        }
+    }
+
+    async fn purge(&self, digest: &Digest, _: &Operator) -> bool {
         let mut purged = self.purged.lock();
         purged.push(*digest);
         purged.len() == 1
@@ -45,7 +81,7 @@ impl AdminState for State {
         Ok(json!({ "image": image }))
     }
 
-    fn warm(&self, order: WarmOrder) -> Result<BoxStream<'static, Value>, Refusal> {
+    fn warm(&self, order: WarmOrder, _: &Operator) -> Result<BoxStream<'static, Value>, Refusal> {
         let warming = Warming(self.warming.clone());
         warming.0.fetch_add(1, Ordering::SeqCst);
         let told = stream::iter(order.images.into_iter().map(|image| json!({ "event": "done", "image": image })));
@@ -85,9 +121,20 @@ async fn server() -> Server {
 }
 
 async fn server_with(connection_timeout: Duration) -> Server {
-    let mut admin = Admin::bind(&Config { address: ([127, 0, 0, 1], 0).into() }).await.unwrap();
+    serving(connection_timeout, State::default(), None).await
+}
+
+/// With these rules.
+async fn ruled(rules: &str) -> Server {
+    let config: crate::auth::Config = toml::from_str(rules).unwrap();
+    let policy = Some(Arc::new(Policy::new(&config).unwrap()));
+    serving(CONNECTION_TIMEOUT, State { policy, ..State::default() }, None).await
+}
+
+async fn serving(connection_timeout: Duration, state: State, unix: Option<std::path::PathBuf>) -> Server {
+    let mut admin = Admin::bind(&Config { address: ([127, 0, 0, 1], 0).into(), unix }).await.unwrap();
     admin.connection_timeout = connection_timeout;
-    let (address, state) = (admin.address(), Arc::new(State::default()));
+    let (address, state) = (admin.address(), Arc::new(state));
     assert_ne!(address.port(), 0);
     let task = tokio::spawn(admin.serve(state.clone(), metrics::registry().unwrap()));
     Server { address, state, task }
@@ -176,6 +223,27 @@ async fn a_web_page_cannot_purge() {
     assert!(server.state.purged.lock().is_empty());
 }
 
+/// Whoever owns a name can make it lead to this machine: then their page asks us as its own site.
+#[tokio::test]
+async fn a_web_page_whose_name_leads_here_is_told_nothing() {
+    let server = server().await;
+    let asked =
+        async |target: &str, host: &str| server.send(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await.0;
+    for host in ["evil.example", "EVIL.example.:5001", "127.0.0.1.evil.example:5001", "1.2.3.4.5"] {
+        for target in ["/status", "/api/v1/uploads", "/openapi.json", "/nothing"] {
+            assert_eq!(asked(target, host).await, 403, "{target} {host}");
+        }
+        assert_eq!(asked("/metrics", host).await, 200, "{host}");
+    }
+    for host in ["127.0.0.1", "127.0.0.1:5001", "[::1]:5001", "localhost:5001", "a.localhost", "entrepot:5001", ""] {
+        assert_eq!(asked("/status", host).await, 200, "{host}");
+    }
+    assert_eq!(server.state.ordered.lock().len(), 0);
+    let ruled = ruled(RULES).await;
+    let request = "GET /status HTTP/1.1\r\nHost: admin.example\r\nAuthorization: Basic root\r\n\r\n";
+    assert_eq!(ruled.send(request).await.0, 200);
+}
+
 #[tokio::test]
 async fn what_is_unknown_or_too_large_is_refused() {
     let server = server().await;
@@ -190,6 +258,23 @@ async fn what_is_unknown_or_too_large_is_refused() {
     let request = format!("POST /cache/purge HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(server.send(&request).await.0, 413);
     assert_eq!(server.send("nonsense\r\n\r\n").await.0, 400);
+}
+
+#[tokio::test]
+async fn what_is_asked_wrongly_is_answered_in_the_shape_of_the_document() {
+    let server = server().await;
+    let body = "z".repeat(8 << 10);
+    let large = format!("POST /cache/purge HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let absent = "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n";
+    let api = "GET /api/v1/nothing HTTP/1.1\r\nHost: a\r\n\r\n";
+    let probe = "DELETE /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let order = "GET /api/v1/gc/run HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (request, expected) in [(large.as_str(), 413), (absent, 404), (api, 404), (probe, 405), (order, 405)] {
+        let (status, head, body) = server.send(request).await;
+        assert!(status == expected && head.contains("content-type: application/json"), "{head}");
+        let errors = serde_json::from_str::<Value>(&body).unwrap()["errors"].clone();
+        assert!(errors[0]["code"].is_string() && errors[0]["message"].is_string(), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -275,4 +360,131 @@ async fn what_takes_long_outlasts_a_probes_time_ends_with_its_client_and_has_few
     while warming.load(Ordering::SeqCst) > 0 {
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+fn post(path: &str, body: &str, fields: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: admin\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn orders_are_read_and_answered_at_once_or_in_steps() {
+    let server = server().await;
+    let value = |body: &str| serde_json::from_str::<Value>(body).unwrap();
+    let (status, _, body) = server.ask("GET", "/api/v1/status", "").await;
+    assert_eq!((status, value(&body)), (200, json!({ "done": "/api/v1/status" })));
+    let (status, head, body) = server.send(&post("/api/v1/gc/run", r#"{"now":true}"#, "")).await;
+    assert!(status == 200 && head.contains("content-type: application/x-ndjson"), "{head}");
+    assert!(
+        body.contains("{\"event\":\"marking\"}\n") && body.contains("{\"event\":\"end\",\"report\":{}}\n"),
+        "{body}"
+    );
+    let (status, _, body) = server.send(&post("/api/v1/untag", r#"{"image":"team/app:1"}"#, "")).await;
+    assert_eq!((status, value(&body)), (200, json!({ "done": "/api/v1/untag" })));
+    let (status, _, body) = server.ask("GET", "/api/v1/gc", "").await;
+    assert_eq!((status, value(&body)["errors"][0]["message"].clone()), (404, json!("there is no registry here")));
+    for (path, body, told) in [
+        ("/api/v1/untag", "{}", "missing field `image`"),
+        ("/api/v1/untag", r#"{"image":"team/app"}"#, "says neither tag nor digest"),
+        ("/api/v1/untag", r#"{"image":"Team:1"}"#, "names no repository"),
+        ("/api/v1/gc/run", r#"{"nwo":true}"#, "unknown field"),
+        ("/api/v1/gc/pause", "[]", "the body is no such order"),
+    ] {
+        let (status, _, answer) = server.send(&post(path, body, "")).await;
+        let message = value(&answer)["errors"][0]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(status == 400 && message.contains(told), "{path} {body}: {status} {message}");
+    }
+    for (method, path, status) in [
+        ("POST", "/api/v1/status", 405),
+        ("GET", "/api/v1/gc/run", 405),
+        ("GET", "/api/v1/nothing", 404),
+        ("GET", "/api/v1", 404),
+        ("DELETE", "/api/v1/maintenance", 405),
+    ] {
+        assert_eq!(server.ask(method, path, "").await.0, status, "{method} {path}");
+    }
+    assert_eq!(server.send(&post("/api/v1/gc/run", "{}", "Origin: http://page\r\n")).await.0, 403);
+    assert_eq!(server.state.ordered.lock().len(), 4);
+    let (status, _, body) = server.ask("GET", "/openapi.json", "").await;
+    assert!(status == 200 && value(&body)["paths"]["/api/v1/gc/run"].is_object());
+}
+
+const RULES: &str = "[[rule]]\nwho = [\"user:root\"]\nallow = [\"admin\"]\n\
+    [[rule]]\nrepositories = \"team/**\"\nwho = [\"user:lead\"]\nallow = [\"admin\"]\n\
+    [[rule]]\nwho = [\"*\"]\nallow = [\"pull\"]\n";
+
+#[tokio::test]
+async fn with_rules_all_but_probes_and_metrics_ask_for_admin() {
+    let server = ruled(RULES).await;
+    for open in ["/metrics", "/healthz", "/readyz"] {
+        for fields in ["", "Authorization: Basic wrong\r\n"] {
+            assert_eq!(server.ask("GET", open, fields).await.0, 200, "{open}");
+        }
+    }
+    let closed = [
+        "/",
+        "/status",
+        "/explain?ref=a",
+        "/mirror/status",
+        "/openapi.json",
+        "/api/v1/status",
+        "/api/v1/x",
+        "/nothing",
+    ];
+    for path in closed {
+        let (status, head, _) = server.ask("GET", path, "").await;
+        assert!(status == 401 && head.contains("www-authenticate: basic realm="), "{path}: {head}");
+        let (status, head, _) = server.ask("GET", path, "Authorization: Basic wrong\r\n").await;
+        assert!(status == 401 && head.contains("www-authenticate: basic realm="), "{path}: {head}");
+        let (status, _, body) = server.ask("GET", path, "Authorization: Basic lead\r\n").await;
+        assert!(status == 403 && body.contains("user:lead needs the permission 'admin' in **"), "{path}: {body}");
+        let (status, ..) = server.ask("GET", path, "Authorization: Basic root\r\n").await;
+        let expected = if path.ends_with("/x") || path == "/nothing" { 404 } else { 200 };
+        assert_eq!(status, expected, "{path}");
+    }
+    assert_eq!(server.ask("GET", "/status", "Authorization: Basic unavailable\r\n").await.0, 503);
+    let digest = Digest::of(crate::oci::digest::Algorithm::Sha256, b"x");
+    assert_eq!(server.ask("POST", &format!("/cache/purge?digest={digest}"), "").await.0, 401);
+    assert_eq!(server.send(&order(r#"{"images":["a"]}"#, "")).await.0, 401);
+    for (path, body, lacking) in [
+        ("/api/v1/cp", r#"{"source":"team/app:1","target":"prod/app:1"}"#, "prod/app"),
+        ("/api/v1/cp", r#"{"source":"prod/app:1","target":"team/app:1"}"#, "prod/app"),
+        ("/api/v1/tag", r#"{"source":"prod/app:1","target":"prod/app:2"}"#, "prod/app"),
+    ] {
+        let (status, _, told) = server.send(&post(path, body, "Authorization: Basic lead\r\n")).await;
+        assert!(status == 403 && told.contains(&format!("'admin' in {lacking}: ")), "{path}: {told}");
+    }
+    assert_eq!(server.send(&post("/api/v1/untag", "nonsense", "")).await.0, 401, "and nothing is told of the body");
+    assert!(server.state.purged.lock().is_empty() && server.state.ordered.lock().len() == 1);
+    assert!(server.state.refused.lock().contains(&"user:lead GET /api/v1/status".to_owned()));
+}
+
+#[tokio::test]
+async fn who_administers_a_repository_orders_what_is_about_it_alone() {
+    let server = ruled(RULES).await;
+    let lead = "Authorization: Basic lead\r\n";
+    for (path, body, status) in [
+        ("/api/v1/untag", r#"{"image":"team/app:1"}"#, 200),
+        ("/api/v1/untag", r#"{"image":"other/app:1"}"#, 403),
+        ("/api/v1/cp", r#"{"source":"team/a:1","target":"team/b:1"}"#, 200),
+        ("/api/v1/cp", r#"{"source":"other/a:1","target":"team/b:1"}"#, 403),
+        ("/api/v1/cp", r#"{"source":"team/a:1","target":"other/b:1"}"#, 403),
+        ("/api/v1/gc/run", "{}", 403),
+        ("/api/v1/maintenance", r#"{"on":true}"#, 403),
+    ] {
+        let (found, _, answer) = server.send(&post(path, body, lead)).await;
+        assert_eq!(found, status, "{path} {body}: {answer}");
+    }
+    assert_eq!(server.state.ordered.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn the_socket_answers_as_the_address_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let _server = serving(CONNECTION_TIMEOUT, State::default(), Some(path.clone())).await;
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    stream.write_all(b"GET /api/v1/status HTTP/1.1\r\nHost: admin\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("{\"done\":\"/api/v1/status\"}\n"), "{text}");
 }
