@@ -19,6 +19,7 @@
 //! - `audit`: who did what, one line each
 //! - `registry`: registry meaning over storage; knows no proxy
 //! - `mirror`: what is served of remotes, and kept of them
+//! - `maintenance`: what looks after the registry's storage while it serves: collection, retention, verification
 //! - `listener`: accept, TLS, framing
 //! - `cors`: what browsers are told of who may read our answers
 //! - `routing`: who answers: hosts, repositories, clusters, the registry
@@ -30,6 +31,8 @@
 //! - `app`: builds the rooms and wires them
 //! - [`cli`]: one file per command
 #![forbid(unsafe_code)]
+// How deep the compiler follows one future into the next: a command's goes through most of the rooms.
+#![recursion_limit = "256"]
 
 pub mod cli;
 pub mod oci;
@@ -51,6 +54,7 @@ pub mod fuzzing;
 mod http;
 mod limits;
 mod listener;
+mod maintenance;
 mod mirror;
 mod outbound;
 mod registry;

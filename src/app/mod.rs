@@ -1,30 +1,41 @@
 //! The composition root: builds the rooms and wires them. Alone may import every room.
 //!
 //! [`rooms`] builds what lives as long as the process, [`site`] what a reload replaces, [`listeners`] keeps the
-//! listening sockets in step with the configuration, [`admin`] answers for all of them.
+//! listening sockets in step with the configuration, [`admin`] answers for all of them. [`maintenance`] does what operators order,
+//! here and, by [`standalone`], in a command.
 
 mod admin;
 mod integrated;
+pub mod jobs;
+pub mod ledger;
 mod limits;
 mod listeners;
+pub mod maintenance;
 mod mirrors;
+mod operators;
+mod presence;
 mod rooms;
 mod secret;
 pub mod shelf;
 mod site;
+pub mod standalone;
 mod told;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::{Deed, Ending, Origin, Outcome};
 use crate::config::{Config, Source};
 use crate::telemetry::{self, AccessTarget, LogHandle};
 use admin::Status;
+use jobs::Jobs;
 use listeners::Listeners;
+use maintenance::Scheduled;
+use presence::Presence;
 use rooms::Rooms;
 
 /// After the drain, background tasks have this long to end with the process.
@@ -80,6 +91,10 @@ async fn run(
         None => None,
     };
     rooms.peers.own().replace(listeners.addresses().chain(admin).collect());
+    let addresses = listeners.addresses().map(|address| address.to_string()).collect();
+    let jobs = Jobs::new(&config, Arc::new(Scheduled(rooms.integrated.clone())), &rooms.registry, SystemTime::now())?;
+    let working = AbortOnDropHandle::new(tokio::spawn(jobs.clone().run(SystemTime::now)));
+    status.serves(Presence::now(addresses, admin.map(|address| address.to_string())), jobs.clone());
     advice(&config);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), threads, "ready");
     loop {
@@ -88,6 +103,8 @@ async fn run(
                 let outcome = reload(&source, &mut config, &rooms, &mut listeners, &logs).await;
                 rooms.peers.own().replace(listeners.addresses().chain(admin).collect());
                 status.reloaded(outcome.is_ok());
+                status.registry_may_be_open();
+                jobs.reconfigure(&config, SystemTime::now());
                 audit_of_reload(&rooms, outcome.as_ref().err());
                 match outcome {
                     Ok(()) => tracing::info!("the configuration was read again and is in force"),
@@ -105,6 +122,8 @@ async fn run(
             Order::Stop => break,
         }
     }
+    // What they do can be cut off anywhere, and goes on where it stopped.
+    drop(working);
     drain(&config, &rooms, listeners, &status, &mut signals).await;
     Ok(())
 }
@@ -138,6 +157,10 @@ async fn reload(
     rooms.cache.reconfigure(&new.cache);
     if let Some(registry) = rooms.integrated.get() {
         registry.reconfigure(&new.registry);
+        registry.bound(&new.quota);
+    }
+    if let Some(works) = rooms.integrated.works() {
+        works.reconfigure(&new);
     }
     rooms.secret.replace(keyring);
     rooms.fetching.peers.advertise(new.fleet.advertise.as_ref());
@@ -184,6 +207,7 @@ async fn drain(config: &Config, rooms: &Rooms, listeners: Listeners, status: &St
         }
         () = signals.insist() => tracing::warn!("told to stop again: requests under way are cut off"),
     }
+    status.leave().await;
     rooms.shutdown().await;
     tracing::info!("stopped");
 }

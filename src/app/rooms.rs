@@ -1,6 +1,7 @@
 //! What lives as long as the process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::Registry;
 
@@ -25,6 +26,9 @@ use crate::routing::Site;
 use crate::telemetry::{AccessLog, HttpMetrics};
 use crate::verdicts::Verdicts;
 use crate::{cache, cluster, telemetry, verdicts};
+
+/// At the end, storage has this long to take the last pulls.
+const LAST_PULLS: Duration = Duration::from_secs(2);
 
 /// The rooms, built.
 pub struct Rooms {
@@ -61,7 +65,7 @@ impl Rooms {
         secret.replace(super::secret::read(config).await?);
         let fetching = Fetching::new(&registry, secret.clone())?;
         fetching.peers.advertise(config.fleet.advertise.as_ref());
-        let integrated = Arc::new(Integrated::new(&registry));
+        let integrated = Arc::new(Integrated::new(&registry)?);
         let mirroring = Mirroring::new(&registry, &cache, &fetching, peers.own());
         let shelf = Arc::new(StorageShelf::new(Place::Registry(integrated.clone()), secret.clone()));
         let auth_metrics = Arc::new(auth::Metrics::new(&registry)?);
@@ -86,6 +90,7 @@ impl Rooms {
             admitted: Admitted::default(),
             access_log: access_log.clone(),
             audit: audit.clone(),
+            pulls: integrated.pulls().clone(),
             metrics: http_metrics,
         };
         let proxy = Arc::new(Proxy::new(shared, threads));
@@ -129,6 +134,12 @@ impl Rooms {
 
     /// Writes down what shall survive the process.
     pub async fn shutdown(&self) {
+        if tokio::time::timeout(LAST_PULLS, self.integrated.pulls().flush()).await.is_err() {
+            tracing::warn!("storage does not answer: the last pulls are not remembered");
+        }
+        if let Some(registry) = self.integrated.get() {
+            registry.close().await;
+        }
         self.cache.shutdown().await;
         let verdicts = self.verdicts.clone();
         let _ = tokio::task::spawn_blocking(move || verdicts.flush()).await;

@@ -159,6 +159,24 @@ impl Audit {
         self.give(lines, None, QUEUE);
     }
 
+    /// Takes a line before something is done, where that has to be recorded, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// It is not: then it must not be done.
+    pub async fn begun(&self, origin: &Origin, deed: &Deed) -> Result<(), Unrecorded> {
+        if !self.is_required() {
+            return Ok(());
+        }
+        let begun = Ending { outcome: Outcome::Begun, status: None, reason: None };
+        if let Err(unrecorded) = self.record(line(origin, deed, &begun)).await {
+            // The line may come to be written later: then another says that nothing was done.
+            let reason = Some("it could not be recorded".to_owned());
+            self.note(origin, deed, &Ending { outcome: Outcome::Failed, status: None, reason });
+            return Err(unrecorded);
+        }
+        Ok(())
+    }
+
     /// Waits until lines are on the disk.
     ///
     /// # Errors
@@ -230,8 +248,15 @@ impl Audit {
 
 /// A command's own line, from a process beside the one that serves: whole in one write, and on the disk when this returns.
 pub fn append(path: &Path, deed: &Deed, ending: &Ending) -> Result<(), Error> {
+    append_all(path, &[(deed.clone(), ending.clone())])
+}
+
+/// The same of several lines.
+pub fn append_all(path: &Path, told: &[(Deed, Ending)]) -> Result<(), Error> {
     let user = rustix::process::getuid().as_raw();
-    let lines = line(&Origin::operator(Some(format!("uid {user}"))), deed, ending);
+    let origin = Origin::operator(Some(format!("uid {user}")));
+    let mut lines = Lines::default();
+    told.iter().for_each(|(deed, ending)| lines.push(&origin, deed, ending));
     let failed = |source| Error::Write { path: path.to_owned(), source };
     let output = Output::append(path, MODE).map_err(|source| Error::Open { path: path.to_owned(), source })?;
     let mut sink = crate::telemetry::sink::Sink::new(Some(output));

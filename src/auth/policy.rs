@@ -73,6 +73,8 @@ pub enum Asked<'a> {
     In(&'a RepositoryName),
     /// In any repository at all: whether it is worth asking of each.
     Anywhere,
+    /// In all repositories: what concerns the whole service. Only a rule for `**` allows it, and a rule for any denies it.
+    Everywhere,
 }
 
 /// What the rules say, and which one decided.
@@ -132,11 +134,7 @@ impl Policy {
     pub fn decide(&self, asker: &Asker<'_>, permission: Permission, asked: Asked<'_>) -> Decision {
         let mut found = None;
         for (index, rule) in self.rules.iter().enumerate() {
-            if rule.deny.contains(permission)
-                && matches!(asked, Asked::In(_))
-                && rule.concerns(asked)
-                && self.counts(rule, asker, Reading::Deny)
-            {
+            if rule.deny.contains(permission) && rule.denies_in(asked) && self.counts(rule, asker, Reading::Deny) {
                 return Decision { allowed: false, why: Why::Rule(index) };
             }
             if found.is_none()
@@ -246,6 +244,15 @@ impl Rule {
         match asked {
             Asked::In(name) => self.glob.is_match(name.as_str()),
             Asked::Anywhere => true,
+            Asked::Everywhere => self.repositories == "**",
+        }
+    }
+
+    fn denies_in(&self, asked: Asked<'_>) -> bool {
+        match asked {
+            Asked::In(name) => self.glob.is_match(name.as_str()),
+            Asked::Anywhere => false,
+            Asked::Everywhere => true,
         }
     }
 
@@ -274,6 +281,7 @@ fn reaches(reach: &Reach, permission: Permission, asked: Asked<'_>) -> bool {
     match asked {
         Asked::In(name) => reach.allows(permission, name),
         Asked::Anywhere => reach.allow().allows(permission),
+        Asked::Everywhere => false,
     }
 }
 

@@ -23,6 +23,7 @@ pub enum Command {
         who: String,
         /// pull, push, overwrite, delete, catalog or admin
         action: String,
+        /// Such as team/app
         repository: String,
         /// From which address they would come
         #[arg(long, value_name = "ADDRESS")]
@@ -47,7 +48,7 @@ pub fn run(command: Command) -> ExitCode {
     };
     match told {
         Ok((text, good)) => {
-            print!("{text}");
+            super::print(&text);
             if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(what) => super::fail(what),

@@ -27,23 +27,17 @@ pub enum Command {
 
 pub fn run(command: Command) -> ExitCode {
     let Command::Purge { digest, admin } = command;
-    match purge(&digest, admin) {
-        Ok(said) => {
-            println!("{said}");
-            ExitCode::SUCCESS
-        }
-        Err(what) => super::fail(what),
-    }
+    super::say(super::interruptible(purge(&digest, admin)))
 }
 
-fn purge(digest: &str, admin: AdminArguments) -> Result<String, String> {
+async fn purge(digest: &str, admin: AdminArguments) -> Result<String, String> {
     let digest: Digest = digest.parse().map_err(|error| format!("'{digest}' is not a digest: {error}"))?;
     let admin = Admin::find(admin)?;
     let question = admin.post(&format!("/cache/purge?digest={digest}")).timeout(TIMEOUT);
-    let answer = super::runtime()?.block_on(admin.ask(question, MAX_ANSWER))?;
+    let answer = admin.ask(question, MAX_ANSWER).await?;
     match answer.pointer("/purged").and_then(Value::as_bool) {
-        Some(true) => Ok(format!("{digest}: purged")),
-        Some(false) => Ok(format!("{digest}: not cached")),
+        Some(true) => Ok(format!("{digest}: purged\n")),
+        Some(false) => Ok(format!("{digest}: not cached\n")),
         None => Err("the admin endpoint does not answer as Entrepot's does".into()),
     }
 }

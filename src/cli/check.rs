@@ -14,9 +14,9 @@ pub fn run(file: PathBuf) -> ExitCode {
     let name = file.display().to_string();
     match (Source { path: Some(file) }).load() {
         Ok(config) => {
-            println!("{name}: ok\n{}", summary(&config).trim_end());
+            super::out(&format!("{name}: ok\n{}", summary(&config).trim_end()));
             for warning in config.warnings() {
-                println!("  warning: {warning}");
+                super::out(&format!("  warning: {warning}"));
             }
             ExitCode::SUCCESS
         }
@@ -33,7 +33,9 @@ fn summary(config: &Config) -> String {
         let _ = writeln!(text, "  listener {} {speaks}", listener.address);
     }
     if let Some(admin) = &config.admin {
-        let _ = writeln!(text, "  admin    {}", admin.address);
+        let socket = admin.unix.as_ref().map(|path| format!(" and {}", path.display())).unwrap_or_default();
+        let login = if config.auth.is_some() { ", for those with `admin`" } else { ", for everybody who reaches it" };
+        let _ = writeln!(text, "  admin    {}{socket}{login}", admin.address);
     }
     let cache = &config.cache;
     let _ = writeln!(text, "  cache    {} of memory, {} of disk in {}", cache.memory, cache.disk, cache.path.display());

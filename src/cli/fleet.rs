@@ -18,6 +18,7 @@ pub fn run(command: Command) -> ExitCode {
     // Not by println!, which panics where nobody reads.
     match writeln!(std::io::stdout(), "{}", secret::fresh()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => super::fail(format!("the secret cannot be written: {error}")),
     }
 }

@@ -5,13 +5,32 @@ mod auth;
 mod cache;
 mod check;
 mod check_token;
+mod distribution;
 mod explain;
 mod fleet;
+mod garbage_collect;
+mod gc;
+mod health;
+mod lines;
+mod login;
+mod maintenance;
 mod mirror;
+mod opened;
+mod operator;
+mod pages;
+mod progress;
+mod quota;
 mod recorded;
+mod repo;
+mod retention;
 mod serve;
+mod stats;
+mod status;
+mod tag;
 mod token;
+mod uploads;
 mod user;
+mod verify;
 mod warm;
 mod words;
 
@@ -20,6 +39,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::admin::Order;
+use crate::maintenance::gc::given_back;
+use operator::{OperatorArguments, Outcome, Workplace};
+use progress::{Progress, Shown};
 
 /// Front, edge cache and registry for container images in one binary.
 #[derive(Parser)]
@@ -72,11 +97,71 @@ enum Command {
         #[command(subcommand)]
         command: user::Command,
     },
+    /// How full quotas are ([[quota]]), and counting them.
+    Quota(quota::Quota),
+    /// Collect garbage in the place of distribution's own command: reads its configuration file, prints its lines, ends as it does
+    #[command(name = "garbage-collect")]
+    GarbageCollect(garbage_collect::GarbageCollect),
     /// What the instances of a fleet need.
     Fleet {
         #[command(subcommand)]
         command: fleet::Command,
     },
+    /// Say how an Entrepot is: this instance and the others, peers, storage, Redis, jobs, collection.
+    Status(status::Status),
+    /// Ask a running Entrepot whether requests should be sent to it; for HEALTHCHECK. Exit code 0: yes, 1: no.
+    Health(health::Health),
+    /// Make a tag lead to a manifest of its repository: entrepot tag team/app:1.2 team/app:stable
+    Tag(tag::Tag),
+    /// Take a tag away; the manifest stays. `entrepot gc undelete RUN` brings it back, until `gc run --now` deletes what it led to.
+    Untag(tag::Untag),
+    /// Remove a manifest with its tags. `entrepot gc undelete RUN` brings it back, as long as its bytes are there: until `gc run --now`.
+    Rm(tag::Rm),
+    /// Copy an image, or all tags of a repository, to another repository: entrepot cp dev/app:1.2 prod/app:1.2
+    #[command(
+        long_about = "Copy an image, or all tags of a repository, to another repository: entrepot cp dev/app:1.2 prod/app:1.2\n\n\
+        Links are written, and no content is moved: it takes as long for a gigabyte as for a kilobyte. Whatever keeps a push from \
+        being taken (quotas, tags that never change, maintenance) keeps this too. Signatures, attestations and whatever else is about \
+        the image come along, and the tag comes last."
+    )]
+    Cp(tag::Cp),
+    /// Whole repositories.
+    Repo {
+        #[command(subcommand)]
+        command: repo::Command,
+    },
+    /// Uploads under way: list them, or give them up.
+    #[command(args_conflicts_with_subcommands = true)]
+    Uploads {
+        #[command(subcommand)]
+        command: Option<uploads::Command>,
+        #[command(flatten)]
+        list: uploads::List,
+    },
+    /// Refuse all writes for a while, over the whole fleet, while reads go on.
+    Maintenance {
+        #[command(subcommand)]
+        command: maintenance::Command,
+    },
+    /// Garbage: what nothing needs is taken away.
+    Gc {
+        #[command(subcommand)]
+        command: gc::Command,
+    },
+    /// Tags that no policy keeps are taken away.
+    Retention {
+        #[command(subcommand)]
+        command: retention::Command,
+    },
+    /// Print a script that completes commands for a shell: entrepot completions bash > /etc/bash_completion.d/entrepot
+    Completions(pages::Completions),
+    /// Write the manual pages of all commands to a folder: entrepot man /usr/local/share/man/man1
+    Man(pages::Man),
+    /// Read all that the registry's storage holds, say what is damaged, and repair it. Exit code 0: nothing is wrong, or all was
+    /// repaired, 1: damage is left. May run beside whatever serves.
+    Verify(verify::Verify),
+    /// Say how much the registry's storage holds: repositories, images, tags, blobs, what sharing saves, how it grows.
+    Stats(stats::Command),
 }
 
 /// Parses the command line and runs the command.
@@ -92,7 +177,24 @@ pub fn run() -> ExitCode {
         Command::Auth { command } => auth::run(command),
         Command::Token { command } => token::run(command),
         Command::User { command } => user::run(command),
+        Command::Quota(command) => quota::run(command),
         Command::Fleet { command } => fleet::run(command),
+        Command::Status(command) => status::run(command),
+        Command::Health(command) => health::run(command),
+        Command::Tag(command) => tag::tag(command),
+        Command::Untag(command) => tag::untag(command),
+        Command::Rm(command) => tag::rm(command),
+        Command::Cp(command) => tag::cp(command),
+        Command::Repo { command } => repo::run(command),
+        Command::Uploads { command, list } => uploads::run(command, list),
+        Command::Maintenance { command } => maintenance::run(command),
+        Command::Gc { command } => gc::run(command),
+        Command::Retention { command } => retention::run(command),
+        Command::Completions(command) => pages::completions(command),
+        Command::Man(command) => pages::man(command),
+        Command::Verify(command) => verify::run(command),
+        Command::Stats(command) => stats::run(command),
+        Command::GarbageCollect(command) => garbage_collect::run(command),
     }
 }
 
@@ -120,30 +222,89 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 
 /// Does what waits for others, until Ctrl-C.
 fn interruptible<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Failure> {
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         tokio::select! {
             done = work => done.map_err(Failure::Told),
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            _ = tokio::signal::ctrl_c() => {
+                // A collection that was cut off keeps the next one from beginning as long as that is not said; whoever does not want to
+                // wait for it presses it once more.
+                tokio::select! {
+                    () = given_back() => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
+                Err(Failure::Interrupted)
+            }
         }
-    })
+    });
+    // What a driver does on a thread of its own is done, or is not worth waiting for.
+    runtime.shutdown_background();
+    done
 }
+
+/// Has an order done, shows its steps, and then what `shown` makes of its report, or the report itself.
+fn ordered(
+    arguments: &OperatorArguments,
+    order: impl FnOnce() -> Result<Order, String>,
+    (show, hint): (fn(&Value) -> Shown, &str),
+    shown: impl FnOnce(&Value) -> String,
+) -> Result<Outcome, ExitCode> {
+    let mut progress = Progress::new(arguments.json, show);
+    let outcome = interruptible(async {
+        let workplace = Workplace::find(arguments)?;
+        workplace.perform(order()?, &mut |step| progress.step(step)).await
+    });
+    progress.clear();
+    let outcome = outcome.map_err(|failure| {
+        if matches!(failure, Failure::Interrupted) && !hint.is_empty() {
+            err(hint);
+        }
+        give_up(failure)
+    })?;
+    let text = if arguments.json { operator::as_json(&outcome) } else { shown(&outcome.report) };
+    print(&text);
+    Ok(outcome)
+}
+
+/// What is done at once has no steps to show, and nothing that could be half done.
+const AT_ONCE: (fn(&Value) -> Shown, &str) = (|_| Shown::default(), "");
 
 /// Prints what a command has to say. Whoever no longer reads has what they wanted.
 fn say(told: Result<String, Failure>) -> ExitCode {
     match told {
         Ok(text) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            print(&text);
             ExitCode::SUCCESS
         }
         Err(failure) => give_up(failure),
     }
 }
 
+/// Not by print!, which panics where nobody reads.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// A line on stdout.
+fn out(line: &str) {
+    print(&format!("{line}\n"));
+}
+
+/// A line on stderr.
+fn err(line: &str) {
+    print_err(&format!("{line}\n"));
+}
+
+/// As [`print()`], on stderr.
+fn print_err(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 fn give_up(failure: Failure) -> ExitCode {
     match failure {
         Failure::Told(what) => fail(what),
         Failure::Interrupted => {
-            eprintln!("interrupted");
+            err("interrupted");
             ExitCode::from(INTERRUPTED)
         }
     }
@@ -151,7 +312,7 @@ fn give_up(failure: Failure) -> ExitCode {
 
 /// Says on stderr why a command failed.
 fn fail(what: impl std::fmt::Display) -> ExitCode {
-    eprintln!("{what}");
+    err(&what.to_string());
     ExitCode::FAILURE
 }
 
@@ -162,5 +323,21 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         super::Arguments::command().debug_assert();
+    }
+
+    /// Every command and option says what it is for.
+    #[test]
+    fn nothing_is_without_a_word_of_help() {
+        fn look(command: &clap::Command, path: &str) {
+            for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
+                assert!(argument.get_help().is_some(), "{path} {}", argument.get_id());
+            }
+            for inner in command.get_subcommands() {
+                let path = format!("{path} {}", inner.get_name());
+                assert!(inner.get_about().is_some(), "{path}");
+                look(inner, &path);
+            }
+        }
+        look(&super::Arguments::command(), "entrepot");
     }
 }

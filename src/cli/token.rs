@@ -43,6 +43,7 @@ pub enum Command {
     },
     /// Take secrets away, by id, all of a robot's name, or all refresh tokens of user:NAME. Every instance refuses them within seconds.
     Revoke {
+        /// As `entrepot token list` shows it
         #[arg(value_name = "ID-OR-NAME")]
         which: String,
         #[command(flatten)]
@@ -135,7 +136,7 @@ async fn list(place: &Place) -> Result<String, String> {
     let shelf = app::shelf::of(&place.load()?).await?;
     let (listed, damaged) = robots::list(&shelf).await.map_err(|error| format!("they cannot be listed: {error}"))?;
     for what in damaged {
-        eprintln!("not readable: {what}");
+        super::err(&format!("not readable: {what}"));
     }
     let now = now();
     let mut text = String::new();

@@ -18,6 +18,15 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
+/// `1 tag`, `2 tags`, `3 repositories`.
+pub fn count(number: u64, what: &str) -> String {
+    match (number, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {what}s"),
+    }
+}
+
 /// A digest's algorithm and first characters.
 pub fn short(digest: &str) -> String {
     match digest.split_once(':') {
@@ -56,6 +65,11 @@ mod tests {
         }
         assert_eq!(short(&format!("sha256:{}", "a".repeat(64))), "sha256:aaaaaaaaaaaa");
         assert_eq!(short("x"), "x");
+        for (number, what, told) in
+            [(1, "repository", "1 repository"), (0, "repository", "0 repositories"), (2, "tag", "2 tags")]
+        {
+            assert_eq!(count(number, what), told);
+        }
     }
 
     #[test]

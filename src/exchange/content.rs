@@ -78,6 +78,7 @@ pub fn needs_bytes(exchange: &Exchange, digest: &Digest, total: u64) -> bool {
 
 /// Answers a GET or HEAD with content.
 pub async fn serve(exchange: &mut Exchange, ctx: &mut RequestContext, served: Served<'_>) -> Result<()> {
+    ctx.content = Some(*served.digest);
     let digest = served.digest.text();
     let total = served.content.total();
     let range = match wanted(exchange, &digest, total.unwrap_or_default()) {

@@ -17,7 +17,7 @@ use crate::auth::{Identity, Permit, Proof, TurnedAway};
 use crate::cluster::Cluster;
 use crate::limits::Place;
 use crate::listener::Connection;
-use crate::oci::{Action, Host, Resource};
+use crate::oci::{Action, Digest, Host, Resource};
 use crate::routing::Site;
 use crate::telemetry::{RequestId, TraceParent};
 
@@ -58,6 +58,8 @@ pub struct RequestContext {
     /// Who answers, once it is known.
     pub cluster: Option<Arc<Cluster>>,
     pub cache: CacheUse,
+    /// What the answer is about, once it begins: content by its digest.
+    pub content: Option<Digest>,
     /// The peer that answered, if one was asked.
     pub peer: Option<Arc<str>>,
     pub peer_time: Option<Duration>,
@@ -95,6 +97,7 @@ impl RequestContext {
             action: None,
             cluster: None,
             cache: CacheUse::None,
+            content: None,
             peer: None,
             peer_time: None,
             peer_fields: None,

@@ -131,6 +131,11 @@ impl Front {
         self.changes.load(Ordering::Acquire)
     }
 
+    /// Something of a repository was changed by whoever looks after it.
+    pub fn repository_changed(&self, repository: &RepositoryName) {
+        self.forget(&self.site(), repository, &Changed::Repository);
+    }
+
     /// Something was changed through us: what was remembered of it must not speak any more, in whichever cluster of the
     /// site it was learnt.
     fn forget(&self, site: &Site, repository: &RepositoryName, what: &Changed) {

@@ -31,6 +31,8 @@ pub struct Hit {
     pub identity: Option<Arc<str>>,
     pub started: Instant,
     pub first_byte: Duration,
+    /// A manifest that may be in the registry's storage.
+    pub is_pull: bool,
     content: InMemory,
     /// Answers to pages in browsers are others.
     by_origin: bool,
@@ -101,6 +103,7 @@ pub fn find(shared: &Shared, request: &Plain<'_>, connection: &Connection) -> Op
         identity,
         started,
         first_byte: started.elapsed(),
+        is_pull: as_manifest && answerer.ours,
         content,
         by_origin: site.cors.is_some(),
         _under_way: shared.metrics.begin(),

@@ -8,7 +8,7 @@ use http::{Method, Version};
 
 use super::Shared;
 use super::hit::Hit;
-use super::recording;
+use super::{pulls, recording};
 use crate::exchange::{CacheUse, RequestContext};
 use crate::front::pass::Pass;
 use crate::listener::{Connection, Exchange, Plain, Refusal};
@@ -38,6 +38,7 @@ pub fn answered(
     shared.metrics.request_bytes(bytes_in);
     shared.metrics.response_bytes(bytes_out);
     recording::ended(shared, exchange, ctx, status);
+    pulls::answered(shared, ctx, status);
     if let Some(error) = error.filter(|_| status != 0 && ctx.problem.is_none()) {
         // The answer had begun when it broke off: the line below says how far it came, this says why.
         tracing::debug!(id = ctx.id.as_str(), %error, "an answer broke off");
@@ -81,6 +82,7 @@ pub fn hit(shared: &Shared, request: &Plain<'_>, connection: &Connection, hit: &
     let (status, sent) = sent.map_or((0, 0), |sent| (200, sent));
     shared.metrics.end(hit.kind, &Method::GET, status, duration);
     shared.metrics.response_bytes(sent);
+    pulls::given(shared, request, hit, status);
     if !shared.access_log.enabled() {
         return;
     }

@@ -4,7 +4,7 @@
 //! what it can itself,
 //! `registry` answers for the integrated registry; everything else is streamed to a peer by pingora, whose hooks are in
 //! `proxy`, as `front::pass` decides. `journal` writes the line, and `recording` tells the
-//! audit.
+//! audit; `pulls` notes which manifests were given.
 
 mod admitted;
 mod bridge;
@@ -19,6 +19,7 @@ mod mirror;
 mod names;
 mod passing;
 mod proxy;
+mod pulls;
 mod recording;
 mod registry;
 mod token;
@@ -29,6 +30,7 @@ use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::front::Front;
 use crate::front::pass::Pass;
+use crate::maintenance::pulls::Pulls;
 use crate::mirror::Fetching;
 use crate::telemetry::{AccessLog, HttpMetrics};
 
@@ -51,5 +53,6 @@ pub struct Shared {
     pub admitted: Admitted,
     pub access_log: Arc<AccessLog>,
     pub audit: Arc<Audit>,
+    pub pulls: Arc<Pulls>,
     pub metrics: Arc<HttpMetrics>,
 }

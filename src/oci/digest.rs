@@ -72,6 +72,13 @@ impl Digest {
         hasher.finish()
     }
 
+    /// From the hash itself; `None` if it has another length.
+    pub fn from_hash(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        let mut hash = [0; 64];
+        hash.get_mut(..algorithm.len()).filter(|hash| hash.len() == bytes.len())?.copy_from_slice(bytes);
+        Some(Digest { algorithm, hash })
+    }
+
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

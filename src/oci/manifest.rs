@@ -1,6 +1,7 @@
 //! What a registry must know of a manifest or index: what it names, what it is about, and that no two readers can take it
 //! for different things (image-spec "Image Manifest", "Image Index"; CVE-2021-41190). Its bytes are never rewritten.
 
+pub mod named;
 pub mod strict;
 
 use std::borrow::Cow;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+/// Begins what is said of a connection that did not come about.
+pub(super) const NO_CONNECTION: &str = "no connection: ";
+
 /// Texts name hosts and statuses, never a signed URL or a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoteError {
@@ -42,6 +45,14 @@ pub enum Throttle {
 }
 
 impl RemoteError {
+    /// Why there was not even a connection, if that is what it is.
+    pub fn unreachable(&self) -> Option<&str> {
+        match self {
+            RemoteError::Down(why) => why.strip_prefix(NO_CONNECTION),
+            _ => None,
+        }
+    }
+
     /// Whether what is kept may be served instead.
     pub fn lets_kept_speak(&self) -> bool {
         !matches!(self, RemoteError::Absent(_) | RemoteError::Denied(_) | RemoteError::Unsupported(_))

@@ -14,6 +14,7 @@ use url::Host;
 
 use super::RemoteError;
 use super::config::{Config, Timeouts};
+use super::error::NO_CONNECTION;
 use super::setup::RemoteSetupError;
 use super::trust::Trust;
 use crate::cluster::Material;
@@ -223,7 +224,7 @@ fn failure(error: &reqwest::Error) -> Failure {
     if error.is_builder() {
         Failure::Final(RemoteError::Useless("it leads to what is no URL".into()))
     } else if error.is_connect() || error.is_timeout() {
-        Failure::Final(RemoteError::Down(format!("no connection: {why}")))
+        Failure::Final(RemoteError::Down(format!("{NO_CONNECTION}{why}")))
     } else {
         Failure::Broken(format!("connection broken: {why}"))
     }

@@ -61,6 +61,9 @@ pub struct Answerer<'a> {
     pub ruled: bool,
     /// What is pushed to the registry goes before what the mirror has.
     pub overlay: bool,
+    /// Whether what is read here is, or may be, in the registry's storage: it answers itself, keeps what a remote gives, or takes the
+    /// writes of a cluster that reads from the same bucket.
+    pub ours: bool,
 }
 
 /// A route, for people.
@@ -303,7 +306,8 @@ impl Route {
 
     fn answerer<'a>(&'a self, target: &'a Target) -> Answerer<'a> {
         let overlay = matches!((&self.read, &self.write), (Target::Mirror(_), Some(Target::Registry(_))));
-        Answerer { target, ruled: self.ruled, overlay }
+        let ours = matches!(self.write, Some(Target::Registry(_))) || !matches!(self.read, Target::Cluster(_));
+        Answerer { target, ruled: self.ruled, overlay, ours }
     }
 }
 

@@ -250,3 +250,21 @@ fn a_workload_is_named_as_a_user_is_and_is_in_the_groups_of_its_entry() {
     assert_eq!((may(&seven).as_str(), may(&eight).as_str(), may(&robot).as_str()), ("abcdef", "cf", "g"));
     assert_eq!(may(&Identity::Anonymous), "");
 }
+
+/// Who administers some repositories does not administer the service.
+#[test]
+fn everywhere_is_more_than_anywhere() {
+    let rule = |repositories: &str, verb: &str| {
+        format!("[[rule]]\nrepositories = \"{repositories}\"\nwho = [\"user:a\"]\n{verb} = [\"admin\"]\n")
+    };
+    let everywhere = |text: &str| {
+        let asker = Asker { identity: &Identity::user("a"), host: "h", address: HERE };
+        policy(text).decide(&asker, Permission::Admin, Asked::Everywhere).allowed
+    };
+    assert!(everywhere(&rule("**", "allow")));
+    assert!(!everywhere(&rule("team/**", "allow")) && !everywhere(&rule("*", "allow")) && !everywhere(""));
+    assert!(!everywhere(&format!("{}{}", rule("**", "allow"), rule("prod/**", "deny"))));
+    let robot = robot("r", &["**"], &[Permission::Pull]);
+    let asker = Asker { identity: &robot, host: "h", address: HERE };
+    assert!(!policy("").decide(&asker, Permission::Pull, Asked::Everywhere).allowed);
+}

@@ -53,6 +53,7 @@ impl Grants {
         match asked {
             Asked::In(name) => self.repositories.get(name.as_str()).is_some_and(|given| given.allows(permission)),
             Asked::Anywhere => permission == Permission::Catalog && self.catalog,
+            Asked::Everywhere => false,
         }
     }
 

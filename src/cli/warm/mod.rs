@@ -9,17 +9,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::timeout;
 
-use super::admin::{Admin, AdminArguments, meaning};
+use super::admin::{Admin, AdminArguments};
+use super::lines::Lines;
 use progress::Progress;
 
 /// Images of one order, and bytes of a file of them.
 const MAX_IMAGES: usize = 10_000;
 const MAX_FILE: u64 = 1 << 20;
-/// Bytes of one step's line.
-const MAX_LINE: usize = 64 << 10;
+/// Bytes of an answer that says why nothing is brought.
+const MAX_REFUSAL: usize = 64 << 10;
 /// A step comes each second while something is fetched; a server that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(120);
 
@@ -53,7 +54,7 @@ pub fn run(command: Warm) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
             if matches!(failure, super::Failure::Interrupted) {
-                eprintln!("what was fetched stays; the same command goes on from there");
+                super::err("what was fetched stays; the same command goes on from there");
             }
             super::give_up(failure)
         }
@@ -77,11 +78,8 @@ async fn warm(command: Warm, progress: &mut Progress) -> Result<bool, String> {
     let question = admin.post("/mirror/warm").header("Content-Type", "application/json").body(order);
     let mut answer = question.send().await.map_err(|error| admin.silent(&error))?;
     if answer.status() != 200 {
-        let (status, body) = (answer.status().as_u16(), answer.bytes().await.unwrap_or_default());
-        return Err(match meaning(status, &body) {
-            Ok(_) => "the admin endpoint does not answer as Entrepot's does".into(),
-            Err(what) => format!("the admin endpoint {what}"),
-        });
+        let refused = admin.read(answer, MAX_REFUSAL).await;
+        return Err(refused.err().unwrap_or_else(|| "the admin endpoint does not answer as Entrepot's does".into()));
     }
     let mut lines = Lines::default();
     loop {
@@ -89,7 +87,10 @@ async fn warm(command: Warm, progress: &mut Progress) -> Result<bool, String> {
         let Some(chunk) = chunk.map_err(|error| admin.silent(&error))? else {
             return Err(gone("the answer ended before the work did"));
         };
-        for step in lines.take(&chunk)? {
+        for step in lines.take(&chunk).map_err(|what| gone(&what))? {
+            if step["event"] == "beat" {
+                continue;
+            }
             progress.step(&step);
             if step["event"] == "end" {
                 return Ok(step["failed"] == 0);
@@ -121,23 +122,6 @@ fn listed(text: &str) -> impl Iterator<Item = String> + '_ {
     images.filter(|image| !image.is_empty()).map(str::to_owned)
 }
 
-/// Lines of JSON out of pieces.
-#[derive(Default)]
-struct Lines(Vec<u8>);
-
-impl Lines {
-    fn take(&mut self, piece: &[u8]) -> Result<Vec<Value>, String> {
-        self.0.extend_from_slice(piece);
-        let Some(end) = self.0.iter().rposition(|byte| *byte == b'\n') else {
-            return if self.0.len() > MAX_LINE { Err(gone("it sends a line without end")) } else { Ok(Vec::new()) };
-        };
-        let rest = self.0.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.0, rest);
-        let steps = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        steps.map(|line| serde_json::from_slice(line).map_err(|_| gone("it sends what is no step"))).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,18 +130,5 @@ mod tests {
     fn a_file_has_an_image_on_each_line() {
         let text = "# for the lab\nalpine:3\n\n  docker.io/library/busybox  # small\n";
         assert_eq!(listed(text).collect::<Vec<_>>(), ["alpine:3", "docker.io/library/busybox"]);
-    }
-
-    #[test]
-    fn steps_come_in_any_pieces() {
-        let text = b"{\"event\":\"a\"}\n{\"event\":\"b\"}\n";
-        for cut in 0..text.len() {
-            let mut lines = Lines::default();
-            let mut steps = lines.take(&text[..cut]).unwrap();
-            steps.extend(lines.take(&text[cut..]).unwrap());
-            assert_eq!(steps, [json!({ "event": "a" }), json!({ "event": "b" })], "{cut}");
-        }
-        assert!(Lines::default().take(&vec![b' '; MAX_LINE + 1]).is_err());
-        assert!(Lines::default().take(b"<html>\n").is_err());
     }
 }

@@ -1,12 +1,13 @@
 //! How far an order to warm is: bars on a terminal, and else lines.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::cli::words::{size, text};
+use crate::cli::{err, out};
 
 /// What of a bar is drawn: how far, how fast, which image.
 const BAR: &str = "{bar:24} {binary_bytes:>11}/{binary_total_bytes:11} {binary_bytes_per_sec:>13}  {prefix} {msg}";
@@ -33,7 +34,7 @@ impl Progress {
             Progress::Json => out(&step.to_string()),
             Progress::Lines => {
                 if let Some(line) = line(step).or_else(|| part(step)) {
-                    if step["event"] == "failed" { eprintln!("{line}") } else { out(&line) }
+                    if step["event"] == "failed" { err(&line) } else { out(&line) }
                 }
             }
             Progress::Bars(bars) => bars.step(step),
@@ -46,11 +47,6 @@ impl Progress {
             let _ = bars.all.clear();
         }
     }
-}
-
-/// Not by println!, which panics where nobody reads.
-fn out(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// What stays to be read of a step.

@@ -12,7 +12,7 @@ use super::super::{TagRecord, bodies};
 use super::{Keep, KeepError, KeptBlob, KeptManifest};
 use crate::cache::{self, free_to_leave};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::registry::{ContentBytes, Registry};
+use crate::registry::{ContentBytes, DiskLevel, Registry};
 use crate::storage::{Error, OwnKey, Precondition, Version};
 
 /// How often a record is written anew that another instance has changed meanwhile.
@@ -91,7 +91,7 @@ impl Keep for StorageKeep {
     }
 
     async fn has_bytes(&self, digest: &Digest) -> bool {
-        !matches!(self.registry.storage().blob_size(digest).await, Ok(None))
+        !matches!(self.registry.has_bytes(digest).await, Ok(false))
     }
 
     async fn put_blob(&self, name: &RepositoryName, digest: &Digest, content: cache::Content) -> Result<(), KeepError> {
@@ -123,7 +123,7 @@ impl Keep for StorageKeep {
     }
 
     async fn has_room(&self) -> bool {
-        if self.registry.may_be_written().is_err() {
+        if self.registry.may_be_written().is_err() || self.registry.disk_level() == DiskLevel::Full {
             return false;
         }
         let low = self.registry.storage().usage().await.is_some_and(|usage| {
