@@ -1,7 +1,7 @@
 //! Several Entrepots over one bucket are one registry.
 
 mod deletions;
-mod instances;
+pub mod instances;
 mod redis_evicts;
 mod redis_faults;
 pub mod register;

@@ -17,6 +17,8 @@ mod harness;
 
 #[path = "proof/cold_herd.rs"]
 mod cold_herd;
+#[path = "proof/collect_soak.rs"]
+mod collect_soak;
 #[path = "proof/ended_tokens.rs"]
 mod ended_tokens;
 #[path = "proof/helm.rs"]

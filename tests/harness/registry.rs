@@ -16,6 +16,8 @@ pub struct Registry {
     volume: Option<PathBuf>,
     bucket: Option<Bucket>,
     redirects: bool,
+    /// What it believes of blobs, as `storage.cache` says; with Redis, where that is.
+    remembers: Option<Option<SocketAddr>>,
     accounts: Vec<(String, String)>,
     token: Option<String>,
     address: Option<SocketAddr>,
@@ -30,6 +32,7 @@ impl Registry {
             volume: None,
             bucket: None,
             redirects: false,
+            remembers: None,
             accounts: Vec::new(),
             token: None,
             address: None,
@@ -64,6 +67,18 @@ impl Registry {
     /// Clients are led to signed addresses of the object store.
     pub fn redirecting(mut self) -> Self {
         self.redirects = true;
+        self
+    }
+
+    /// Believes for as long as it runs that blobs are there which it saw (`storage.cache`, `inmemory`).
+    pub fn remembering(mut self) -> Self {
+        self.remembers = Some(None);
+        self
+    }
+
+    /// Believes what stands in a Redis (`storage.cache`, `redis`): for v3 only.
+    pub fn remembering_in(mut self, redis: SocketAddr) -> Self {
+        self.remembers = Some(Some(redis));
         self
     }
 
@@ -132,11 +147,16 @@ impl Registry {
             }
             None => String::new(),
         };
+        let (cache, redis) = match self.remembers {
+            None => ("", String::new()),
+            Some(None) => ("\n  cache: {blobdescriptor: inmemory}", String::new()),
+            Some(Some(redis)) => ("\n  cache: {blobdescriptor: redis}", format!("redis: {{addrs: [\"{redis}\"]}}\n")),
+        };
         let text = format!(
             "version: 0.1
 log: {{level: info, accesslog: {{disabled: true}}}}
-storage:
-  {storage}
+{redis}storage:
+  {storage}{cache}
   delete: {{enabled: true}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
 http:
@@ -186,6 +206,18 @@ impl Serving {
         let mut command = Command::new(&self.program);
         command.arg("garbage-collect").args(untagged.then_some("-m")).arg(self.folder.path().join("config.yml"));
         run(command.env("OTEL_TRACES_EXPORTER", "none"))
+    }
+
+    /// What `garbage-collect` says that it would do.
+    pub fn plan_garbage(&self, untagged: bool) -> String {
+        let mut command = Command::new(&self.program);
+        command.args(["garbage-collect", "--dry-run"]).args(untagged.then_some("-m")).arg(self.config_path());
+        run(command.env("OTEL_TRACES_EXPORTER", "none"))
+    }
+
+    /// Its configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("config.yml")
     }
 
     /// For memory and processor time.

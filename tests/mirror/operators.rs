@@ -225,7 +225,7 @@ fn a_command_that_finds_nobody_to_ask_says_what_is_missing() {
             &["mirror", "status", "--config", &config][..],
             "the configuration has no [admin] address; give --admin ADDRESS",
         ),
-        (&["explain", "a", "--config", "absent.toml"], "cannot read absent.toml"),
+        (&["explain", "a", "--config", "absent.toml"], "absent.toml: cannot read it"),
         (
             &["mirror", "warm", "a", "--admin", "127.0.0.1:1"],
             "no answer from the admin endpoint 127.0.0.1:1: Connection refused",
