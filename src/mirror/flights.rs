@@ -54,6 +54,10 @@ where
         .boxed()
     }
 
+    pub(super) fn is_under_way(&self, key: &K) -> bool {
+        self.under_way.lock().contains_key(key)
+    }
+
     fn find_or_begin(
         &self,
         key: K,

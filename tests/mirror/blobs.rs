@@ -1,6 +1,7 @@
 //! Blobs stream to all who wait while they come, once; what breaks is taken up where it broke, and what is wrong ends nobody's pull well.
 
 use std::io::Read;
+use std::time::Duration;
 
 use super::world::{Hub, is_unavailable, pull_blob, pulls, pulls_image, refused};
 use crate::harness::content::digest_of;
@@ -47,6 +48,32 @@ fn fifty_clients_of_a_cold_blob_stream_from_one_request() {
             }
         });
         assert_eq!((hub.remote.gets(&blob), hub.remote.bytes() - before), (1, SIZE as u64));
+    }
+}
+
+#[test]
+fn who_asks_while_the_first_byte_is_awaited_is_no_question_more() {
+    for manner in [Manner::plain(), Manner::hub()] {
+        let redirected = manner.blobs_redirect;
+        let (hub, blob) = with_blob(manner);
+        let gate = Gate::new();
+        let source = if redirected { &hub.remote.store } else { &hub.remote.wire };
+        source.on(Rule::new("GET", &blob, Fault::HoldAt(0, gate.clone())));
+        let client = hub.client("team/app");
+        client.get_manifest("1").expect(200);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| pull_blob(&client, &blob));
+            eventually("the remote has begun to answer", || source.count("GET", &blob) == 1);
+            let others: Vec<_> = (0..5).map(|_| scope.spawn(|| pull_blob(&client, &blob))).collect();
+            eventually("all of them wait", || hub.entrepot.metric("entrepot_requests_in_flight", &[]) >= 6.0);
+            // As long as it takes to ask, if they did.
+            std::thread::sleep(Duration::from_millis(300));
+            gate.open();
+            for pull in others.into_iter().chain([first]) {
+                pull.join().expect("it ends").expect("the whole");
+            }
+        });
+        assert_eq!(hub.remote.gets(&blob), 1);
     }
 }
 

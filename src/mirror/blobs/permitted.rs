@@ -28,10 +28,15 @@ pub(super) async fn permitted(mirror: &Arc<Mirror>, wanted: &Wanted<'_>, until: 
         if let Some(size) = mirror.blobs.proven.get(&key) {
             return Ok(Said { size: Some(size), by_remote: false, proven: true });
         }
-        if let Some(size) = mirror.blobs.named.get(&key)
-            && !is_anywhere(mirror, wanted.digest).await
-        {
-            return Ok(Said { size: Some(size), by_remote: false, proven: false });
+        if let Some(size) = mirror.blobs.named.get(&key) {
+            let opened = || mirror.blobs.opens.is_under_way(&(key.0.clone(), key.1, Who::by(wanted.asker)));
+            // What comes may be what has been asked for by the same right: then its answer is ours as well.
+            if !is_anywhere(mirror, wanted.digest).await || opened() {
+                return Ok(Said { size: Some(size), by_remote: false, proven: false });
+            }
+            if let Some(size) = mirror.blobs.proven.get(&key) {
+                return Ok(Said { size: Some(size), by_remote: false, proven: true });
+            }
         }
     }
     Ok(Said { size: Some(at_remote(mirror, wanted, until).await?), by_remote: true, proven: true })
