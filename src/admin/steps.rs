@@ -38,10 +38,7 @@ async fn hand_on(
 ) {
     loop {
         let step = tokio::select! {
-            () = tell.closed() => {
-                tracing::info!("{what}");
-                return;
-            }
+            () = tell.closed() => break,
             step = timeout(BEAT, steps.next()) => step,
         };
         let step = match step {
@@ -50,8 +47,10 @@ async fn hand_on(
             Err(_) => json!({ "event": "beat" }),
         };
         let line = Bytes::from(format!("{step}\n"));
+        // Of a client that leaves while a step is at hand we learn only here.
         if !matches!(timeout(STALL, tell.send(line)).await, Ok(Ok(()))) {
-            return;
+            break;
         }
     }
+    tracing::info!("{what}");
 }
