@@ -80,19 +80,20 @@ impl Rescue {
         }
     }
 
-    /// Whether anything can have been taken away: asked every few seconds at most.
+    /// Whether anything can have been taken away: asked every few seconds at most, by one; the others go by what was told before.
     pub(super) async fn may_be_needed(&self, storage: &Storage) -> Result<bool, Error> {
-        match *self.ran.lock() {
+        match &mut *self.ran.lock() {
             Ran::Yes => return Ok(true),
             Ran::No(asked) if asked.elapsed() < ASKED_EVERY => return Ok(false),
-            _ => {}
+            Ran::No(asked) => *asked = Instant::now(),
+            Ran::Unknown => {}
         }
         let ran = storage.has_collected().await?;
         *self.ran.lock() = if ran { Ran::Yes } else { Ran::No(Instant::now()) };
         Ok(ran)
     }
 
-    /// As if it had never been asked: tests do not wait a minute.
+    /// As if it had never been asked: tests do not wait.
     #[cfg(test)]
     pub(super) fn forget(&self) {
         *self.ran.lock() = Ran::Unknown;

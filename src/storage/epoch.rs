@@ -18,6 +18,8 @@ use super::{Error, Version};
 const LIMIT: u64 = 4 << 10;
 /// Tries to be the next one; then it is written over whatever is there, which changes it as well.
 const TRIES: usize = 8;
+/// Another who asks may sweep the file of one that slept; that one asks so many times.
+const NOW_TRIES: usize = 3;
 /// Files that a store's time was read from and that somebody left go after this time, so many at once.
 const LEFT: Duration = Duration::from_secs(3600);
 const SWEPT: usize = 16;
@@ -131,6 +133,16 @@ impl Storage {
 
     /// The time by the clock that the store gives its objects, which need not be ours.
     pub async fn now(&self) -> Result<SystemTime, Error> {
+        for _ in 0..NOW_TRIES {
+            if let Some(now) = self.asked_now().await? {
+                return Ok(now);
+            }
+        }
+        Err(Error::Failed("the store does not list what was just written to it".to_owned()))
+    }
+
+    /// `None`: what was written for it is not listed.
+    async fn asked_now(&self) -> Result<Option<SystemTime>, Error> {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let key = OwnKey::Clock(nonce.clone());
         self.own_put(&key, Bytes::from_static(b"."), Precondition::None).await?;
@@ -138,14 +150,12 @@ impl Storage {
         _ = self.own_delete(&key).await; // else it is swept later
         let files = listed?.files;
         let own = files.iter().find(|file| file.name == nonce).map(|file| file.changed);
-        let Some(now) = own else {
-            return Err(Error::Failed("the store does not list what was just written to it".to_owned()));
-        };
+        let Some(now) = own else { return Ok(None) };
         let left = files.into_iter().filter(|file| now.duration_since(file.changed).is_ok_and(|age| age > LEFT));
         for file in left.take(SWEPT) {
             _ = self.own_delete(&OwnKey::Clock(file.name)).await; // by the next who asks
         }
-        Ok(now)
+        Ok(Some(now))
     }
 }
 

@@ -7,11 +7,13 @@
 //!
 //! Now and then what was found is written down, so that a run that was cut off goes on behind it.
 
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::FutureExt as _;
-use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::error::GcError;
@@ -31,6 +33,8 @@ const AT_ONCE: usize = 8;
 const BATCH: u64 = if cfg!(test) { 2 } else { 1000 };
 const BATCH_DIGESTS: usize = 250_000;
 const BATCH_TIME: Duration = Duration::from_secs(30);
+/// Repositories that were looked at while what was found before them was written down; so many at most wait here.
+const AHEAD: usize = 10_000;
 /// Of a file of digests, in bytes: a repository is never parted.
 const MARKED_LIMIT: u64 = 1 << 30;
 /// Files of uploads of other programs that are younger mean that one pushes here.
@@ -89,6 +93,39 @@ impl Default for Batch {
     }
 }
 
+/// The next repository that was looked at.
+async fn next<S>(ahead: &mut VecDeque<Marked>, marked: &mut S) -> Result<Option<Marked>, GcError>
+where
+    S: Stream<Item = Result<Marked, GcError>> + Unpin,
+{
+    match ahead.pop_front() {
+        Some(done) => Ok(Some(done)),
+        None => marked.try_next().await,
+    }
+}
+
+/// Writes while repositories are gone on with: one that nobody asks on holds a connection to storage, which the writing may wait for.
+async fn beside<S>(
+    writing: impl Future<Output = Result<(), GcError>>,
+    marked: &mut S,
+    ahead: &mut VecDeque<Marked>,
+) -> Result<(), GcError>
+where
+    S: Stream<Item = Result<Marked, GcError>> + Unpin,
+{
+    let (mut writing, mut over) = (pin!(writing), false);
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut writing => return written,
+            done = marked.try_next(), if !over && ahead.len() < AHEAD => match done? {
+                Some(done) => ahead.push_back(done),
+                None => over = true,
+            },
+        }
+    }
+}
+
 impl Work<'_> {
     /// Finds out what is needed, and condemns what is not; behind a repository, beside what was found up to it.
     pub async fn mark(&self, (mut mark, after): (Mark, Option<RepositoryName>)) -> Result<Mark, GcError> {
@@ -99,8 +136,8 @@ impl Work<'_> {
         let mut again = Vec::new();
         let mut batch = Batch::default();
         let mut marked = self.views(after).map_ok(|view| self.repository(view).boxed()).try_buffered(AT_ONCE);
-        let mut last = None;
-        while let Some(done) = marked.try_next().await? {
+        let (mut ahead, mut last) = (VecDeque::new(), None);
+        while let Some(done) = next(&mut ahead, &mut marked).await? {
             if !done.condemned.is_empty() && again.len() < LOOKED_AT_AGAIN {
                 again.push(done.name.clone());
             }
@@ -111,7 +148,7 @@ impl Work<'_> {
             if !self.order.dry {
                 batch.digests.extend(done.needed);
                 if batch.is_due() {
-                    self.write_down(&mut batch, last.as_ref()).await?;
+                    beside(self.write_down(&mut batch, last.as_ref()), &mut marked, &mut ahead).await?;
                 }
             }
         }

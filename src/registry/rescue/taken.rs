@@ -1,6 +1,7 @@
 //! What collections took from a repository lately, by their journals.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -58,36 +59,21 @@ impl Journals {
             storage.journals().await?.into_iter().filter(|run| run.starts_with(COLLECTION)).take(RUNS).collect();
         // What was among the newest then may have grown since.
         let known = |id: &str| before?.runs.iter().skip(MAY_GROW).find(|run| run.id == id).map(|run| run.taken.clone());
+        let left = Left { bytes: AtomicUsize::new(JOURNALS), digests: AtomicUsize::new(DIGESTS) };
+        let left = &left;
         let mut each = Vec::with_capacity(ids.len());
         for id in ids {
             let known = known(&id);
             each.push(async move {
-                let journal = match &known {
-                    Some(_) => None,
-                    None => storage.journal(&id, name).await?,
+                // To its end here: a journal that is open and that nobody goes on with holds a connection, which the next may wait for.
+                let taken = match known {
+                    Some(taken) => taken,
+                    None => strings_of(storage, (name, &id), left).await?.sorted(),
                 };
-                Ok::<_, Error>((id, known, journal))
+                Ok::<_, Error>(Run { id, taken })
             });
         }
-        let mut opened = stream::iter(each).buffered(PER_REQUEST);
-        let (mut runs, mut bytes, mut digests) = (Vec::new(), JOURNALS, DIGESTS);
-        while let Some((id, known, journal)) = opened.try_next().await? {
-            let mut strings = Strings::default();
-            if let Some(mut journal) = journal {
-                while let Some(piece) = journal.try_next().await? {
-                    if bytes < piece.len() || strings.found.len() > digests {
-                        tracing::warn!(%name, "more was taken from this repository than is looked at");
-                        bytes = 0;
-                        break;
-                    }
-                    bytes -= piece.len();
-                    strings.take(&piece);
-                }
-            }
-            let taken = known.unwrap_or_else(|| strings.sorted());
-            digests = digests.saturating_sub(taken.len());
-            runs.push(Run { id, taken });
-        }
+        let runs = stream::iter(each).buffered(PER_REQUEST).try_collect().await?;
         Ok(Journals { since, runs })
     }
 
@@ -106,6 +92,33 @@ impl Journals {
     pub(super) fn weight(&self) -> usize {
         self.runs.iter().map(|run| size_of::<Run>() + run.id.len() + run.taken.len() * PREFIX).sum()
     }
+}
+
+/// How much more of all journals is read.
+struct Left {
+    bytes: AtomicUsize,
+    digests: AtomicUsize,
+}
+
+/// The digests in the journal of a run.
+async fn strings_of(storage: &Storage, (name, id): (&RepositoryName, &str), left: &Left) -> Result<Strings, Error> {
+    let (mut strings, mut counted) = (Strings::default(), 0);
+    let Some(mut journal) = storage.journal(id, name).await? else { return Ok(strings) };
+    while let Some(piece) = journal.try_next().await? {
+        let found = strings.found.len() - counted;
+        counted = strings.found.len();
+        if !take(&left.bytes, piece.len()) || !take(&left.digests, found) {
+            tracing::warn!(%name, "more was taken from this repository than is looked at");
+            break;
+        }
+        strings.take(&piece);
+    }
+    Ok(strings)
+}
+
+/// `false`: there is not so much left.
+fn take(left: &AtomicUsize, amount: usize) -> bool {
+    left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(amount)).is_ok()
 }
 
 /// How its hash begins.
