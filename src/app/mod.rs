@@ -30,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::{Deed, Ending, Origin, Outcome};
 use crate::config::{Config, Source};
+use crate::maintenance::gc::given_back;
 use crate::telemetry::{self, AccessTarget, LogHandle};
 use admin::Status;
 use jobs::Jobs;
@@ -125,6 +126,8 @@ async fn run(
     // What they do can be cut off anywhere, and goes on where it stopped.
     drop(working);
     drain(&config, &rooms, listeners, &status, &mut signals).await;
+    // A collection that was cut off keeps the next one from beginning as long as that is not said.
+    given_back().await;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::admin::{Asker, Operator};
 use crate::audit::{Actor, Audit, Client, Deed, Ending, Origin, Outcome};
-use crate::auth::{Authenticator, Credential, Permit, Proof, Shown, TurnedAway, Unproven};
+use crate::auth::{Authenticator, Credential, Permit, Shown, TurnedAway, Unproven};
 use crate::routing::Site;
 use crate::telemetry::RequestId;
 
@@ -35,13 +35,13 @@ pub async fn identify(
     match found {
         Ok(caller) => {
             let permit = caller.permit(policy, &asker.host, asker.address);
-            let actor = actor(&permit, caller.proof);
+            let actor = Actor::of(&permit, caller.proof);
             Ok(Operator { permit, origin: origin(actor) })
         }
         Err(unproven) => {
             let turned = TurnedAway::unproven(&unproven, credential.as_ref().ok());
             if let TurnedAway::Unproven { why, claimed, proof } = turned {
-                let actor = Actor { kind: "claimed", name: claimed, proof: word(proof), ..Actor::default() };
+                let actor = Actor::claimed(claimed, proof);
                 let deed = Deed { action: "login", reference: Some("admin".into()), ..Deed::default() };
                 let ending = Ending { outcome: Outcome::Failed, status: Some(401), reason: Some(why.to_owned()) };
                 match &unproven {
@@ -51,24 +51,6 @@ pub async fn identify(
             }
             Err(unproven)
         }
-    }
-}
-
-fn actor(permit: &Permit, proof: Proof) -> Actor {
-    let identity = permit.identity();
-    let (kind, name, secret) = match identity.known() {
-        None => ("anonymous", None, None),
-        Some(known) => (known.kind.word(), Some(known.name.clone()), known.secret.clone()),
-    };
-    Actor { kind, name, token: permit.token(), secret, groups: permit.groups(), proof: word(proof) }
-}
-
-const fn word(proof: Proof) -> &'static str {
-    match proof {
-        Proof::None => "none",
-        Proof::Basic => "basic",
-        Proof::Bearer => "bearer",
-        Proof::Certificate => "certificate",
     }
 }
 

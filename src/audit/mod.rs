@@ -1,6 +1,6 @@
 //! The audit: one line of JSON for each change of the registry, each failed login, each refusal and each deed of an operator.
 //!
-//! - `record`: what a line says; `trail`: one request's changes, gathered and told when it ends
+//! - `record`: what a line says; `actor`: who did it; `trail`: one request's changes, gathered and told when it ends
 //! - `writer`: the thread that writes them; `config`: where to; `allowance`: how many refusals of one address
 //!
 //! Usually a line that finds the queue full is counted and lost, and no request waits. Where the audit is `required`, a request that
@@ -8,6 +8,7 @@
 //! second line says what came of it; if the process ends between the two, the first stands alone, and means that nobody knows.
 //! Does not own who asks this of which request: `http::recording` does.
 
+mod actor;
 mod allowance;
 pub mod config;
 mod record;
@@ -27,9 +28,10 @@ use parking_lot::Mutex;
 use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::oneshot;
 
+pub use actor::Actor;
 use allowance::{Allowance, Reason, Verdict};
 pub use config::{Config, Target};
-pub use record::{Actor, Client, Deed, Ending, Lines, Origin, Outcome, changes, reason};
+pub use record::{Client, Deed, Ending, Lines, Origin, Outcome, changes, reason};
 pub use trail::Trail;
 use writer::{Item, Writer};
 

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::Actor;
 use crate::auth::{Refused, Why};
 use crate::events::{MountedFrom, What};
 use crate::oci::action::UploadStart;
@@ -27,20 +28,6 @@ pub struct Origin {
     /// As the client asked for it; empty if it named none.
     pub host: String,
     pub began: Instant,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Actor {
-    /// `user`, `robot`, `workload`, `anonymous`; `claimed`: nobody has proven it; `peers`: the peers know, and we do not; `operator`.
-    pub kind: &'static str,
-    pub name: Option<String>,
-    /// The id of the token that was shown.
-    pub token: Option<String>,
-    /// The id of the robot's secret.
-    pub secret: Option<String>,
-    pub groups: Vec<String>,
-    /// `none`, `basic`, `bearer`, `certificate`.
-    pub proof: &'static str,
 }
 
 #[derive(Clone, Debug)]

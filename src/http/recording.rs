@@ -9,7 +9,7 @@ use http::{Method, Response};
 
 use super::Shared;
 use crate::audit::{self, Actor, Client, Deed, Ending, Origin, Outcome, Trail, reason};
-use crate::auth::{Asked, Identity, Permission, Permit, Proof, TurnedAway};
+use crate::auth::{Asked, Permission, Permit, TurnedAway};
 use crate::exchange::RequestContext;
 use crate::exchange::respond::problem;
 use crate::listener::Exchange;
@@ -32,7 +32,7 @@ pub async fn begin(
         return Ok(None);
     }
     ctx.recorded = true;
-    let origin = origin(exchange, ctx, actor(&ctx.permit, ctx.proof));
+    let origin = origin(exchange, ctx, Actor::of(&ctx.permit, ctx.proof));
     match Trail::begin(&shared.audit, origin, ctx.permit.clone(), action.clone()).await {
         Ok(trail) => Ok(Some(trail)),
         Err(unrecorded) => {
@@ -62,11 +62,11 @@ fn turned_away(shared: &Shared, exchange: &Exchange, ctx: &RequestContext, statu
     let asked = ctx.action.as_ref().map(Deed::asked).unwrap_or_default();
     let (actor, deed, outcome, reason) = match turned {
         TurnedAway::Unproven { why, claimed, proof } => {
-            let actor = Actor { kind: "claimed", name: claimed.clone(), proof: word(*proof), ..Actor::default() };
+            let actor = Actor::claimed(claimed.clone(), *proof);
             (actor, Deed { action: "login", ..asked }, Outcome::Failed, (*why).to_owned())
         }
         TurnedAway::Refused { permit, refused } => {
-            (actor(permit, ctx.proof), asked, Outcome::Denied, reason(Err(*refused)))
+            (Actor::of(permit, ctx.proof), asked, Outcome::Denied, reason(Err(*refused)))
         }
     };
     let ending = Ending { outcome, status, reason: Some(reason) };
@@ -87,7 +87,7 @@ fn passed(shared: &Shared, exchange: &Exchange, ctx: &RequestContext, status: Op
     if !refused && !sent_to_peers {
         return;
     }
-    let mut actor = actor(&ctx.permit, ctx.proof);
+    let mut actor = Actor::of(&ctx.permit, ctx.proof);
     if !ctx.permit.is_ruled() {
         (actor.kind, actor.proof) = ("peers", "none");
     }
@@ -127,24 +127,6 @@ fn origin(exchange: &Exchange, ctx: &RequestContext, actor: Actor) -> Origin {
         tls: ctx.connection.tls().map(|tls| tls.version),
     };
     Origin { id: ctx.id.clone(), actor, client: Some(client), host: ctx.host.clone(), began: ctx.started }
-}
-
-fn actor(permit: &Permit, proof: Proof) -> Actor {
-    let identity = permit.identity();
-    let (kind, name, secret) = match &identity {
-        Identity::Anonymous => ("anonymous", None, None),
-        Identity::Known(known) => (known.kind.word(), Some(known.name.clone()), known.secret.clone()),
-    };
-    Actor { kind, name, token: permit.token(), secret, groups: permit.groups(), proof: word(proof) }
-}
-
-const fn word(proof: Proof) -> &'static str {
-    match proof {
-        Proof::None => "none",
-        Proof::Basic => "basic",
-        Proof::Bearer => "bearer",
-        Proof::Certificate => "certificate",
-    }
 }
 
 #[cfg(test)]
