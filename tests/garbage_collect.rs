@@ -342,6 +342,10 @@ fn it_runs_while_everybody_pushes() {
         }
     }
     all_that_is_named(&peer, &old);
+    for address in [peer.address, entrepot.address] {
+        let orphan = Repository::at(address, "orphans").head_blob(&digest(&random_bytes(50, 30_000)));
+        assert_eq!(orphan.status, 404, "nobody named it there");
+    }
 }
 
 /// As docker pushes: what a HEAD finds is left out, and after a 503 all of it is tried again.

@@ -234,7 +234,6 @@ mod as_text {
 
     use super::{Deserialize, Deserializer, Serializer, Tag};
 
-    #[allow(clippy::ref_option)] // as serde calls it
     pub fn serialize<S: Serializer>(tag: &Option<Tag>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(tag.as_ref().map_or("", Tag::as_str))
     }
@@ -250,7 +249,6 @@ mod as_base64 {
 
     use super::{BASE64, Bytes, Deserialize, Deserializer, Serializer};
 
-    #[allow(clippy::ref_option)] // as serde calls it
     pub fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&bytes.as_ref().map(|bytes| BASE64.encode(bytes)).unwrap_or_default())
     }

@@ -34,7 +34,6 @@ pub struct Refers {
     pub unknown: bool,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
 fn is_false(unknown: &bool) -> bool {
     !unknown
 }

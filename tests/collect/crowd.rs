@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use super::book::{Made, Manner, Pushed};
-use super::world::{begin, blobs, end_lease, number, output, short, trash, until_quiet};
+use super::world::{begin, blobs, end_lease, number, output, short, trash, until_quiet, was_killed};
 use crate::ground::Ground;
 use crate::harness::{Entrepot, Redis, Registry, Repository, Serving, ServingRedis, Stop, random_bytes};
 
@@ -338,8 +338,8 @@ impl Crowd<'_> {
                 let mut run = begin(server, &["run"]);
                 std::thread::sleep(Duration::from_millis(chance.below(1500)));
                 _ = run.kill();
-                run.wait().expect("it has ended");
-                self.tally.kills.fetch_add(1, Ordering::Relaxed);
+                let killed = was_killed(&run.wait().expect("it has ended"));
+                self.tally.kills.fetch_add(u64::from(killed), Ordering::Relaxed);
                 end_lease(ground);
                 // What Redis knows of it is over after a while, too; and nothing there is needed.
                 redis.iter().for_each(|redis| redis.flush());

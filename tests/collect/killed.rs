@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{begin, blobs, end_lease, short, trash, until_quiet};
+use super::world::{begin, blobs, end_lease, short, trash, until_quiet, was_killed};
 use crate::ground::Ground;
 use crate::ground::pieces::assert_whole;
 use crate::harness::{Image, Repository, random_bytes};
@@ -29,16 +29,18 @@ fn killed(ground: &Ground) {
     let orphans: Vec<String> = (0..40)
         .map(|number| repositories[number % repositories.len()].push_blob(&random_bytes(1000 + number as u64, 3000)))
         .collect();
+    let mut killed = 0;
     for kill in 0..KILLS {
         let mut run = begin(&server, &["run"]);
         std::thread::sleep(Duration::from_millis(100 + kill * 137 % 1500));
         _ = run.kill();
-        run.wait().expect("it has ended");
+        killed += u64::from(was_killed(&run.wait().expect("it has ended")));
         end_lease(ground);
         for (number, image) in images.iter().enumerate().skip(kill as usize % 4).step_by(4) {
             assert_whole(&repositories[number % repositories.len()], &format!("v{number}"), image);
         }
     }
+    assert!(killed > 0, "all of them had ended before");
     until_quiet(&server, &[]);
     for (number, image) in images.iter().enumerate() {
         assert_whole(&repositories[number % repositories.len()], &format!("v{number}"), image);

@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "the quick tests and the proofs share it, and each uses its part")]
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Output, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
@@ -52,6 +53,11 @@ pub fn begin(server: &Entrepot, arguments: &[&str]) -> Child {
     let mut command = command(server, arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("entrepot runs")
+}
+
+/// Whether it was, and had not ended by then.
+pub fn was_killed(status: &ExitStatus) -> bool {
+    status.signal() == Some(9)
 }
 
 pub fn number(report: &Value, key: &str) -> u64 {

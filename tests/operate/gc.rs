@@ -59,6 +59,21 @@ fn a_plan_changes_nothing_a_run_is_told_of_and_its_status_too() {
 }
 
 #[test]
+fn a_plan_names_what_would_go_and_leaves_it() {
+    let kept = Kept::new();
+    let app = kept.repository("team/app");
+    app.push_random("1", 1, SIZE);
+    let layer = crate::harness::random_bytes(9, SIZE);
+    app.push_blob(&layer);
+    kept.age();
+    let blobs = kept.blobs();
+    let said = on(&kept.server, &["gc", "plan"]).well();
+    assert!(said.contains("condemned  0 manifests and 1 blob would be"), "{said}");
+    assert_eq!(kept.blobs(), blobs);
+    app.get_blob(&crate::harness::digest(&layer)).expect(200);
+}
+
+#[test]
 fn a_pause_holds_until_somebody_lets_it_go_on() {
     let kept = Kept::new();
     kept.repository("team/app").push_random("1", 1, SIZE);

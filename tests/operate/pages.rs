@@ -5,7 +5,7 @@ use std::process::Command;
 use super::world::entrepot;
 use crate::harness::{scratch, tools};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 20] = [
     "serve",
     "check",
     "status",
@@ -19,6 +19,12 @@ const COMMANDS: [&str; 14] = [
     "maintenance",
     "gc",
     "retention",
+    "quota",
+    "verify",
+    "stats",
+    "garbage-collect",
+    "mirror",
+    "explain",
     "completions",
 ];
 

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::harness::entrepot::BINARY;
-use crate::harness::{Entrepot, Repository, Setup, scratch};
+use crate::harness::{Entrepot, Repository, Setup, scratch, tools};
 
 /// What a command came to.
 #[derive(Debug)]
@@ -84,6 +84,12 @@ impl Kept {
 
     pub fn new() -> Self {
         Kept::start(|setup| setup)
+    }
+
+    /// All that is there was written three days ago.
+    pub fn age(&self) {
+        let mut find = Command::new("find");
+        tools::run(find.arg(self.folder.path()).args(["-exec", "touch", "-d", "3 days ago", "{}", "+"]));
     }
 
     pub fn repository(&self, name: &str) -> Repository {

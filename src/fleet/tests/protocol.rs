@@ -54,7 +54,7 @@ async fn deletions_that_overlap_keep_the_repository_closed_until_the_last_is_don
     let (name, digest) = (name("a/b"), digest("x"));
     pull_until_held(&state, &name, &digest).await;
     // More than one value holds marks for: the rest is closed until its time is over.
-    for count in [2, 300] {
+    for count in [2, 130] {
         let mut all = Vec::new();
         for _ in 0..count {
             all.push(state.deleting(&name).await.unwrap());

@@ -304,7 +304,6 @@ pub struct MovedTag {
     pub was: Digest,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)]
 fn tag_text<S: serde::Serializer>(tag: &Tag, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(tag.as_str())
 }

@@ -197,7 +197,7 @@ fn an_instance_that_says_nothing_for_long_holds_nothing_and_one_that_does_is_lef
     account.read(state, condition(), began);
     let later = now + DEAD;
     let state = write(&mut account, later).unwrap();
-    assert!(!state.grants.contains_key("dead"), "{state:?}");
+    assert!(!state.grants.contains_key("dead") && state.grants.contains_key("alive"), "{state:?}");
     assert_eq!(granted(&state), LIMIT / 2);
 }
 
