@@ -80,13 +80,13 @@ impl Rescue {
         }
     }
 
-    /// Whether anything can have been taken away: asked every few seconds at most, by one; the others go by what was told before.
+    /// Whether anything can have been taken away. That nothing was is believed for a few seconds; then all who need to know it ask,
+    /// since what was true before may be long over.
     pub(super) async fn may_be_needed(&self, storage: &Storage) -> Result<bool, Error> {
-        match &mut *self.ran.lock() {
+        match *self.ran.lock() {
             Ran::Yes => return Ok(true),
             Ran::No(asked) if asked.elapsed() < ASKED_EVERY => return Ok(false),
-            Ran::No(asked) => *asked = Instant::now(),
-            Ran::Unknown => {}
+            _ => {}
         }
         let ran = storage.has_collected().await?;
         *self.ran.lock() = if ran { Ran::Yes } else { Ran::No(Instant::now()) };
@@ -226,4 +226,38 @@ async fn write(registry: &Registry, name: &RepositoryName, digest: &Digest, kind
     tracing::warn!(%name, %digest, kind = word, "a link that a collection took away is needed, and is written again");
     let written = registry.stores.storage.link_put(&link, digest).await;
     written.inspect_err(|error| tracing::warn!(%name, %digest, %error, "it could not be written"))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::storage::tests::hooked::{self, Hook};
+
+    /// Somebody else comes in between whatever is asked.
+    struct Slow;
+
+    #[async_trait]
+    impl Hook for Slow {
+        async fn before(&self, _: &str) -> Result<(), Error> {
+            tokio::task::yield_now().await;
+            Ok(())
+        }
+
+        async fn after(&self, _: &str) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_true_before_is_told_to_nobody_who_asks_while_it_is_asked_for() {
+        let (rescue, storage) = (Rescue::new(), hooked::in_memory(Arc::new(Slow)));
+        assert!(!rescue.may_be_needed(&storage).await.unwrap());
+        storage.epoch_moving().await.unwrap();
+        assert!(!rescue.may_be_needed(&storage).await.unwrap(), "that was asked just now");
+        *rescue.ran.lock() = Ran::No(Instant::now().checked_sub(ASKED_EVERY).unwrap());
+        let all = futures::future::join_all((0..8).map(|_| rescue.may_be_needed(&storage))).await;
+        assert!(all.into_iter().all(|needed| needed.unwrap()));
+    }
 }

@@ -16,6 +16,8 @@ use crate::harness::{Entrepot, Redis, Registry, Repository, Serving, ServingRedi
 /// Layers that images are made of: few enough that they are used again after nobody needed them any more.
 const LAYERS: u64 = 150;
 const REPOSITORIES: u64 = 8;
+/// Of so many pushes, one waits between its steps.
+const WAITS: u64 = 30;
 /// A push that is refused begins again, so often.
 const TRIES: usize = 40;
 /// Lives that are remembered to be pushed again.
@@ -239,7 +241,7 @@ impl Crowd<'_> {
         let mut last = String::new();
         for _ in 0..TRIES {
             // As long as a build between two steps: what was linked may be taken meanwhile.
-            let waits = match chance.below(6) {
+            let waits = match chance.below(WAITS) {
                 0 => Duration::from_millis(chance.below(1000 * self.longest(beside.is_some()))),
                 _ => Duration::ZERO,
             };
@@ -334,9 +336,11 @@ impl Crowd<'_> {
     fn collects(&self, server: &Entrepot, ground: &Ground, redis: Option<&ServingRedis>) {
         let mut chance = Chance::new(30_001);
         while !self.stop.is_set() {
-            if chance.below(3) == 0 && self.tally.kills.load(Ordering::Relaxed) < self.scale.kills {
+            if chance.below(2) == 0 && self.tally.kills.load(Ordering::Relaxed) < self.scale.kills {
                 let mut run = begin(server, &["run"]);
-                std::thread::sleep(Duration::from_millis(chance.below(1500)));
+                // Sooner rather than later: where the machine is fast, it is soon over.
+                let longest = 1 + chance.below(1500);
+                std::thread::sleep(Duration::from_millis(chance.below(longest)));
                 _ = run.kill();
                 let killed = was_killed(&run.wait().expect("it has ended"));
                 self.tally.kills.fetch_add(u64::from(killed), Ordering::Relaxed);
