@@ -33,8 +33,10 @@ const AT_ONCE: usize = 8;
 const BATCH: u64 = if cfg!(test) { 2 } else { 1000 };
 const BATCH_DIGESTS: usize = 250_000;
 const BATCH_TIME: Duration = Duration::from_secs(30);
-/// Repositories that were looked at while what was found before them was written down; so many at most wait here.
+/// Repositories that were looked at while what was found before them was written down: so many at most wait here, and so many digests
+/// of them.
 const AHEAD: usize = 10_000;
+const AHEAD_DIGESTS: usize = 250_000;
 /// Of a file of digests, in bytes: a repository is never parted.
 const MARKED_LIMIT: u64 = 1 << 30;
 /// Files of uploads of other programs that are younger mean that one pushes here.
@@ -54,6 +56,13 @@ struct Marked {
     manifests: Vec<Digest>,
     links: u64,
     unreadable: Option<Digest>,
+}
+
+impl Marked {
+    /// That it keeps in memory.
+    fn digests(&self) -> usize {
+        self.needed.len() + self.manifests.len() + self.held.as_ref().map_or(0, |(linked, _)| linked.len())
+    }
 }
 
 /// What is found out by a mark.
@@ -114,12 +123,16 @@ where
     S: Stream<Item = Result<Marked, GcError>> + Unpin,
 {
     let (mut writing, mut over) = (pin!(writing), false);
+    let mut digests: usize = ahead.iter().map(Marked::digests).sum();
     loop {
         tokio::select! {
             biased;
             written = &mut writing => return written,
-            done = marked.try_next(), if !over && ahead.len() < AHEAD => match done? {
-                Some(done) => ahead.push_back(done),
+            done = marked.try_next(), if !over && ahead.len() < AHEAD && digests < AHEAD_DIGESTS => match done? {
+                Some(done) => {
+                    digests += done.digests();
+                    ahead.push_back(done);
+                }
                 None => over = true,
             },
         }

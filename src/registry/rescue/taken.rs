@@ -73,7 +73,14 @@ impl Journals {
                 Ok::<_, Error>(Run { id, taken })
             });
         }
-        let runs = stream::iter(each).buffered(PER_REQUEST).try_collect().await?;
+        let mut runs: Vec<Run> = stream::iter(each).buffered(PER_REQUEST).try_collect().await?;
+        // With what was known before, too; the newest go first.
+        let mut room = DIGESTS;
+        runs.retain(|run| {
+            let kept = room > 0;
+            room = room.saturating_sub(run.taken.len());
+            kept
+        });
         Ok(Journals { since, runs })
     }
 
