@@ -124,6 +124,8 @@ fn says_nothing(entrepot: &Entrepot, act: impl FnOnce()) {
         let loud = |line: &&str| word(line).is_some_and(|level| matches!(level.as_str(), "INFO" | "WARN" | "ERROR"));
         text.lines().filter(loud).map(str::to_owned).collect()
     };
+    // It answers a moment before it says so.
+    eventually("it says that it is ready", || entrepot.log().contains(" ready version="));
     let before = loud(&entrepot.log());
     act();
     eventually("every connection has ended", || entrepot.metric("entrepot_connections", &[]) == 0.0);

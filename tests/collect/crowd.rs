@@ -38,6 +38,8 @@ pub enum Beside {
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     pub time: Duration,
+    /// It goes on until so many, and at most for twice its time.
+    pub pushes: u64,
     pub instances: usize,
     pub pushers: u64,
     /// Of them, at distribution.
@@ -141,8 +143,8 @@ impl Crowd<'_> {
             workers.push(scope.spawn(|| self.deletes()));
             workers.push(scope.spawn(|| self.looks()));
             workers.push(scope.spawn(|| self.collects(server, ground, redis)));
-            let end = Instant::now() + self.scale.time;
-            while Instant::now() < end && workers.iter().all(|worker| !worker.is_finished()) {
+            let begun = Instant::now();
+            while !self.is_over(begun.elapsed()) && workers.iter().all(|worker| !worker.is_finished()) {
                 std::thread::sleep(Duration::from_millis(100));
             }
             drop(guard);
@@ -152,6 +154,11 @@ impl Crowd<'_> {
                 }
             }
         });
+    }
+
+    fn is_over(&self, passed: Duration) -> bool {
+        let enough = self.tally.pushes.load(Ordering::Relaxed) >= self.scale.pushes;
+        passed >= if enough { self.scale.time } else { 2 * self.scale.time }
     }
 
     /// How many push at distribution.

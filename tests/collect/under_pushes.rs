@@ -8,6 +8,7 @@ use crate::ground::Ground;
 
 const MINUTE: Scale = Scale {
     time: Duration::from_secs(60),
+    pushes: 0,
     instances: 2,
     pushers: 4,
     beside: Beside::Nobody,

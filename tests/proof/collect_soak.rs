@@ -1,5 +1,6 @@
 //! Everybody at once, for twenty minutes shared by five soaks: on a volume and in a bucket, beside distribution that has no cache, that
 //! remembers in its memory (on the volume) or in Redis (in the bucket), and in a bucket alone. `ENTREPOT_SOAK=3h make proof` for longer.
+//! Where the machine is too slow for so many pushes in that time, it goes on for up to twice of it.
 
 #[path = "../collect/book.rs"]
 mod book;
@@ -9,7 +10,7 @@ mod crowd;
 mod world;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crowd::{Beside, Scale};
 
@@ -17,8 +18,11 @@ use crate::ground::Ground;
 
 /// All together, if nothing is said.
 const USUAL: Duration = Duration::from_secs(20 * 60);
-/// For each second of all soaks: 20,000 in twenty minutes. Each soak ends with some time in which nothing is pushed, which is in it.
-const PUSHES: f64 = 20_000.0 / (20.0 * 60.0);
+/// Of all soaks, in the usual time. Two cores push three times as much onto a volume as into a bucket of a MinIO beside them.
+const PUSHES: u64 = 20_000;
+const PUSHES_VOLUME: u64 = 7000;
+const PUSHES_BUCKET: u64 = 2000;
+const KILLS: u64 = 200;
 
 #[test]
 fn nothing_is_lost_and_nothing_is_left_while_everybody_pushes_for_long() {
@@ -26,35 +30,38 @@ fn nothing_is_lost_and_nothing_is_left_while_everybody_pushes_for_long() {
         Ok(text) => humantime::parse_duration(&text).expect("ENTREPOT_SOAK is a time such as 3h"),
         Err(_) => USUAL,
     };
-    let scale = Scale {
-        time: all / 5,
+    let of_usual = |count: u64| (count as f64 * all.as_secs_f64() / USUAL.as_secs_f64()) as u64;
+    let bucket = Scale {
+        time: all.mul_f64(0.16),
+        pushes: of_usual(PUSHES_BUCKET),
         instances: 3,
         pushers: 8,
         beside: Beside::Uncached,
         redis: false,
         grace: 10,
         reap_after: 12,
-        kills: 50,
+        kills: of_usual(KILLS),
     };
+    let volume = Scale { time: all.mul_f64(0.26), pushes: of_usual(PUSHES_VOLUME), ..bucket };
     let soaks = [
-        ("a volume, distribution without a cache", Ground::volume(), scale),
-        ("a bucket, distribution without a cache, Redis", Ground::bucket(), Scale { redis: true, ..scale }),
-        ("a volume, distribution that remembers", Ground::volume(), Scale { beside: Beside::InMemory, ..scale }),
+        ("a volume, distribution without a cache", Ground::volume(), volume),
+        ("a bucket, distribution without a cache, Redis", Ground::bucket(), Scale { redis: true, ..bucket }),
+        ("a volume, distribution that remembers", Ground::volume(), Scale { beside: Beside::InMemory, ..volume }),
         (
             "a bucket, distribution that remembers in Redis",
             Ground::bucket(),
-            Scale { beside: Beside::InRedis, redis: true, ..scale },
+            Scale { beside: Beside::InRedis, redis: true, ..bucket },
         ),
-        ("a bucket, nobody else", Ground::bucket(), Scale { beside: Beside::Nobody, ..scale }),
+        ("a bucket, nobody else", Ground::bucket(), Scale { beside: Beside::Nobody, ..bucket }),
     ];
-    let (mut pushes, mut kills) = (0, 0);
+    let (begun, mut pushes, mut kills) = (Instant::now(), 0, 0);
     for (what, ground, scale) in soaks {
         println!("== {what}, {:?}", scale.time);
         let tally = crowd::crowd(ground, scale);
         pushes += tally.pushes.load(Ordering::Relaxed);
         kills += tally.kills.load(Ordering::Relaxed);
     }
-    println!("{pushes} pushes, {kills} collections killed, in {all:?}");
-    assert!(pushes as f64 >= PUSHES * all.as_secs_f64(), "{pushes} pushes are too few to show anything");
-    assert!(kills >= 200 || all < USUAL, "{kills} collections were killed");
+    println!("{pushes} pushes, {kills} collections killed, in {:?}", begun.elapsed());
+    assert!(pushes >= of_usual(PUSHES), "{pushes} pushes are too few to show anything");
+    assert!(kills >= of_usual(KILLS), "{kills} collections were killed");
 }
