@@ -11,6 +11,7 @@ mod below;
 mod named;
 mod taken;
 
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,17 +23,15 @@ use super::Registry;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::storage::{Error, Link, Storage};
 pub(super) use below::{Held, Restored, held, kind_of, read, restore};
+use named::{Among, Named};
 use taken::Journals;
 
-/// How often it is asked whether a collection has ever run, until one has.
-const ASKED_EVERY: Duration = Duration::from_secs(5);
-/// How long it is remembered what is not to be had of a repository, and that its journals do not tell of something: for so long a
-/// link that a collection takes while somebody names it may be missed.
+/// How often it is asked whether a collection has ever run, until one has: for so long the first of all may be missed.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// How long it is remembered that none of the manifests of a repository names some content.
 const REMEMBERED: Duration = Duration::from_secs(2);
-/// How long journals that do not grow any more need not be read again.
+/// How long journals that nobody asks for are kept.
 const KEPT_FOR: Duration = Duration::from_secs(600);
-/// How long journals are good for who comes again if they tell too little: long enough for all that one manifest names.
-const FRESH: Duration = Duration::from_secs(1);
 /// Bytes of all journals that are remembered together, and answers.
 const KEPT: u64 = 32 << 20;
 const ANSWERS: u64 = 10_000;
@@ -42,12 +41,13 @@ const AT_ONCE: usize = 4;
 pub(super) struct Rescue {
     ran: Mutex<Ran>,
     journals: Cache<RepositoryName, Arc<Journals>>,
-    /// What was searched for and is not to be had.
-    none: Cache<(RepositoryName, Digest, bool), ()>,
+    /// What was searched for and is named by none of the repository's manifests; and which those were.
+    unnamed: Cache<(RepositoryName, Digest), Among>,
     /// Of searches.
     turns: Semaphore,
     /// Of journals.
     reading: Semaphore,
+    hasher: RandomState,
 }
 
 /// Whether a collection has ever run.
@@ -70,13 +70,14 @@ impl Rescue {
         let weigh =
             |_: &RepositoryName, journals: &Arc<Journals>| u32::try_from(journals.weight() + 200).unwrap_or(u32::MAX);
         let journals = Cache::builder().max_capacity(KEPT).weigher(weigh).time_to_live(KEPT_FOR).build();
-        let none = Cache::builder().max_capacity(ANSWERS).time_to_live(REMEMBERED).build();
+        let unnamed = Cache::builder().max_capacity(ANSWERS).time_to_live(REMEMBERED).build();
         Rescue {
             ran: Mutex::new(Ran::Unknown),
             journals,
-            none,
+            unnamed,
             turns: Semaphore::new(AT_ONCE),
             reading: Semaphore::new(AT_ONCE),
+            hasher: RandomState::new(),
         }
     }
 
@@ -88,8 +89,15 @@ impl Rescue {
             Ran::No(asked) if asked.elapsed() < ASKED_EVERY => return Ok(false),
             _ => {}
         }
+        let asked = Instant::now();
         let ran = storage.has_collected().await?;
-        *self.ran.lock() = if ran { Ran::Yes } else { Ran::No(Instant::now()) };
+        let mut told = self.ran.lock();
+        // Who asked sooner may come later.
+        match *told {
+            Ran::Yes => return Ok(true),
+            _ if ran => *told = Ran::Yes,
+            _ => *told = Ran::No(asked),
+        }
         Ok(ran)
     }
 
@@ -98,45 +106,54 @@ impl Rescue {
     pub(super) fn forget(&self) {
         *self.ran.lock() = Ran::Unknown;
         self.journals.invalidate_all();
-        self.none.invalidate_all();
+        self.unnamed.invalidate_all();
     }
 
-    /// Whether a journal of the repository tells of the digest. Journals that were read before `since` may not tell of it yet.
+    /// Whether a journal of the repository tells of the digest, of all that collections took until `since` or later. A collection says
+    /// in the epoch that it takes something before it writes that down: what was read under the same epoch tells of all.
     async fn taken(
         &self,
         storage: &Storage,
         (name, digest): (&RepositoryName, &Digest),
         since: Instant,
     ) -> Result<bool, Error> {
-        let before = self.journals.get(name);
-        if let Some(kept) = before.filter(|kept| kept.holds(digest) || kept.are_since(since)) {
-            return Ok(kept.holds(digest));
+        let known = |kept: Option<Arc<Journals>>| {
+            let kept = kept?;
+            (kept.holds(digest) || kept.are_since(since)).then(|| kept.holds(digest))
+        };
+        if let Some(taken) = known(self.journals.get(name)) {
+            return Ok(taken);
+        }
+        let epoch = storage.epoch().await?;
+        if self.journals.get(name).is_some_and(|kept| kept.are_of(&epoch)) {
+            return Ok(false);
         }
         // Nobody closes it. Who waits may find what another has read; who reads waits for nothing else.
         let _reading = self.reading.acquire().await;
         let before = self.journals.get(name);
-        let journals = match before {
-            Some(kept) if kept.are_since(since) => kept,
-            before => {
-                let read = Arc::new(Journals::read(storage, name, before.as_deref()).await?);
-                self.journals.insert(name.clone(), read.clone());
-                read
-            }
-        };
+        if let Some(taken) = known(before.clone()) {
+            return Ok(taken);
+        }
+        let journals = Arc::new(Journals::read(storage, name, before.as_deref()).await?);
+        self.journals.insert(name.clone(), journals.clone());
         Ok(journals.holds(digest))
     }
-}
 
-/// For who comes again soon if too little is found.
-fn remembered() -> Instant {
-    let now = Instant::now();
-    now.checked_sub(REMEMBERED).unwrap_or(now)
-}
-
-/// For who comes again if too little is found.
-pub(super) fn lately() -> Instant {
-    let now = Instant::now();
-    now.checked_sub(FRESH).unwrap_or(now)
+    /// Whether a manifest of the repository names it, or the tag leads to it.
+    async fn named(
+        &self,
+        registry: &Registry,
+        (name, digest): (&RepositoryName, &Digest),
+        tag: Option<&Tag>,
+    ) -> Result<bool, Error> {
+        let key = (name.clone(), *digest);
+        let known = self.unnamed.get(&key);
+        match named::is_named(registry, (name, digest), tag, known).await? {
+            Named::Yes => return Ok(true),
+            Named::NoneOf(among) => self.unnamed.insert(key, among),
+        }
+        Ok(false)
+    }
 }
 
 /// Size of the bytes that a link leads to, brought back from the trash if they are not in their place.
@@ -169,6 +186,12 @@ pub(super) async fn anywhere(registry: &Registry, digest: &Digest) -> Result<Opt
     }
 }
 
+/// Whether a collection took a link to it away from the repository, which has none.
+pub(super) async fn was_taken(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+    let (storage, since) = (&registry.stores.storage, Instant::now());
+    Ok(registry.rescue.may_be_needed(storage).await? && registry.rescue.taken(storage, (name, digest), since).await?)
+}
+
 /// Whether the repository, which has no link to this blob, has it all the same: a collection took the link away, and a manifest
 /// of the repository names it. It is linked again then.
 pub(super) async fn layer(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
@@ -191,9 +214,8 @@ async fn needed(
     kind: Kind,
     tag: Option<&Tag>,
 ) -> Result<bool, Error> {
-    let (storage, rescue) = (&registry.stores.storage, &registry.rescue);
-    let key = (name.clone(), *digest, kind == Kind::Revision);
-    if !rescue.may_be_needed(storage).await? || rescue.none.contains_key(&key) {
+    let (storage, rescue, since) = (&registry.stores.storage, &registry.rescue, Instant::now());
+    if !rescue.may_be_needed(storage).await? {
         return Ok(false);
     }
     if storage.blob_size(digest).await?.is_none() && storage.trashed(digest).await?.is_none() {
@@ -201,9 +223,7 @@ async fn needed(
     }
     // Nobody closes it.
     let _turn = rescue.turns.acquire().await;
-    let taken = rescue.taken(storage, (name, digest), remembered()).await?;
-    if !taken || !named::is_named(registry, name, digest, tag).await? {
-        rescue.none.insert(key, ());
+    if !rescue.taken(storage, (name, digest), since).await? || !rescue.named(registry, (name, digest), tag).await? {
         return Ok(false);
     }
     if bytes(registry, digest).await?.is_none() {

@@ -1,5 +1,7 @@
 //! Whether bytes can be pushed as a manifest: what it is, and whether all that it needs is in the repository.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
@@ -13,7 +15,7 @@ use crate::registry::fan::PER_REQUEST;
 use crate::registry::media_types::{ImpliedType, MAX_MEDIA_TYPE};
 use crate::registry::publish::Writing;
 use crate::registry::reply::Refusal;
-use crate::registry::rescue::{self, Kind, Restored};
+use crate::registry::rescue::{self, Held, Kind, Restored};
 use crate::registry::{Registry, membership};
 use crate::storage::Error;
 
@@ -22,6 +24,8 @@ const MAX_NAMED: usize = 10;
 /// A manifest that names no more blobs is told all that are missing. Of others, nothing more is asked once one is; and one is
 /// asked for alone before, so that whoever names thousands of absent ones costs storage a question.
 const FEW: usize = 16;
+/// Of what an index lists, so much is linked again if a collection took it; the rest once it is asked for.
+const LISTED: usize = 256;
 
 /// A manifest that may be stored.
 pub(super) struct Checked {
@@ -131,8 +135,11 @@ pub(super) async fn bring(writing: Writing<'_>, checked: &Checked) {
 /// Refuses an image whose config or layers the repository does not have (distribution-spec, "Pushing Manifests"). What an index names,
 /// a subject and layers that live elsewhere may be missing.
 pub(super) async fn references(writing: Writing<'_>, checked: &Checked) -> Result<(), Refusal> {
-    if !judges(writing.registry, checked) || !is_image(checked) {
+    if !judges(writing.registry, checked) {
         return Ok(());
+    }
+    if !is_image(checked) {
+        return Ok(listed(writing, &checked.manifest).await?);
     }
     let missing = missing(writing, &checked.manifest).await?;
     match missing.len() {
@@ -144,6 +151,27 @@ pub(super) async fn references(writing: Writing<'_>, checked: &Checked) -> Resul
             Err(Refusal::new(ErrorCode::ManifestBlobUnknown, message))
         }
     }
+}
+
+/// What an index lists may be absent. But a manifest that no tag led to may have been taken by a collection since it was pushed, and
+/// is there again before anybody is told that the index is.
+async fn listed(writing: Writing<'_>, manifest: &Manifest) -> Result<(), Error> {
+    let Writing { registry, name, .. } = writing;
+    if !registry.rescue.may_be_needed(&registry.stores.storage).await? {
+        return Ok(());
+    }
+    let listed = manifest.manifests.iter().flatten();
+    let listed = listed.filter_map(|named| Some((named.digest.parse::<Digest>().ok()?, rescue::kind_of(named))));
+    let mut listed: Vec<_> = listed.take(LISTED).collect();
+    listed.sort_unstable_by_key(|(digest, _)| *digest);
+    listed.dedup_by_key(|(digest, _)| *digest);
+    let each = listed.into_iter().map(|(digest, kind)| async move {
+        if registry.bounds.fan.ask(rescue::held(registry, name, &digest)).await? == Held::No {
+            rescue::restore(registry, name, (digest, kind), Instant::now()).await?;
+        }
+        Ok::<_, Error>(())
+    });
+    stream::iter(each).buffer_unordered(PER_REQUEST).try_collect().await
 }
 
 /// Those that are not there; of many, the first that were found to be missing.
@@ -177,7 +205,6 @@ async fn lacking(writing: Writing<'_>, digest: Digest) -> Result<Option<String>,
     }
     // A collection may have taken it away since the client was told that it is there.
     let taken = registry.rescue.may_be_needed(&registry.stores.storage).await?;
-    let there =
-        taken && rescue::restore(registry, name, (digest, Kind::Layer), rescue::lately()).await? == Restored::Yes;
+    let there = taken && rescue::restore(registry, name, (digest, Kind::Layer), Instant::now()).await? == Restored::Yes;
     Ok((!there).then(|| digest.text()))
 }

@@ -8,7 +8,7 @@ use crate::events::What;
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::registry::publish::{ForLists, Writing, Written, publish};
 use crate::registry::reply::{Refusal, unsupported};
-use crate::registry::{Registry, tags};
+use crate::registry::{Registry, rescue, tags};
 use crate::storage::{Error, Link};
 
 /// Tags that are read or deleted at once. Fewer than others ask for: a deletion that has thousands to read takes its time, not
@@ -56,17 +56,23 @@ fn keep_immutable(registry: &Registry, name: &RepositoryName, tag: &Tag) -> Resu
 /// Whether it was there, and what was deleted.
 async fn revision(writing: Writing<'_>, digest: &Digest) -> Result<(bool, Vec<What>), Refusal> {
     let Writing { registry, name, .. } = writing;
-    if !registry.stores.storage.link_exists(&Link::Revision(name.clone(), *digest)).await? {
+    let linked = registry.stores.storage.link_exists(&Link::Revision(name.clone(), *digest)).await?;
+    if !linked && !rescue::was_taken(registry, name, digest).await? {
         return Ok((false, Vec::new()));
     }
     let leading = tags_to(registry, name, digest).await?;
+    // A collection took its link, and what a tag leads to would be linked again: that is as good as there.
+    if !linked && leading.is_empty() {
+        return Ok((false, Vec::new()));
+    }
     leading.iter().try_for_each(|tag| keep_immutable(registry, name, tag))?;
     let deleting = registry.stores.fleet.deleting(name).await?;
     let mut deleted = Vec::new();
     let outcome = delete_links(registry, name, (leading, digest), &mut deleted).await;
     deleting.done().await;
     match outcome {
-        Ok(was_there) => Ok((was_there, deleted)),
+        // A collection that takes it meanwhile has not made it absent to whoever asked for it to go.
+        Ok(_) => Ok((true, deleted)),
         Err(error) => {
             // Some tags may be gone; if this cannot be told either, lists show them until `list_ttl` is over.
             let _ = publish(writing, deleted, ForLists::Deleted).await;

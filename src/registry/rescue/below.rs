@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::{Kind, bytes, lately, write};
+use super::{Kind, bytes, write};
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, media_type};
 use crate::registry::{Registry, membership};
 use crate::storage::{Error, Link};
@@ -87,7 +87,7 @@ fn restored<'a>(
 /// Whether all is there that was there of what a manifest, whose bytes are in their place, names; what a collection took is
 /// brought back.
 pub(super) async fn is_complete(registry: &Registry, name: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-    complete(registry, name, digest, DEPTH, (&mut { MANIFESTS }, lately())).await
+    complete(registry, name, digest, DEPTH, (&mut { MANIFESTS }, Instant::now())).await
 }
 
 async fn complete(

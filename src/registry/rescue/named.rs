@@ -1,6 +1,7 @@
 //! Whether something of a repository names some content, so that the repository needs it.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher as _;
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -16,23 +17,37 @@ const REFERENCES: u64 = 16 << 20;
 const READ: usize = 100;
 const TOLD: usize = 8;
 
-/// A manifest of the repository names it, or the tag leads to it.
+/// Tells sets of manifests from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Among(u64);
+
+/// Whether something is named.
+pub(super) enum Named {
+    /// By a manifest of the repository, or by a tag.
+    Yes,
+    /// By none of these manifests.
+    NoneOf(Among),
+}
+
+/// A manifest of the repository names it, or the tag leads to it. `known`: manifests of which that is known already that none does.
 pub(super) async fn is_named(
     registry: &Registry,
-    name: &RepositoryName,
-    digest: &Digest,
+    (name, digest): (&RepositoryName, &Digest),
     tag: Option<&Tag>,
-) -> Result<bool, Error> {
+    known: Option<Among>,
+) -> Result<Named, Error> {
     let storage = &registry.stores.storage;
     // A deletion takes tags away before the manifest: that one led there a moment ago says nothing.
     if let Some(tag) = tag
         && membership::target(storage, &Link::Tag(name.clone(), tag.clone())).await? == Some(*digest)
     {
-        return Ok(true);
+        return Ok(Named::Yes);
     }
-    let revisions = storage.revisions(name).await?;
-    if revisions.is_empty() {
-        return Ok(false);
+    let mut revisions = storage.revisions(name).await?;
+    revisions.sort_unstable();
+    let among = Among(registry.rescue.hasher.hash_one(&revisions));
+    if revisions.is_empty() || known == Some(among) {
+        return Ok(Named::NoneOf(among));
     }
     let text = digest.text();
     for revision in candidates(storage, name, &text, revisions).await? {
@@ -42,10 +57,10 @@ pub(super) async fn is_named(
             && let Ok(Some(manifest)) = found
             && mentions(&manifest.bytes, &format!("\"{text}\""))
         {
-            return Ok(true);
+            return Ok(Named::Yes);
         }
     }
-    Ok(false)
+    Ok(Named::NoneOf(among))
 }
 
 /// Manifests of the repository that may name it: those of which the file of references says so, then those that are not in it.

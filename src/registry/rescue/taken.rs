@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::oci::{Digest, RepositoryName};
 use crate::registry::fan::PER_REQUEST;
-use crate::storage::{Error, Storage};
+use crate::storage::{Epoch, Error, Storage};
 
 /// Runs that are collections are called so; others delete at somebody's wish.
 const COLLECTION: &str = "gc-";
@@ -28,6 +28,7 @@ const LONGEST: usize = 136;
 pub(super) struct Journals {
     /// Before they were read.
     since: Instant,
+    epoch: Epoch,
     /// The newest first.
     runs: Vec<Run>,
 }
@@ -54,7 +55,7 @@ impl Journals {
         name: &RepositoryName,
         before: Option<&Journals>,
     ) -> Result<Self, Error> {
-        let since = Instant::now();
+        let (since, epoch) = (Instant::now(), storage.epoch().await?);
         let ids: Vec<String> =
             storage.journals().await?.into_iter().filter(|run| run.starts_with(COLLECTION)).take(RUNS).collect();
         // What was among the newest then may have grown since.
@@ -81,12 +82,17 @@ impl Journals {
             room = room.saturating_sub(run.taken.len());
             kept
         });
-        Ok(Journals { since, runs })
+        Ok(Journals { since, epoch, runs })
     }
 
     /// Whether they were read then, or later.
     pub(super) fn are_since(&self, since: Instant) -> bool {
         self.since >= since
+    }
+
+    /// Whether nobody has taken anything since they were read, if this is the epoch now.
+    pub(super) fn are_of(&self, epoch: &Epoch) -> bool {
+        !epoch.is_moving() && self.epoch == *epoch
     }
 
     /// Whether the digest is among what was taken.

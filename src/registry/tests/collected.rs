@@ -58,9 +58,11 @@ async fn condemned(storage: &Storage, repository: &str, digests: &[Digest]) {
         storage.own_put(&key, text.into(), Precondition::None).await.unwrap();
     };
     put(OwnKey::GcRun, "{}".into()).await;
+    storage.epoch_moving().await.unwrap();
     let lines = digests.iter().map(|digest| json!({"kind": "layer", "digest": digest.text()}).to_string() + "\n");
     let head = json!({"version": 1}).to_string() + "\n";
     put(OwnKey::Journal("gc-20261130".into(), name(repository)), head + &lines.collect::<String>()).await;
+    storage.epoch_still().await.unwrap();
 }
 
 fn rescued(harness: &Harness, kind: &str) -> u64 {
@@ -422,6 +424,74 @@ async fn a_manifest_may_name_what_was_taken_since_the_client_was_told_that_it_is
     assert_eq!(harness.push_manifest("a", "other", &other).await.error(), (400, "MANIFEST_BLOB_UNKNOWN".into()));
 }
 
+/// Another program took a manifest by what it saw before; whoever asked here a moment ago remembers nothing that is over.
+#[tokio::test]
+async fn what_was_taken_and_named_since_somebody_asked_is_there_at_once() {
+    let harness = Harness::new().await;
+    let (config, digest, manifest) = pushed_blobs(&harness).await;
+    let elsewhere = harness.push_blob("b", b"never in a").await;
+    condemned(&harness.storage, "a", &[]).await;
+    let fresh = Harness::over(Config::default(), harness.storage.clone()).await;
+    assert_eq!(fresh.status("HEAD", &format!("/v2/a/blobs/{elsewhere}")).await, 404, "the journals have been read");
+    condemned(&harness.storage, "a", &[config, digest]).await;
+    for taken in [config, digest] {
+        assert!(harness.storage.link_delete(&layer("a", &taken)).await.unwrap());
+        assert_eq!(fresh.status("HEAD", &format!("/v2/a/blobs/{taken}")).await, 404, "nothing names it");
+    }
+    let manifest = Bytes::from(manifest.to_string());
+    let revision = sha256(&manifest);
+    harness.storage.blob_put(&revision, manifest).await.unwrap();
+    harness.storage.link_put(&Link::Revision(name("a"), revision), &revision).await.unwrap();
+    for taken in [config, digest] {
+        assert_eq!(fresh.status("GET", &format!("/v2/a/blobs/{taken}")).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn what_an_index_lists_and_a_collection_took_is_linked_before_the_index_is_acknowledged() {
+    let harness = Harness::new().await;
+    let child = digest_of(&harness.push_image("a", "child", "layer").await);
+    let blob = harness.push_blob("a", b"cached").await;
+    harness.storage.tag_delete(&name("a"), &"child".parse::<Tag>().unwrap()).await.unwrap();
+    condemned(&harness.storage, "a", &[child, blob]).await;
+    let links = [Link::Revision(name("a"), child), layer("a", &blob)];
+    for link in &links {
+        assert!(harness.storage.link_delete(link).await.unwrap());
+    }
+    let descriptor = |digest: &Digest, kind: &str| json!({"mediaType": kind, "digest": digest.text(), "size": 1});
+    let image = descriptor(&child, crate::oci::media_type::OCI_MANIFEST);
+    let listed = [image, descriptor(&blob, "application/x"), descriptor(&sha256(b"never there"), "application/x")];
+    assert_eq!(harness.push_manifest("a", "all", &index(&listed)).await.status, 201);
+    for link in &links {
+        assert!(harness.storage.link_exists(link).await.unwrap(), "{link:?}");
+    }
+}
+
+/// Its tag would bring it back.
+#[tokio::test]
+async fn a_manifest_whose_link_a_collection_took_is_deleted_with_the_tags_that_lead_to_it() {
+    let harness = Harness::new().await;
+    let digest = digest_of(&harness.push_image("a", "v1", "x").await);
+    let other = digest_of(&harness.push_image("a", "v2", "y").await);
+    condemned(&harness.storage, "a", &[digest, other]).await;
+    for (taken, tag) in [(digest, None), (other, Some("v2"))] {
+        assert!(harness.storage.link_delete(&Link::Revision(name("a"), taken)).await.unwrap());
+        if let Some(tag) = tag {
+            harness.storage.tag_delete(&name("a"), &tag.parse::<Tag>().unwrap()).await.unwrap();
+        }
+    }
+    let fresh = Harness::over(Config::default(), harness.storage.clone()).await;
+    for (target, status) in [
+        (format!("/v2/a/manifests/{digest}"), 202),
+        (format!("/v2/a/manifests/{digest}"), 404),
+        (format!("/v2/a/manifests/{other}"), 404),
+        (format!("/v2/a/manifests/{}", sha256(b"never there")), 404),
+    ] {
+        assert_eq!(fresh.status("DELETE", &target).await, status, "{target}");
+    }
+    assert_eq!(fresh.status("GET", "/v2/a/manifests/v1").await, 404);
+}
+
 #[tokio::test]
 async fn where_no_collection_ever_ran_nothing_more_is_asked() {
     let (harness, calls) = Harness::counted().await;
@@ -439,10 +509,10 @@ async fn where_no_collection_ever_ran_nothing_more_is_asked() {
     }
     condemned(&harness.storage, "a", &[]).await;
     harness.registry.rescue.forget();
-    // The link, that one has run, the bytes, and the journals of the repository, of one run.
-    assert_eq!(asked("HEAD", &absent).await, 5);
-    // What is not to be had is remembered for a while.
-    assert_eq!(asked("HEAD", &absent).await, 1);
+    // The link, that one has run, the bytes, the epoch twice, and the journals of the repository, of one run.
+    assert_eq!(asked("HEAD", &absent).await, 7);
+    // Nothing was taken since: the link, the bytes, the epoch.
+    assert_eq!(asked("HEAD", &absent).await, 3);
     let nowhere = format!("/v2/a/blobs/{}", sha256(b"nowhere"));
     assert_eq!(asked("HEAD", &nowhere).await, 3);
 }

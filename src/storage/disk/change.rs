@@ -165,7 +165,7 @@ impl Drop for Draft {
 }
 
 /// Once more while folders vanish under us.
-fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..TRIES {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

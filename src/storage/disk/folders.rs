@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::change::again;
 use super::{Disk, is_absent, split};
 
 /// Folders whose place in their parents is known to be on the disk: hash of the path → inode, since another program may
@@ -54,8 +55,13 @@ struct Unsettled {
 
 impl Disk {
     /// Opens a folder, making it and its parents where they are missing; they are durable after [`Self::settle_folder`].
-    /// NotFound only if somebody removes one at the same moment: then it is worth another try.
+    /// NotFound only if somebody removes one again and again.
     pub(super) fn folder(&self, path: &str) -> io::Result<Folder> {
+        again(|| self.folder_once(path))
+    }
+
+    /// NotFound if somebody removes one at the same moment: then it is worth another try.
+    fn folder_once(&self, path: &str) -> io::Result<Folder> {
         match self.open_folder(path) {
             // The root's place is the business of whoever made it.
             Ok(handle) if path.is_empty() || self.durable.knows(path, inode(&handle)?) => {
@@ -66,7 +72,7 @@ impl Disk {
             Err(error) => return Err(error),
         }
         let (parent_path, name) = split(path);
-        let Folder { handle: parent, mut unsettled } = self.folder(parent_path)?;
+        let Folder { handle: parent, mut unsettled } = self.folder_once(parent_path)?;
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
