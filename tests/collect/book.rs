@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "the quick tests and the proofs share it, and each uses its part")]
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -41,7 +42,10 @@ pub struct Manner<'a> {
     /// A repository to mount from.
     pub from: Option<String>,
     /// Between the last blob and the manifest.
-    pub waits: std::time::Duration,
+    pub waits: Duration,
+    /// A manifest that is taken only after this may name what is gone, where its registry knows nothing of collections: it is as if it
+    /// had been refused.
+    pub within: Option<Duration>,
 }
 
 impl Made {
@@ -128,9 +132,13 @@ impl Made {
         std::thread::sleep(waits);
         let repository = (manner.next)();
         let request = repository.request("PUT", repository.manifest(reference)).header("Content-Type", self.media_type);
+        let asked = Instant::now();
         let answer = request.body(self.bytes.clone()).send(repository.address);
         if answer.status != 201 {
             return Pushed::Refused(said("manifest", &answer));
+        }
+        if manner.within.is_some_and(|within| asked.elapsed() >= within) {
+            return Pushed::Refused(format!("after {:?}: longer than the grace", asked.elapsed()));
         }
         for made in &self.referrers {
             if let refused @ Pushed::Refused(_) = made.push(&made.digest, manner) {

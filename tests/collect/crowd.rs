@@ -261,6 +261,7 @@ impl Crowd<'_> {
                 _ => Duration::ZERO,
             };
             let from = (chance.below(3) == 0).then(|| format!("team/app{}", chance.below(REPOSITORIES)));
+            let within = beside.map(|_| Duration::from_secs(self.scale.grace));
             let mut other = Chance::new(chance.next());
             let mut ours = self.client(&life.repository, &mut other);
             let mut theirs = beside.map(|address| move || Repository::at(address, &life.repository));
@@ -268,7 +269,7 @@ impl Crowd<'_> {
                 Some(theirs) => theirs,
                 None => &mut ours,
             };
-            match life.made.push(&life.tag, &mut Manner { next, from, waits }) {
+            match life.made.push(&life.tag, &mut Manner { next, from, waits, within }) {
                 Pushed::Acknowledged => return true,
                 Pushed::Refused(said) => last = said,
             }
