@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::scratch;
 
@@ -26,7 +30,8 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "the tests' own authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a self-signed certificate");
         let authority = Authority { issuer, folder: scratch() };
@@ -51,6 +56,31 @@ impl Authority {
     /// A certificate for these host names and addresses, in files named after `name`.
     pub fn issue(&self, name: &str, hosts: &[&str]) -> Issued {
         self.issue_in(&self.folder.path().join(name), hosts)
+    }
+
+    /// A list that says that these certificates count no more; valid until `year`.
+    pub fn revoke(&self, revoked: &[&Issued], year: i32) -> PathBuf {
+        let entry = |issued: &&Issued| {
+            let (_, parsed) = X509Certificate::from_der(&issued.der).expect("a certificate");
+            RevokedCertParams {
+                serial_number: SerialNumber::from_slice(parsed.raw_serial()),
+                revocation_time: date_time_ymd(2024, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).expect("a list");
+        let path = self.folder.path().join("revoked.crl");
+        std::fs::write(&path, list.pem().expect("PEM")).expect("the list's file");
+        path
     }
 
     pub fn issue_in(&self, folder: &Path, hosts: &[&str]) -> Issued {
