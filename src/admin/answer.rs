@@ -41,7 +41,9 @@ const INDEX: &str = "Entrepot admin\n\n\
     \x20                               uploads, maintenance\n";
 
 /// What machines ask that have no login.
-const OPEN: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+const OPEN: [&str; 4] = ["/metrics", "/healthz", "/readyz", DEBUG_HEALTH];
+/// As probes of distribution ask its `http.debug.addr`: answered as /healthz is.
+const DEBUG_HEALTH: &str = "/debug/health";
 
 pub(super) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 

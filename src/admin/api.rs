@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use super::answer::{Answer, absent, error, from_browser, json_answer, refusal, wrong_method};
 use super::mirror::busy;
 use super::order::{API, ROUTES};
-use super::{AdminState, Done, Long, Operator, gate, steps};
+use super::{AdminState, AtSocket, Done, Long, Operator, gate, steps};
 
 /// What there is to be asked, for programs; tested against the table.
 pub(super) const DOCUMENT: &str = include_str!("openapi.json");
@@ -52,8 +52,15 @@ pub(super) async fn answer(
         }
         Err(why) => return refusal(&why),
     };
-    if let Err(answer) = gate::admit(operator, &order.needs(), (method, full), state.as_ref()) {
-        return *answer;
+    let only_at_socket = order.only_at_socket();
+    // Where only the socket will do, whoever may open it is known by the system, and no rule can say more.
+    if only_at_socket.is_none() || head.extensions.get::<AtSocket>().is_none() {
+        if let Err(answer) = gate::admit(operator, &order.needs(), (method, full), state.as_ref()) {
+            return *answer;
+        }
+        if let Some(why) = only_at_socket {
+            return error(StatusCode::FORBIDDEN, "DENIED", why);
+        }
     }
     let Some(place) = long.begin(if route.steps { IN_STEPS } else { AT_ONCE }) else { return busy() };
     match state.perform(order, operator).await {

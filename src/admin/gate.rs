@@ -1,5 +1,5 @@
 //! Who asks, and whether they may: where there are rules, `admin` is asked for by Basic, of everybody and everywhere, loopback and the
-//! socket not left out.
+//! socket not left out. What is ordered at the socket only ([`super::Order::only_at_socket`]) needs no login there.
 
 use std::net::IpAddr;
 

@@ -13,7 +13,6 @@ mod gate;
 mod long;
 mod mirror;
 pub mod order;
-mod socket;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -21,6 +20,7 @@ mod tests;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +34,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::audit::Origin;
 use crate::auth::{Permit, Refused, Unproven};
 use crate::oci::digest::Digest;
+use crate::sockets::{Accepted, Address, OTHERS_MAY_NOT, Socket};
 
 pub use answer::NOTHING_HERE;
 pub use config::Config;
@@ -48,7 +48,6 @@ pub use mirror::WarmOrder;
 pub use order::Order;
 
 use long::{Long, Places};
-use socket::Socket;
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
@@ -57,6 +56,8 @@ const MAX_HEADER: usize = 16 << 10;
 const MAX_FIELDS: usize = 64;
 /// A whole connection, which is one request, unless that says that it takes longer: a probe must not be starved by silent clients.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// At the end of the process, answers under way have this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// After an accept that failed, which is mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -136,25 +137,50 @@ impl Readiness {
 
 /// A bound address, and a socket, that do not answer yet.
 pub struct Admin {
-    listener: TcpListener,
-    socket: Option<Socket>,
+    listener: Arc<Socket>,
+    socket: Option<Arc<Socket>>,
     address: SocketAddr,
     connection_timeout: Duration,
+    permits: Arc<Semaphore>,
+    places: Places,
 }
 
+/// The request came through the socket, from the user who serves or from root.
+#[derive(Clone, Copy)]
+pub(super) struct AtSocket;
+
 impl Admin {
-    /// Binds the address and the socket, so that one that is taken is an error at start and not later.
-    pub async fn bind(config: &Config) -> io::Result<Self> {
-        let listener = TcpListener::bind(config.address).await?;
-        let address = listener.local_addr()?;
+    #[cfg(test)]
+    fn bind(config: &Config) -> io::Result<Self> {
+        Admin::at(config, &mut |_| None)
+    }
+
+    /// Binds the address and the socket, so that one that is taken is an error at start and not later; what listens already is taken
+    /// from there.
+    pub fn at(config: &Config, inherited: &mut dyn FnMut(&Address) -> Option<io::Result<Socket>>) -> io::Result<Self> {
+        let mut open = |address: Address| inherited(&address).unwrap_or_else(|| Socket::bind(&address, OTHERS_MAY_NOT));
+        let listener = open(config.address.into())?;
+        let address = listener.local().tcp().ok_or_else(|| io::Error::other("is handed over as no socket of TCP"))?;
         let named = |error: io::Error, path: &std::path::Path| {
             io::Error::new(error.kind(), format!("admin.unix {}: {error}", path.display()))
         };
         let socket = match &config.unix {
-            Some(path) => Some(Socket::bind(path).map_err(|error| named(error, path))?),
+            Some(path) => Some(open(Address::Unix(path.clone())).map_err(|error| named(error, path))?),
             None => None,
         };
-        Ok(Admin { listener, socket, address, connection_timeout: CONNECTION_TIMEOUT })
+        Ok(Admin {
+            listener: Arc::new(listener),
+            socket: socket.map(Arc::new),
+            address,
+            connection_timeout: CONNECTION_TIMEOUT,
+            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            places: Places::default(),
+        })
+    }
+
+    /// Where it listens, to be handed on.
+    pub fn sockets(&self) -> impl Iterator<Item = &Arc<Socket>> {
+        [&self.listener].into_iter().chain(&self.socket)
     }
 
     /// The address bound; its port is never 0.
@@ -162,14 +188,12 @@ impl Admin {
         self.address
     }
 
-    /// Answers for ever; end it by dropping the future. Connections under way end on their own within
+    /// Answers for ever; end it by dropping the future, and go on by another one. Connections under way end on their own within
     /// [`CONNECTION_TIMEOUT`].
-    pub async fn serve(self, state: Arc<dyn AdminState>, registry: Registry) -> Infallible {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let places = Places::default();
+    pub async fn serve(self: Arc<Self>, state: Arc<dyn AdminState>, registry: Registry) -> Infallible {
         loop {
             // Never closed, so never an error.
-            let permit = Arc::clone(&permits).acquire_owned().await.ok();
+            let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
             let client = match self.accept().await {
                 Ok(client) => client,
                 Err(error) => {
@@ -179,12 +203,18 @@ impl Admin {
                 }
             };
             let (state, registry) = (Arc::clone(&state), registry.clone());
-            let (limit, long) = (self.connection_timeout, places.of_one_connection());
+            let (limit, long) = (self.connection_timeout, self.places.of_one_connection());
             tokio::spawn(async move {
                 let served = async {
                     match client {
-                        Client::Tcp(stream, from) => connection(stream, from, (state, registry), long.clone()).await,
-                        Client::Unix(stream) => connection(stream, HERE, (state, registry), long.clone()).await,
+                        Accepted::Tcp(stream, from) => {
+                            let from = (from.ip().to_canonical(), None);
+                            connection(stream, from, (state, registry), long.clone()).await;
+                        }
+                        Accepted::Unix(stream) => {
+                            let from = (HERE, is_ours(&stream).then_some(AtSocket));
+                            connection(stream, from, (state, registry), long.clone()).await;
+                        }
                     }
                 };
                 tokio::select! {
@@ -196,16 +226,25 @@ impl Admin {
         }
     }
 
-    async fn accept(&self) -> io::Result<Client> {
+    /// Waits until no connection is open, for a while: at the end of the process, also when the sockets are closed.
+    pub fn answered(&self) -> impl Future<Output = ()> + Send + use<> {
+        let permits = Arc::clone(&self.permits);
+        async move {
+            let all = permits.acquire_many(MAX_CONNECTIONS as u32);
+            let _ = tokio::time::timeout(LAST_ANSWERS, all).await;
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
         let socket = async {
             match &self.socket {
-                Some(socket) => socket.listener.accept().await,
+                Some(socket) => socket.accept().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            accepted = self.listener.accept() => accepted.map(|(stream, from)| Client::Tcp(stream, from.ip().to_canonical())),
-            accepted = socket => accepted.map(|(stream, _)| Client::Unix(stream)),
+            accepted = self.listener.accept() => accepted,
+            accepted = socket => accepted,
         }
     }
 }
@@ -213,18 +252,22 @@ impl Admin {
 /// Where whoever opens the socket is.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-enum Client {
-    Tcp(TcpStream, IpAddr),
-    Unix(UnixStream),
+/// Whoever may open the socket: its permissions may have been changed since it was made.
+fn is_ours(stream: &tokio::net::UnixStream) -> bool {
+    let who = rustix::net::sockopt::socket_peercred(stream.as_fd()).map(|peer| peer.uid);
+    who.is_ok_and(|uid| uid.is_root() || uid == rustix::process::geteuid())
 }
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    from: IpAddr,
+    (from, at_socket): (IpAddr, Option<AtSocket>),
     (state, registry): (Arc<dyn AdminState>, Registry),
     long: Long,
 ) {
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        if let Some(at_socket) = at_socket {
+            request.extensions_mut().insert(at_socket);
+        }
         let (state, registry, long) = (Arc::clone(&state), registry.clone(), long.clone());
         async move { Ok::<_, Infallible>(answer::answer(request, from, (&state, &registry), &long).await) }
     });

@@ -1,6 +1,8 @@
 //! What an operator may order: one value for the admin endpoint, for commands that ask it, and for those that do it themselves.
 //! [`ROUTES`] is the table of the API; a test holds its document to it.
 
+use std::path::PathBuf;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +41,7 @@ pub enum Order {
     QuotaRecount,
     Verify(Verifying),
     Stats,
+    Upgrade(Upgrading),
 }
 
 /// Uploads to be given up, by their ids.
@@ -154,6 +157,15 @@ pub struct Verifying {
     pub repair_from: Option<String>,
 }
 
+/// Another process takes this one's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upgrading {
+    /// The program; left out: the file that this process was started from, as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binary: Option<PathBuf>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -182,7 +194,7 @@ const fn done_in_steps(path: &'static str, read: fn(&[u8]) -> Result<Order, Refu
 }
 
 /// All of them.
-pub const ROUTES: [Route; 20] = [
+pub const ROUTES: [Route; 21] = [
     told("/status", |_| Ok(Order::Status)),
     told("/uploads", |_| Ok(Order::Uploads)),
     done("/uploads/cancel", |body| read(body).map(Order::CancelUploads)),
@@ -203,6 +215,7 @@ pub const ROUTES: [Route; 20] = [
     done_in_steps("/quota/recount", |body| nothing(body, Order::QuotaRecount)),
     done_in_steps("/verify", |body| read(body).map(Order::Verify)),
     done_in_steps("/stats", |body| nothing(body, Order::Stats)),
+    done("/upgrade", |body| read(body).map(Order::Upgrade)),
 ];
 
 /// How an order is sent.
@@ -247,6 +260,7 @@ impl Order {
             Order::QuotaRecount => ("POST", "/quota/recount", None),
             Order::Verify(order) => ("POST", "/verify", Some(json(order))),
             Order::Stats => ("POST", "/stats", None),
+            Order::Upgrade(order) => ("POST", "/upgrade", Some(json(order))),
         };
         let steps = ROUTES.iter().any(|route| route.method == method && route.path == path && route.steps);
         Call { method, path: format!("{API}{path}"), body, steps }
@@ -261,6 +275,14 @@ impl Order {
             Order::GcUndelete(Undelete { run: None, repository: Some(name), digest: None }) => vec![name.clone()],
             _ => return Needs::Everything,
         })
+    }
+
+    /// Why it is not taken by whoever has not come through the socket, whatever they may: a program to be started is named by who
+    /// could start it anyway.
+    pub fn only_at_socket(&self) -> Option<&'static str> {
+        let what = "an upgrade is ordered at the socket of the admin endpoint, which only the user who serves may open: set `unix` in \
+                    [admin], or send the process SIGUSR2";
+        matches!(self, Order::Upgrade(_)).then_some(what)
     }
 
     /// What the audit calls it, if it changes anything.
@@ -288,6 +310,7 @@ impl Order {
             Order::QuotaRecount => "quota_recounted",
             Order::Verify(order) if order.repair_from.is_none() => return None,
             Order::Verify(_) => "repaired",
+            Order::Upgrade(_) => "upgrade",
         })
     }
 }
@@ -395,6 +418,7 @@ pub(super) mod tests {
             Order::QuotaRecount,
             Order::Verify(Verifying { sample: Some("5%".into()), repair_from: Some("trash".into()) }),
             Order::Stats,
+            Order::Upgrade(Upgrading { binary: Some("/usr/bin/entrepot".into()) }),
         ]
     }
 

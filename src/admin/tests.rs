@@ -4,6 +4,7 @@ use futures::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -132,11 +133,11 @@ async fn ruled(rules: &str) -> Server {
 }
 
 async fn serving(connection_timeout: Duration, state: State, unix: Option<std::path::PathBuf>) -> Server {
-    let mut admin = Admin::bind(&Config { address: ([127, 0, 0, 1], 0).into(), unix }).await.unwrap();
+    let mut admin = Admin::bind(&Config { address: ([127, 0, 0, 1], 0).into(), unix }).unwrap();
     admin.connection_timeout = connection_timeout;
     let (address, state) = (admin.address(), Arc::new(state));
     assert_ne!(address.port(), 0);
-    let task = tokio::spawn(admin.serve(state.clone(), metrics::registry().unwrap()));
+    let task = tokio::spawn(Arc::new(admin).serve(state.clone(), metrics::registry().unwrap()));
     Server { address, state, task }
 }
 
@@ -162,6 +163,7 @@ async fn each_endpoint_answers() {
         ("/", "text/plain", "/cache/purge"),
         ("/metrics", "text/plain; version=0.0.4", "entrepot_build_info{"),
         ("/healthz", "text/plain", "ok"),
+        ("/debug/health", "text/plain", "ok"),
         ("/readyz", "application/json", r#""ready":true"#),
         ("/status", "application/json", r#""clusters":{}"#),
     ] {
@@ -482,9 +484,42 @@ async fn the_socket_answers_as_the_address_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     let _server = serving(CONNECTION_TIMEOUT, State::default(), Some(path.clone())).await;
-    let mut stream = UnixStream::connect(&path).await.unwrap();
-    stream.write_all(b"GET /api/v1/status HTTP/1.1\r\nHost: admin\r\n\r\n").await.unwrap();
+    let text = at_socket(&path, "GET /api/v1/status HTTP/1.1\r\nHost: admin\r\n\r\n").await;
+    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("{\"done\":\"/api/v1/status\"}\n"), "{text}");
+}
+
+async fn at_socket(path: &std::path::Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
-    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("{\"done\":\"/api/v1/status\"}\n"), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn an_upgrade_is_ordered_at_the_socket_where_it_needs_no_login_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let config: crate::auth::Config = toml::from_str(RULES).unwrap();
+    let state = State { policy: Some(Arc::new(Policy::new(&config).unwrap())), ..State::default() };
+    let server = serving(CONNECTION_TIMEOUT, state, Some(path.clone())).await;
+    let upgrade = |fields: &str| post("/api/v1/upgrade", "{}", fields);
+    let (root, lead) = ("Authorization: Basic root\r\n", "Authorization: Basic lead\r\n");
+    for (fields, status) in [("", 401), (lead, 403), (root, 403)] {
+        assert_eq!(server.send(&upgrade(fields)).await.0, status, "{fields}");
+    }
+    assert_eq!(server.state.ordered.lock().len(), 0);
+    let text = at_socket(&path, &upgrade("")).await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(matches!(&server.state.ordered.lock()[..], [Order::Upgrade(_)]));
+    // Everything else needs one there, too; and a web page is none who may.
+    for (request, status) in [
+        (post("/api/v1/gc/pause", "", ""), "401"),
+        (upgrade("Authorization: Basic wrong\r\n"), "401"),
+        (upgrade("Origin: http://page\r\n"), "403"),
+    ] {
+        let text = at_socket(&path, &request).await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
+    }
+    assert_eq!(server.state.ordered.lock().len(), 1);
 }

@@ -1,33 +1,34 @@
-//! The endpoint as a socket in the file system, which only the user who serves may open.
+//! A socket in the file system: how it gets its place there, who may open it, and when it goes.
 
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::net::UnixListener;
 
-/// What others may do: nothing.
-const MODE: u32 = 0o600;
+/// What others than the user who serves may do: nothing.
+pub const OTHERS_MAY_NOT: u32 = 0o600;
 /// Bytes of a path at which a socket can be opened.
 const MAX_PATH: usize = 107;
 
-/// A bound socket; its file goes with it.
-pub(super) struct Socket {
-    pub(super) listener: UnixListener,
+/// The file of a socket; it goes with this, if it is ours.
+pub(super) struct SocketFile {
     path: PathBuf,
     /// Of the file: another process may have put its own there since.
-    inode: u64,
+    inode: Option<u64>,
+    ours: AtomicBool,
 }
 
-impl Socket {
+impl SocketFile {
     /// Takes the place of a socket that nobody answers at.
     ///
     /// # Errors
     /// Somebody answers there, or that cannot be told, or something else than a socket is there, or the folder cannot be written to.
-    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+    pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, Self)> {
         // Made under another name, so that nobody meets it before it is closed to others.
         let draft = path.with_file_name(format!(".{:08x}", rand::random::<u32>()));
         // Renamed, it could be longer than whoever wants to open it may name.
@@ -43,15 +44,42 @@ impl Socket {
             Err(_) => {}
         }
         let bound = UnixListener::bind(&draft).and_then(|listener| {
-            std::fs::set_permissions(&draft, Permissions::from_mode(MODE))?;
-            let inode = std::fs::symlink_metadata(&draft)?.ino();
+            std::fs::set_permissions(&draft, Permissions::from_mode(mode))?;
+            let inode = Some(std::fs::symlink_metadata(&draft)?.ino());
             std::fs::rename(&draft, path)?;
-            Ok(Socket { listener, path: path.to_owned(), inode })
+            Ok((listener, SocketFile { path: path.to_owned(), inode, ours: AtomicBool::new(true) }))
         });
         if bound.is_err() {
             let _ = std::fs::remove_file(&draft);
         }
         bound
+    }
+
+    /// The file of a socket that another process goes on with until it says that it is ours.
+    pub(super) fn of_another(path: &Path) -> Self {
+        let inode = std::fs::symlink_metadata(path).ok().map(|found| found.ino());
+        SocketFile { path: path.to_owned(), inode, ours: AtomicBool::new(false) }
+    }
+
+    pub(super) fn is_ours(&self) -> bool {
+        self.ours.load(Ordering::Acquire)
+    }
+
+    pub(super) fn own(&self, ours: bool) {
+        self.ours.store(ours, Ordering::Release);
+    }
+
+    /// Says who may open it, if it is ours and still this socket's.
+    pub(super) fn open_to(&self, mode: u32) -> io::Result<()> {
+        if self.is_ours() && self.is_the_same() {
+            std::fs::set_permissions(&self.path, Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+
+    /// Nobody else has put a file of their own there.
+    fn is_the_same(&self) -> bool {
+        self.inode.is_some() && std::fs::symlink_metadata(&self.path).ok().map(|found| found.ino()) == self.inode
     }
 }
 
@@ -69,9 +97,9 @@ fn nobody_answers(path: &Path) -> io::Result<()> {
     }
 }
 
-impl Drop for Socket {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if self.is_ours() && self.is_the_same() {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -86,22 +114,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let socket = Socket::bind(&path).unwrap();
+        let bind = |path: &Path| SocketFile::bind(path, OTHERS_MAY_NOT);
+        let socket = bind(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let error = Socket::bind(&path).err().unwrap();
+        let error = bind(&path).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(socket);
         assert!(!path.exists() && std::fs::read_dir(folder.path()).unwrap().next().is_none());
         std::fs::write(&path, "x").unwrap();
-        assert!(Socket::bind(&path).err().unwrap().to_string().contains("no socket"));
+        assert!(bind(&path).err().unwrap().to_string().contains("no socket"));
         assert_eq!(std::fs::read(&path).unwrap(), b"x");
-        assert!(Socket::bind(&folder.path().join("absent/admin.sock")).is_err());
+        assert!(bind(&folder.path().join("absent/admin.sock")).is_err());
         let long = folder.path().join("x".repeat(MAX_PATH));
-        assert!(Socket::bind(&long).err().unwrap().to_string().contains("longer than"));
+        assert!(bind(&long).err().unwrap().to_string().contains("longer than"));
         // Of another kind: somebody may be there, and no stream can tell.
         let other = folder.path().join("other.sock");
         let _datagrams = std::os::unix::net::UnixDatagram::bind(&other).unwrap();
-        assert!(Socket::bind(&other).err().unwrap().to_string().contains("cannot be told"));
+        assert!(bind(&other).err().unwrap().to_string().contains("cannot be told"));
     }
 
     /// All its places for those who wait are taken.
@@ -116,6 +145,25 @@ mod tests {
         rustix::net::listen(&slow, 0).unwrap();
         let waiting: Vec<_> = std::iter::repeat_with(stream).take(4).collect();
         assert!(waiting.iter().any(|one| connect(one, &address) == Err(Errno::AGAIN)));
-        assert_eq!(Socket::bind(&path).err().unwrap().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(SocketFile::bind(&path, OTHERS_MAY_NOT).err().unwrap().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn what_another_goes_on_with_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let (_listener, file) = SocketFile::bind(&path, 0o660).unwrap();
+        let heir = SocketFile::of_another(&path);
+        file.own(false);
+        drop(file);
+        assert!(path.exists());
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        heir.open_to(0o600).unwrap();
+        assert_eq!(mode(), 0o660, "it is not its own yet");
+        heir.own(true);
+        heir.open_to(0o600).unwrap();
+        assert_eq!(mode(), 0o600);
+        drop(heir);
+        assert!(!path.exists());
     }
 }
