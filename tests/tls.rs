@@ -238,3 +238,42 @@ fn clients_that_never_finish_a_handshake_are_let_go() {
     assert!(!String::from_utf8_lossy(&plain.rest()).contains(" 200 "));
     assert!(entrepot.metric("entrepot_tls_handshakes_total", &[]) >= 1.0);
 }
+
+/// What a handshake of openssl's with these arguments agrees on: the version and the cipher suite; `None`: nothing.
+fn agreed(address: SocketAddr, arguments: &[&str]) -> Option<(String, String)> {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &address.to_string()]).args(arguments).stdin(std::process::Stdio::null());
+    let text = String::from_utf8_lossy(&crate::harness::tools::output(&mut command).stdout).into_owned();
+    // `New, TLSv1.3, Cipher is TLS_AES_256_GCM_SHA384`
+    let line = text.lines().find(|line| line.starts_with("New, TLS"))?;
+    let (version, cipher) = line.strip_prefix("New, ")?.split_once(", Cipher is ")?;
+    Some((version.to_owned(), cipher.to_owned()))
+}
+
+#[test]
+fn the_oldest_version_and_the_ciphers_are_the_operator_s_choice_also_after_a_reload() {
+    let authority = Authority::new();
+    let issued = authority.issue("a", &["localhost", "127.0.0.1"]);
+    let (_registry, mut entrepot) = front(&[&issued]);
+    let address = entrepot.address;
+    let version = |arguments: &[&str]| agreed(address, arguments).map(|(version, _)| version);
+    assert_eq!(version(&["-tls1_2"]).as_deref(), Some("TLSv1.2"));
+    assert_eq!(version(&["-tls1_3"]).as_deref(), Some("TLSv1.3"));
+    let (kept, _) = connect(&authority, address, "localhost").expect("a handshake");
+    let (answer, kept) = kept.ask(Request::get("/v2/")).expect("an answer");
+    assert_eq!(answer.status, 200);
+    entrepot.reload(|setup| setup.set("listener.0.tls_min_version", "\"1.3\""), "ok");
+    assert_eq!(version(&["-tls1_2"]), None);
+    assert_eq!(version(&["-tls1_3"]).as_deref(), Some("TLSv1.3"));
+    // What was agreed on before ends, with an answer that says so or without one.
+    let after = kept.ask(Request::get("/v2/"));
+    assert!(after.is_err() || after.is_ok_and(|(answer, _)| answer.header("connection") == Some("close")));
+    let only = "[\"TLS13_AES_128_GCM_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\"]";
+    let setup = |setup: Setup| setup.set("listener.0.tls_min_version", "\"1.2\"").set("listener.0.tls_ciphers", only);
+    entrepot.reload(setup, "ok");
+    let cipher = |arguments: &[&str]| agreed(address, arguments).map(|(_, cipher)| cipher);
+    assert_eq!(cipher(&["-tls1_3"]).as_deref(), Some("TLS_AES_128_GCM_SHA256"));
+    assert_eq!(cipher(&["-tls1_3", "-ciphersuites", "TLS_AES_256_GCM_SHA384"]), None);
+    assert_eq!(cipher(&["-tls1_2"]).as_deref(), Some("ECDHE-ECDSA-AES256-GCM-SHA384"));
+    assert_eq!(cipher(&["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"]), None);
+}

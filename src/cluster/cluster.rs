@@ -13,6 +13,7 @@ use super::config::Config;
 use super::direct::Direct;
 use super::discovery::Discovery;
 use super::error::{Error, PickError};
+use super::forward;
 use super::id::PeerId;
 use super::in_flight::InFlight;
 use super::metrics::Metrics;
@@ -88,6 +89,11 @@ impl Cluster {
 
     pub fn config(&self) -> &Config {
         self.pool.config()
+    }
+
+    /// Whether this path outside `/v2/` is handed to the peers.
+    pub fn forwards(&self, path: &str) -> bool {
+        forward::covers(&self.config().forward, path)
     }
 
     /// Chooses a peer that is not among `tried`. Waits up to `queue_timeout` for one below its `max_connections`.

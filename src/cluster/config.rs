@@ -49,7 +49,7 @@ pub struct Config {
     pub stale: Span,
     #[serde(default)]
     pub redirects: Redirects,
-    /// Paths outside /v2/ that are handed to the peers; each begins and ends with '/'.
+    /// Paths outside /v2/ that are handed to the peers, each begins and ends with '/'; and, behind a '!', beginnings of paths that are not.
     #[serde(default)]
     pub forward: Vec<String>,
     /// A challenge whose realm is at a peer's own address names ours, where `forward` covers its path.

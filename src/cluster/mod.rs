@@ -14,6 +14,7 @@ mod direct;
 mod discovery;
 mod error;
 mod exchange;
+pub mod forward;
 mod health;
 mod id;
 mod in_flight;

@@ -19,12 +19,20 @@ use crate::limits::Place;
 use crate::listener::Connection;
 use crate::oci::{Action, Digest, Host, Resource};
 use crate::routing::Site;
-use crate::telemetry::{RequestId, TraceParent};
+use crate::telemetry::{RequestId, Trace, UnderWay};
 
-/// How a client reaches us: `https` or `http`, and the authority that it knows us by.
+/// How a client reaches us: `https` or `http`, the authority that it knows us by, and the listener's prefix.
 pub struct Outside {
     pub scheme: &'static str,
     pub authority: String,
+    pub prefix: String,
+}
+
+impl Outside {
+    /// The whole address of a path of ours.
+    pub fn address(&self, path: &str) -> String {
+        format!("{}://{}{}{path}", self.scheme, self.authority, self.prefix)
+    }
 }
 
 /// One request.
@@ -34,6 +42,8 @@ pub struct RequestContext {
     pub site: Arc<Site>,
     pub started: Instant,
     pub id: RequestId,
+    /// Its place in a trace.
+    pub trace: Trace,
     /// `Host` or `:authority`, as the client wrote it.
     pub authority: String,
     /// The same, lower case and without port.
@@ -55,6 +65,8 @@ pub struct RequestContext {
     pub permit: Permit,
     /// What for, once it is read.
     pub action: Option<Action>,
+    /// Counts it among those that ask for such a thing, until it is over.
+    pub asking: Option<UnderWay>,
     /// Who answers, once it is known.
     pub cluster: Option<Arc<Cluster>>,
     pub cache: CacheUse,
@@ -78,12 +90,13 @@ impl RequestContext {
         self.action.as_ref().map(|action| &action.resource)
     }
 
-    pub fn new(connection: Arc<Connection>, site: Arc<Site>) -> Self {
+    pub fn new(connection: Arc<Connection>, site: Arc<Site>, trace: Trace) -> Self {
         RequestContext {
             connection,
             site,
             started: Instant::now(),
             id: RequestId::new(),
+            trace,
             authority: String::new(),
             host: String::new(),
             client: None,
@@ -95,6 +108,7 @@ impl RequestContext {
             recorded: false,
             permit: Permit::open(),
             action: None,
+            asking: None,
             cluster: None,
             cache: CacheUse::None,
             content: None,
@@ -139,7 +153,8 @@ impl RequestContext {
         let scheme = if self.client.as_ref()?.https { "https" } else { "http" };
         let authority = told.get(forwarded::X_FORWARDED_HOST)?.to_str().ok()?;
         authority.parse::<Host>().ok()?;
-        Some(Outside { scheme, authority: authority.to_owned() })
+        let prefix = self.connection.settings().prefix.to_string();
+        Some(Outside { scheme, authority: authority.to_owned(), prefix })
     }
 
     /// To be called before the answer's head is sent: stamps the moment.
@@ -194,9 +209,8 @@ impl RequestContext {
             headers.insert(REQUEST_ID, id);
         }
         via::add(headers, self.version);
-        let (trace, keep_state) = TraceParent::next_hop(headers);
-        headers.insert(TRACEPARENT, trace.header());
-        if !keep_state {
+        headers.insert(TRACEPARENT, self.trace.header());
+        if !self.trace.goes_on() {
             headers.remove(TRACESTATE);
         }
     }

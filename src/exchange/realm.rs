@@ -1,5 +1,6 @@
 //! `rewrite_realm`: where a peer's challenge sends clients for a token. Registries behind a proxy often name their own
-//! address there, which clients cannot reach; with `forward` we can hand the request on, so we name ourselves.
+//! address there, which clients cannot reach; with `forward` we can hand the request on, so we name ourselves. A peer that names the
+//! address that it was told is ours knows nothing of a listener's prefix, which is put there in any case.
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue};
@@ -13,7 +14,8 @@ use crate::cluster::Cluster;
 /// Makes the challenges among these fields of an answer right for the client, where the cluster wants it.
 /// `from`: the request's own fields.
 pub fn mend(from: &HeaderMap, ctx: &RequestContext, headers: &mut HeaderMap) {
-    let Some(cluster) = ctx.cluster.as_ref().filter(|cluster| cluster.config().rewrite_realm) else { return };
+    let below = !ctx.connection.settings().prefix.is_none();
+    let Some(cluster) = ctx.cluster.as_ref().filter(|cluster| below || cluster.config().rewrite_realm) else { return };
     if !headers.contains_key(WWW_AUTHENTICATE) {
         return;
     }
@@ -44,11 +46,25 @@ pub fn mend_head(from: &HeaderMap, ctx: &RequestContext, response: &mut Response
 /// A challenge with its realm at our own address. `None`: nothing in it is at a peer's and covered by `forward`.
 fn rewritten(challenge: &HeaderValue, cluster: &Cluster, outside: &Outside) -> Option<HeaderValue> {
     let covered = |url: &Url| {
-        let peer = url.host_str().zip(url.port_or_known_default());
-        peer.is_some_and(|(host, port)| cluster.is_peer(host, port))
-            && cluster.config().forward.iter().any(|prefix| url.path().starts_with(prefix.as_str()))
+        let theirs = cluster.config().rewrite_realm && is_at(url, |host, port| cluster.is_peer(host, port));
+        (theirs || outside.is_without_prefix(url)) && cluster.forwards(url.path())
     };
     HeaderValue::from_str(&replaced(challenge.to_str().ok()?, outside, covered)?).ok()
+}
+
+fn is_at(url: &Url, known: impl Fn(&str, u16) -> bool) -> bool {
+    url.host_str().zip(url.port_or_known_default()).is_some_and(|(host, port)| known(host, port))
+}
+
+impl Outside {
+    /// An address of ours as somebody writes it who was told our host alone.
+    fn is_without_prefix(&self, url: &Url) -> bool {
+        let own = Url::parse(&format!("{}://{}", self.scheme, self.authority));
+        !self.prefix.is_empty()
+            && own.is_ok_and(|own| {
+                is_at(url, |host, port| own.host_str() == Some(host) && own.port_or_known_default() == Some(port))
+            })
+    }
 }
 
 fn replaced(challenge: &str, outside: &Outside, covered: impl Fn(&Url) -> bool) -> Option<String> {
@@ -62,7 +78,7 @@ fn replaced(challenge: &str, outside: &Outside, covered: impl Fn(&Url) -> bool) 
         match Url::parse(realm).ok().filter(|url| matches!(url.scheme(), "http" | "https") && covered(url)) {
             Some(url) => {
                 let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-                text.push_str(&format!("{}://{}{}{query}", outside.scheme, outside.authority, url.path()));
+                text.push_str(&outside.address(&format!("{}{query}", url.path())));
                 changed = true;
             }
             None => text.push_str(realm),
@@ -79,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_realm_at_a_peer_becomes_ours_and_any_other_stays() {
-        let outside = Outside { scheme: "https", authority: "registry.example".into() };
+        let outside = Outside { scheme: "https", authority: "registry.example".into(), prefix: String::new() };
         let covered = |url: &Url| url.host_str() == Some("10.0.0.1") && url.path().starts_with("/service/");
         let all = |challenge: &str| replaced(challenge, &outside, covered);
         assert_eq!(
@@ -101,5 +117,20 @@ mod tests {
         ] {
             assert_eq!(all(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn our_own_address_gets_the_prefix_that_nobody_told_the_peer() {
+        let outside = |prefix: &str| Outside { scheme: "https", authority: "r.example".into(), prefix: prefix.into() };
+        let (none, below) = (outside(""), outside("/registry"));
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert!(below.is_without_prefix(&url("https://r.example/service/token")));
+        assert!(below.is_without_prefix(&url("https://r.example:443/service/token")));
+        assert!(!below.is_without_prefix(&url("https://r.example:8443/service/token")));
+        assert!(!below.is_without_prefix(&url("https://auth.example/service/token")));
+        assert!(!none.is_without_prefix(&url("https://r.example/service/token")));
+        let challenge = r#"Bearer realm="https://r.example/token?a=b",service="r""#;
+        let expected = r#"Bearer realm="https://r.example/registry/token?a=b",service="r""#;
+        assert_eq!(replaced(challenge, &below, |url| below.is_without_prefix(url)).as_deref(), Some(expected));
     }
 }

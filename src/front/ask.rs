@@ -11,6 +11,8 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use super::{login, odd};
 use crate::cluster::{Cluster, InFlight, PeerId, PickError, Resent, SendError};
 use crate::exchange::RequestContext;
+use crate::exchange::fields::TRACEPARENT;
+use crate::telemetry::spans;
 
 /// Most bytes of an answer that we take into memory: above distribution's 4 MiB limit on manifests.
 pub const MAX_ANSWER: usize = 8 << 20;
@@ -202,10 +204,26 @@ impl Failure {
 }
 
 async fn exchange(in_flight: &InFlight, question: &Question) -> Result<Answer, Failure> {
+    let mut headers = question.headers.clone();
+    let mut waiting = spans::waiting(|| format!("peer {}", question.method).into());
+    if let Some(waiting) = &mut waiting {
+        waiting.set("server.address", in_flight.peer().authority());
+        headers.insert(TRACEPARENT, waiting.header());
+    }
+    let outcome = one_try(in_flight, question, headers).await;
+    if let Some(waiting) = &mut waiting {
+        match &outcome {
+            Ok(answer) => waiting.set("http.response.status_code", answer.response.status().as_u16()),
+            Err(failure) => waiting.fail(&failure.to_string()),
+        }
+    }
+    outcome
+}
+
+async fn one_try(in_flight: &InFlight, question: &Question, headers: HeaderMap) -> Result<Answer, Failure> {
     let started = Instant::now();
     let peer = in_flight.peer();
-    let response =
-        peer.send(question.method.clone(), &question.target, question.headers.clone(), question.body.clone()).await?;
+    let response = peer.send(question.method.clone(), &question.target, headers, question.body.clone()).await?;
     let useless = |why: &str| Failure::Useless(why.to_owned());
     odd::check(response.status()).map_err(useless)?;
     let (status, mut headers) = (response.status(), response.headers().clone());

@@ -13,6 +13,8 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::telemetry::spans;
+
 type Answering<V> = BoxFuture<'static, Option<V>>;
 /// Which question it is, and how to wait for it.
 type Pending<K, V> = Arc<Mutex<HashMap<K, (u64, WeakShared<Answering<V>>)>>>;
@@ -52,7 +54,8 @@ where
         }
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let forget = Forget { all: self.pending.clone(), key: key.clone(), number };
-        let question = question();
+        // Whoever joins waits for what the first of them began.
+        let question = spans::carried(question());
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             let _forget = forget;
             question.await

@@ -17,9 +17,11 @@ use super::{login, odd};
 use crate::cache::{Origin, OriginError, OriginStream, Refusal};
 use crate::cluster::config::Redirects;
 use crate::cluster::{Cluster, InFlight, PeerId, PickError};
+use crate::exchange::fields::TRACEPARENT;
 use crate::exchange::respond::{CONTENT_DIGEST, problem_with_status};
 use crate::oci::conditional::none_match_lists;
 use crate::oci::{Digest, ErrorCode};
+use crate::telemetry::spans;
 
 /// Most redirects followed for one request.
 const MAX_HOPS: usize = 5;
@@ -132,15 +134,26 @@ impl ClusterOrigin {
         if offset > 0 {
             headers.insert(RANGE, range_from(offset));
         }
+        let mut waiting = spans::waiting(|| "peer GET".into());
+        if let Some(waiting) = &mut waiting {
+            waiting.set("server.address", in_flight.peer().authority());
+            headers.insert(TRACEPARENT, waiting.header());
+        }
         let response = match in_flight.peer().send(Method::GET, &self.target, headers, Bytes::new()).await {
             Ok(response) => response,
             Err(error) => {
+                if let Some(waiting) = &mut waiting {
+                    waiting.fail(&error.to_string());
+                }
                 tracing::warn!(peer = in_flight.peer().authority(), %error, "a peer gave no content");
                 self.sent.fetch_or(!error.unsent(), Ordering::Relaxed);
                 self.give_up_on(&in_flight);
                 return Ok(None);
             }
         };
+        if let Some(mut waiting) = waiting {
+            waiting.set("http.response.status_code", response.status().as_u16());
+        }
         self.sent.store(true, Ordering::Relaxed);
         let proof = *self.proof.lock();
         if let Some(proof) = proof

@@ -24,6 +24,7 @@ use crate::exchange::RequestContext;
 use crate::exchange::respond::problem;
 use crate::oci::{ErrorCode, RepositoryName, Resource};
 use crate::routing::Site;
+use crate::telemetry::spans::Waiting;
 
 /// One proxied request.
 pub struct Pass {
@@ -61,6 +62,8 @@ pub struct Pass {
     told_host: Option<String>,
     /// The body of the peer's answer does not reach the client: the answer was replaced.
     pub drops_body: bool,
+    /// The present try, where the request is recorded, until its answer begins.
+    waiting: Option<Waiting>,
     began: Instant,
 }
 
@@ -131,6 +134,7 @@ impl Pass {
             interim_since: None,
             told_host: None,
             drops_body: false,
+            waiting: None,
             began: Instant::now(),
         }
     }
@@ -257,6 +261,9 @@ impl Pass {
     /// The exchange broke. Tried again only when the peer cannot have taken anything of the body, or when sending it
     /// again is the same as sending it once; and within the cluster's budget.
     pub fn exchange_failed(&mut self, session: &mut Session, error: &mut Error) {
+        if let Some(mut waiting) = self.waiting.take() {
+            waiting.fail(&error.to_string());
+        }
         // While the client's body is still awaited, the peer's silence is the client's.
         let stalled = *error.etype() == ErrorType::ReadTimedout && !session.is_body_done();
         let upstream = matches!(error.esource(), pingora::ErrorSource::Upstream) && !stalled;

@@ -7,6 +7,7 @@ use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::{Next, Shared, entrance, fleet, gate, limit, mirror, names, registry, token};
+use crate::acme;
 use crate::cluster::Cluster;
 use crate::cluster::config::Authorization;
 use crate::cors;
@@ -23,22 +24,51 @@ use crate::oci::{Action, ActionError, ErrorCode, Host, HostError, Resource};
 use crate::routing::{Answerer, Target};
 use crate::telemetry::RequestId;
 
+/// The path that says whether the process lives.
+const HEALTH: &str = "/healthz";
+
+/// Where a request's target lies, of a listener with a prefix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Below,
+    Outside,
+}
+
 /// Reads the head, and answers or says who goes on.
 pub async fn enter(shared: &Shared, exchange: &mut Exchange, ctx: &mut RequestContext) -> Result<Next> {
-    identify(exchange, ctx);
+    let place = identify(exchange, ctx);
+    if let Some(response) = of_an_authority(shared, &exchange.head().method, ctx.target.path()).await {
+        return answer(exchange, ctx, response).await;
+    }
     if let Some(asked) = fleet::asked(shared, exchange, ctx) {
         return fleet::answer(shared, exchange, ctx, asked).await;
     }
     if let Err(response) = limit::by_address(exchange, ctx).await {
         return refuse(exchange, ctx, *response).await;
     }
-    if let Some(response) = before_routing(exchange, ctx) {
+    if let Some(response) = before_routing(exchange, ctx, place) {
         return answer(exchange, ctx, response).await;
     }
     match read(exchange, ctx).and_then(|action| names::make_canonical(exchange, ctx, action)) {
         Ok(action) => dispatch(shared, exchange, ctx, action).await,
         Err(response) => answer(exchange, ctx, *response).await,
     }
+}
+
+/// What an authority looks for at a name before it gives us a certificate for it (http-01), if somebody here has ordered that. Before
+/// everything else: rules, limits and redirects are for clients.
+async fn of_an_authority(shared: &Shared, method: &Method, path: &str) -> Option<Response<Bytes>> {
+    if !is_of_an_authority(method, path) {
+        return None;
+    }
+    let mut response = Response::new(Bytes::from(shared.acme.answer(path).await?));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    Some(response)
+}
+
+/// Whether only an authority asks like that.
+fn is_of_an_authority(method: &Method, path: &str) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) && path.starts_with(acme::PATH)
 }
 
 /// Too many requests are under way: this one is told to come again.
@@ -51,14 +81,18 @@ pub async fn turn_away(exchange: &mut Exchange, ctx: &mut RequestContext) -> Res
 }
 
 /// What concerns the process, the connection or the host, and nothing that a registry holds.
-fn before_routing(exchange: &Exchange, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
+fn before_routing(exchange: &Exchange, ctx: &mut RequestContext, place: Place) -> Option<Response<Bytes>> {
     let request = exchange.head();
     let bad = |message: &str| problem_with_status(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message);
-    if ctx.target.path() == "/healthz" {
+    // Also outside the prefix: whoever looks after the process need not know it.
+    if ctx.target.path() == HEALTH {
         return Some(match request.method {
             Method::GET | Method::HEAD => health(),
             _ => not_allowed("GET, HEAD", "/healthz takes GET and HEAD"),
         });
+    }
+    if place == Place::Outside {
+        return Some(problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here"));
     }
     if via::passed_here(&request.headers) {
         let message = "this request has come through this proxy before: what it was sent on to leads back here";
@@ -69,7 +103,7 @@ fn before_routing(exchange: &Exchange, ctx: &mut RequestContext) -> Option<Respo
     }
     if ctx.connection.settings().redirect_to_https && !is_https(ctx) {
         return Some(match outer_host(exchange, ctx) {
-            Some(host) => respond::redirect_to_https(&host, ctx.target.as_str()),
+            Some(host) => respond::redirect_to_https(&host, request.target.as_str()),
             None => bad("no Host to redirect to"),
         });
     }
@@ -105,6 +139,7 @@ fn refused(error: ActionError) -> Response<Bytes> {
 
 /// Finds who answers.
 async fn dispatch(shared: &Shared, exchange: &mut Exchange, ctx: &mut RequestContext, action: Action) -> Result<Next> {
+    ctx.asking = shared.metrics.asks(&action.resource);
     ctx.action = Some(action.clone());
     if matches!(action.resource, Resource::Outside)
         && token::is_ours(ctx.target.path())
@@ -207,7 +242,9 @@ fn is_of_the_name(ctx: &RequestContext, target: &Target, action: &Action) -> boo
 /// What is said where no route leads anywhere.
 fn nobody(exchange: &Exchange, ctx: &RequestContext, action: &Action) -> Response<Bytes> {
     match action.resource {
-        Resource::Outside if ctx.target.path() == "/" => entrance::answer(exchange.head()),
+        Resource::Outside if ctx.target.path() == "/" => {
+            entrance::answer(exchange.head(), &ctx.connection.settings().prefix)
+        }
         Resource::Outside => problem_with_status(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "no such path here"),
         _ => problem(ErrorCode::NameUnknown, "no route of this proxy matches the host and repository"),
     }
@@ -274,20 +311,36 @@ async fn to_cluster(
     })
 }
 
+/// Whether a request is answered however much there is to do: it asks for health, or an authority looks for us.
+pub fn is_always_answered(exchange: &Exchange) -> bool {
+    let head = exchange.head();
+    let path = head.target.path();
+    exchange.connection().settings().prefix.take_off(path).unwrap_or(path) == HEALTH
+        || is_of_an_authority(&head.method, path)
+}
+
 /// The request's target and id, and the client behind trusted proxies; what browsers are told in every answer.
-fn identify(exchange: &mut Exchange, ctx: &mut RequestContext) {
+fn identify(exchange: &mut Exchange, ctx: &mut RequestContext) -> Place {
     if let Some(cors) = &ctx.site.cors {
         let with = cors.fields(&exchange.head().method, exchange.headers());
         exchange.amend(Amendment { without: &cors::PEERS, with });
     }
     let request = exchange.head();
+    let settings = exchange.connection().settings();
+    let below = match settings.prefix.take_off(request.target.as_str()) {
+        Some(_) if settings.prefix.is_none() => None,
+        Some(below) => below.parse().ok(),
+        None => None,
+    };
+    let place = if below.is_some() || settings.prefix.is_none() { Place::Below } else { Place::Outside };
     // A clone shares the text.
-    ctx.target = request.target.clone();
+    ctx.target = below.unwrap_or_else(|| request.target.clone());
     ctx.version = request.version;
     ctx.id = RequestId::accept(request.headers.get(&REQUEST_ID).map(HeaderValue::as_bytes));
     let connection = &ctx.connection;
     let (tls, trusted) = (connection.tls().is_some(), &connection.settings().trusted_proxies);
     ctx.client = Some(forwarded::client(&request.headers, connection.client(), tls, trusted));
+    place
 }
 
 fn is_https(ctx: &RequestContext) -> bool {

@@ -5,7 +5,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderValue, Method, Response};
 
 use crate::exchange::respond::not_allowed;
-use crate::listener::RequestHead;
+use crate::listener::{Prefix, RequestHead};
 
 // No version: who is not the operator need not know what to try. No host either: which one the reader came by, it knows.
 const TEXT: &str = "This is Entrepot, a registry for container images.\n\n\
@@ -20,7 +20,7 @@ const PAGE: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf
     says whether it lives. How to run it and what it does: README.md of Entrepot's source.</p>\n</body></html>\n";
 
 /// The answer to a request for `/` that no cluster takes.
-pub fn answer(request: &RequestHead) -> Response<Bytes> {
+pub fn answer(request: &RequestHead, prefix: &Prefix) -> Response<Bytes> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return not_allowed("GET, HEAD", "/ takes GET and HEAD; a registry's API is below /v2/");
     }
@@ -30,10 +30,10 @@ pub fn answer(request: &RequestHead) -> Response<Bytes> {
         media_type.eq_ignore_ascii_case("text/html")
     });
     let (media_type, body) = match page {
-        true => ("text/html; charset=utf-8", PAGE),
-        false => ("text/plain; charset=utf-8", TEXT),
+        true => ("text/html; charset=utf-8", PAGE.replace("href=\"/", &format!("href=\"{prefix}/"))),
+        false => ("text/plain; charset=utf-8", TEXT.replace(" /", &format!(" {prefix}/"))),
     };
-    let mut response = Response::new(Bytes::from_static(body.as_bytes()));
+    let mut response = Response::new(Bytes::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     response

@@ -230,10 +230,8 @@ fn challenge_header(
     error: Option<ChallengeError>,
 ) -> Option<HeaderValue> {
     let service = authenticator.service()?;
-    let realm = authenticator.realm().or_else(|| {
-        let outside = ctx.outside(exchange.headers())?;
-        Some(format!("{}://{}{TOKEN_PATH}", outside.scheme, outside.authority))
-    })?;
+    let own = || ctx.outside(exchange.headers()).map(|outside| outside.address(TOKEN_PATH));
+    let realm = authenticator.realm().or_else(own)?;
     let scope = action.and_then(challenge::scope);
     Challenge { realm: &realm, service: &service, scope, error }.header()
 }

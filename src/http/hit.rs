@@ -18,11 +18,13 @@ use crate::limits::{Source, Subject};
 use crate::listener::{AtHand, Connection, Plain};
 use crate::oci::{Digest, Host, RepositoryName, media_type};
 use crate::routing::Target;
-use crate::telemetry::{RequestId, RouteKind, UnderWay};
+use crate::telemetry::{RequestId, RouteKind, Trace, UnderWay};
 
 /// A hit.
 pub struct Hit {
     pub id: RequestId,
+    /// Its place in a trace, if it has one.
+    pub trace: Option<Trace>,
     pub kind: RouteKind,
     /// Where in the target the repository and the digest stand.
     pub repository: Range<usize>,
@@ -54,7 +56,7 @@ pub fn find(shared: &Shared, request: &Plain<'_>, connection: &Connection) -> Op
     if connection.is_of_a_trusted_proxy() || (settings.redirect_to_https && connection.tls().is_none()) {
         return None;
     }
-    let named = named(request.target)?;
+    let named = named(settings.prefix.take_off(request.target)?)?;
     let digest: Digest = named.digest.parse().ok()?;
     let repository: RepositoryName = named.repository.parse().ok()?;
     let host = Host::plain_name(request.host)?;
@@ -97,6 +99,7 @@ pub fn find(shared: &Shared, request: &Plain<'_>, connection: &Connection) -> Op
     }
     Some(Hit {
         id: RequestId::accept(request.request_id),
+        trace: shared.tracer.begin_plain(request.trace_parent),
         kind: named.kind,
         repository: within(request.target, named.repository),
         digest: within(request.target, named.digest),

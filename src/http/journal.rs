@@ -8,12 +8,12 @@ use http::{Method, Version};
 
 use super::Shared;
 use super::hit::Hit;
-use super::{pulls, recording};
+use super::{pulls, recording, traced};
 use crate::exchange::{CacheUse, RequestContext};
 use crate::front::pass::Pass;
 use crate::listener::{Connection, Exchange, Plain, Refusal};
 use crate::oci::Resource;
-use crate::telemetry::{Entry, RequestId, RouteKind};
+use crate::telemetry::{Ended, Entry, RequestId, RouteKind, Trace};
 
 /// A request that is over, however it ended. `error`: why it did not end well; `pass`: its way to a peer, if it had one.
 pub fn answered(
@@ -31,13 +31,13 @@ pub fn answered(
     let status = exchange.status().map_or(0, |status| status.as_u16());
     let kind = kind(ctx, pass.is_some());
     let (bytes_in, bytes_out) = (exchange.received(), exchange.sent());
-    shared.metrics.end(kind, &request.method, status, duration);
+    let (method, received) = (&request.method, Some(bytes_in));
+    shared.metrics.end(&Ended { kind, method, status, duration, received, sent: bytes_out });
     if ctx.cache == CacheUse::Bypass {
         shared.front.cache().bypassed();
     }
-    shared.metrics.request_bytes(bytes_in);
-    shared.metrics.response_bytes(bytes_out);
     recording::ended(shared, exchange, ctx, status);
+    traced::ended(ctx, exchange, &traced::Outcome { kind, status, bytes_in, bytes_out, error });
     pulls::answered(shared, ctx, status);
     if let Some(error) = error.filter(|_| status != 0 && ctx.problem.is_none()) {
         // The answer had begun when it broke off: the line below says how far it came, this says why.
@@ -52,6 +52,7 @@ pub fn answered(
     shared.access_log.write(&Entry {
         time: SystemTime::now(),
         id: ctx.id.as_str(),
+        trace: ctx.trace.logged(),
         client: client.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
         identity: identity.as_deref(),
         method: request.method.as_str(),
@@ -80,15 +81,16 @@ pub fn hit(shared: &Shared, request: &Plain<'_>, connection: &Connection, hit: &
     let duration = hit.started.elapsed();
     // Whose answer did not begin has no status, here as on the long way.
     let (status, sent) = sent.map_or((0, 0), |sent| (200, sent));
-    shared.metrics.end(hit.kind, &Method::GET, status, duration);
-    shared.metrics.response_bytes(sent);
+    shared.metrics.end(&Ended { kind: hit.kind, method: &Method::GET, status, duration, received: None, sent });
     pulls::given(shared, request, hit, status);
+    traced::hit(hit, request, &traced::Outcome { kind: hit.kind, status, bytes_in: 0, bytes_out: sent, error: None });
     if !shared.access_log.enabled() {
         return;
     }
     shared.access_log.write(&Entry {
         time: SystemTime::now(),
         id: hit.id.as_str(),
+        trace: hit.trace.as_ref().and_then(Trace::logged),
         client: connection.client().ip(),
         identity: hit.identity.as_deref(),
         method: "GET",
@@ -117,7 +119,14 @@ pub fn refused(shared: &Shared, connection: &Connection, refusal: Refusal, line:
     let mut words = line.split(|byte| *byte == b' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let method = std::str::from_utf8(method).unwrap_or_default();
-    shared.metrics.end(RouteKind::Other, &method.parse().unwrap_or(Method::TRACE), status, std::time::Duration::ZERO);
+    shared.metrics.end(&Ended {
+        kind: RouteKind::Other,
+        method: &method.parse().unwrap_or(Method::TRACE),
+        status,
+        duration: std::time::Duration::ZERO,
+        received: Some(0),
+        sent: 0,
+    });
     if !shared.access_log.enabled() {
         return;
     }
@@ -125,6 +134,7 @@ pub fn refused(shared: &Shared, connection: &Connection, refusal: Refusal, line:
     shared.access_log.write(&Entry {
         time: SystemTime::now(),
         id: id.as_str(),
+        trace: None,
         client: connection.client().ip().to_canonical(),
         identity: None,
         method,

@@ -27,9 +27,13 @@ use crate::front::pass::{FAILING_PEER, NO_PEER, ODD_PEER, Pass, UNANSWERABLE};
 use crate::listener::{Broken, Connection, Exchange, Handler, Plain, Refusal};
 use crate::oci::ErrorCode;
 use crate::outbound::hop::named_by_connection;
+use crate::outbound::tls;
+use crate::telemetry::TraceParent;
 
 /// Idle connections to peers that uploads and lists share, over all clusters.
 const POOLED_CONNECTIONS: usize = 512;
+/// A file of certificates that holds none.
+const NO_AUTHORITIES: &str = "/dev/null";
 
 /// What the listeners hand requests to.
 pub struct Proxy {
@@ -52,11 +56,36 @@ impl Proxy {
             upstream_keepalive_pool_size: POOLED_CONNECTIONS,
             // The bound on tries is each cluster's own `retry.tries`, at most 16.
             max_retries: 16,
+            // It would not start on a machine without any; there, whoever speaks TLS to peers names their authorities.
+            ca_file: tls::system_roots().is_empty().then(|| NO_AUTHORITIES.to_owned()),
             ..ServerConf::default()
         };
         let mut http = HttpProxy::new(Hooks { shared: shared.clone() }, Arc::new(conf));
         http.handle_init_modules();
         Proxy { http: Arc::new(http), shared, never: watch::Sender::new(false).subscribe() }
+    }
+
+    /// One request, from its head to its line in the log.
+    async fn answer(&self, mut exchange: Box<Exchange>, mut request: RequestContext) -> Option<Box<Exchange>> {
+        let most = exchange.connection().settings().max_requests;
+        let entered = match self.shared.metrics.under_way() > most && !door::is_always_answered(&exchange) {
+            true => door::turn_away(&mut exchange, &mut request).await,
+            false => door::enter(&self.shared, &mut exchange, &mut request).await,
+        };
+        let error = match entered {
+            Ok(Next::Answered) => None,
+            Ok(Next::Pass(pass)) => match exchange.prove_empty().await {
+                Ok(()) => return self.pass(exchange, request, pass).await,
+                Err(error) => Some(error),
+            },
+            Err(error) => Some(error),
+        };
+        if let Some(error) = &error {
+            self.broken(&mut exchange, &mut request, error).await;
+        }
+        let error = error.map(|error| error.to_string());
+        journal::answered(&self.shared, &exchange, error.as_deref(), &mut request, None);
+        Some(exchange)
     }
 
     /// Streams a request to a peer, and answers in its place when there is no answer.
@@ -127,28 +156,11 @@ impl Handler for Proxy {
         journal::hit(&self.shared, request, connection, &hit, sent);
     }
 
-    async fn serve(self: &Arc<Self>, mut exchange: Box<Exchange>) -> Option<Box<Exchange>> {
+    async fn serve(self: &Arc<Self>, exchange: Box<Exchange>) -> Option<Box<Exchange>> {
         let _under_way = self.shared.metrics.begin();
-        let mut request = RequestContext::new(exchange.connection().clone(), self.shared.front.site());
-        let most = exchange.connection().settings().max_requests;
-        let entered = match self.shared.metrics.under_way() > most && exchange.head().target.path() != "/healthz" {
-            true => door::turn_away(&mut exchange, &mut request).await,
-            false => door::enter(&self.shared, &mut exchange, &mut request).await,
-        };
-        let error = match entered {
-            Ok(Next::Answered) => None,
-            Ok(Next::Pass(pass)) => match exchange.prove_empty().await {
-                Ok(()) => return self.pass(exchange, request, pass).await,
-                Err(error) => Some(error),
-            },
-            Err(error) => Some(error),
-        };
-        if let Some(error) = &error {
-            self.broken(&mut exchange, &mut request, error).await;
-        }
-        let error = error.map(|error| error.to_string());
-        journal::answered(&self.shared, &exchange, error.as_deref(), &mut request, None);
-        Some(exchange)
+        let trace = self.shared.tracer.begin(TraceParent::of(exchange.headers()));
+        let request = RequestContext::new(exchange.connection().clone(), self.shared.front.site(), trace.clone());
+        trace.along(self.answer(exchange, request)).await
     }
 
     fn refused(&self, connection: &Arc<Connection>, refusal: Refusal, line: &[u8]) {

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest as _, Sha256};
@@ -34,7 +34,7 @@ impl Believed {
             return Ok(Believed { fingerprint: None, verifier: WebPkiClientVerifier::no_client_auth() });
         };
         let refused = |reason: String| Error::Certificate { path: path.clone(), reason };
-        let bytes = std::fs::read(path).map_err(|source| Error::Unreadable { path: path.clone(), source })?;
+        let bytes = read(path)?;
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(&bytes) {
             let root = root.map_err(|error| refused(format!("not a PEM file: {error}")))?;
@@ -45,8 +45,16 @@ impl Believed {
             true => builder,
             false => builder.allow_unauthenticated(),
         };
+        let revoked = config.client_crl.as_deref().map(Revoked::load).transpose()?;
+        let bytes = [&bytes[..], revoked.as_ref().map_or(&[][..], |revoked| &revoked.bytes[..])];
+        let fingerprint = Some(fingerprint(path, bytes, config.client_certificate_required));
+        let builder = match revoked {
+            // As OpenSSL and so nginx have it: who is of an authority without a list, or with one that is too old, is not believed.
+            Some(revoked) => builder.with_crls(revoked.lists).enforce_revocation_expiration(),
+            None => builder,
+        };
         let verifier = builder.build().map_err(|error| refused(error.to_string()))?;
-        Ok(Believed { fingerprint: Some(fingerprint(path, &bytes, config.client_certificate_required)), verifier })
+        Ok(Believed { fingerprint, verifier })
     }
 
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
@@ -54,11 +62,37 @@ impl Believed {
     }
 }
 
-fn fingerprint(path: &Path, bytes: &[u8], required: bool) -> [u8; 32] {
+/// Lists of certificates that count no more.
+struct Revoked {
+    bytes: Vec<u8>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+}
+
+impl Revoked {
+    fn load(path: &Path) -> Result<Revoked, Error> {
+        let bytes = read(path)?;
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+        let refused = |reason: String| Error::Certificate { path: path.to_owned(), reason };
+        let lists = lists.map_err(|error| refused(format!("not a PEM file: {error}")))?;
+        if lists.is_empty() {
+            return Err(refused("holds no list of revoked certificates".into()));
+        }
+        Ok(Revoked { bytes, lists })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })
+}
+
+fn fingerprint(path: &Path, files: [&[u8]; 2], required: bool) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(path.as_os_str().as_encoded_bytes());
     hash.update([0, u8::from(required)]);
-    hash.update(bytes);
+    for bytes in files {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
     hash.finalize().into()
 }
 

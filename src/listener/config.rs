@@ -1,27 +1,47 @@
 //! `[[listener]]`: an address that clients connect to.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde::de::Error as _;
 
 use super::fields::AnswerFields;
+use super::prefix::Prefix;
+use super::tls_rules::Cipher;
+pub use super::tls_rules::MinVersion;
+use crate::sockets::Address;
 use crate::units::{Size, Span, mebibytes, seconds};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// IP address and port; port 0 lets the system choose one, which is logged.
-    pub address: SocketAddr,
+    /// IP address and port (port 0 lets the system choose one, which is logged), or `unix:` and the path of a socket.
+    pub address: Address,
+    /// What a service manager calls the socket that it hands over for this listener, where its address does not tell.
+    pub name: Option<String>,
+    /// Who may open a socket in the file system: permissions as `chmod` has them.
+    #[serde(default)]
+    pub socket_mode: Mode,
     /// With at least one certificate the listener speaks TLS: http/1.1 and h2 by ALPN.
     #[serde(default)]
     pub tls: Vec<Certificate>,
+    /// The oldest version of TLS that is spoken.
+    #[serde(default)]
+    pub tls_min_version: MinVersion,
+    /// Cipher suites; of a version of which none is named, all.
+    #[serde(default)]
+    pub tls_ciphers: Vec<Cipher>,
     /// PEM file of authorities: a client that shows a certificate of theirs is the user whom it names.
     pub client_ca: Option<PathBuf>,
+    /// PEM file of lists of revoked certificates, one of each authority that issued any of a client's chain.
+    pub client_crl: Option<PathBuf>,
     /// Clients without such a certificate get no connection.
     #[serde(default)]
     pub client_certificate_required: bool,
+    /// The path below which everything is served; what is outside it is 404, but for /healthz.
+    #[serde(default)]
+    pub prefix: Prefix,
     /// Plain listeners only: answers everything but /healthz with 308 to https.
     #[serde(default)]
     pub redirect_to_https: bool,
@@ -59,14 +79,19 @@ pub struct Config {
     pub headers: AnswerFields,
 }
 
+/// Either two files, or one that comes by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// PEM file: the certificate and what it needs up to the root.
-    pub certificate: PathBuf,
+    pub certificate: Option<PathBuf>,
     /// PEM file: its private key.
-    pub key: PathBuf,
-    /// Names that it answers; `*.example.com` stands for one label. Left out: the names in the certificate.
+    pub key: Option<PathBuf>,
+    /// It comes by itself, from the authority that `[acme]` names.
+    #[serde(default)]
+    pub acme: bool,
+    /// Names that it answers; `*.example.com` stands for one label. Left out: the names in the certificate. One that comes by
+    /// itself is for these names.
     #[serde(default)]
     pub names: Vec<String>,
 }
@@ -92,6 +117,27 @@ pub struct H2 {
     pub max_streams: u32,
     pub stream_window: Size,
     pub connection_window: Size,
+}
+
+/// `0660`: the user who serves, and whoever is of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode(pub u32);
+
+impl Default for Mode {
+    fn default() -> Self {
+        Mode(0o660)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.len() == 4 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|_| digits);
+        let wrong =
+            || D::Error::custom(format!("is \"{text}\"; it is permissions as chmod has them, such as \"0660\""));
+        mode.map(Mode).ok_or_else(wrong)
+    }
 }
 
 impl Default for Timeouts {

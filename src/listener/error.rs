@@ -1,13 +1,14 @@
 //! Why a listener cannot be opened or changed.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use crate::sockets::Address;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {address}: {source}")]
-    Bind { address: SocketAddr, source: io::Error },
+    Bind { address: Address, source: io::Error },
     #[error("{}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     /// A certificate or key that does not parse, or a pair that does not match.
@@ -16,5 +17,5 @@ pub enum Error {
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     #[error("a listener cannot move from {from} to {to}")]
-    Moved { from: SocketAddr, to: SocketAddr },
+    Moved { from: Address, to: Address },
 }

@@ -21,6 +21,10 @@ use super::{Handler, Plain};
 const SHOWN: usize = 256;
 
 /// What came in the place of a request head.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "each is taken apart where it is made: nothing is gained by an allocation"
+)]
 enum Next {
     Head(BytesMut, Head),
     Refused(Refusal),
@@ -102,6 +106,7 @@ fn plain<'a>(bytes: &'a [u8], head: &Head) -> Option<Plain<'a>> {
         authorization: head.noted.authorization.as_ref().and_then(at),
         user_agent: head.noted.user_agent.as_ref().and_then(at),
         request_id: head.noted.request_id.as_ref().and_then(at),
+        trace_parent: head.noted.trace_parent.as_ref().and_then(at),
         from_a_page: head.noted.origin,
         protocol: "HTTP/1.1",
     })

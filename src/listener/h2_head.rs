@@ -28,6 +28,7 @@ const OF_A_CONNECTION: [HeaderName; 5] = [
 ];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A request that is not served, and how it is named in the access log.
 pub(super) struct Refused {
@@ -95,7 +96,7 @@ pub(super) fn plain(head: &RequestHead) -> Option<Plain<'_>> {
         return None;
     }
     let field = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
-    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+    if [AUTHORIZATION, TRACE_PARENT].iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
         return None;
     }
     Some(Plain {
@@ -104,6 +105,7 @@ pub(super) fn plain(head: &RequestHead) -> Option<Plain<'_>> {
         authorization: field(&AUTHORIZATION),
         user_agent: field(&USER_AGENT),
         request_id: field(&REQUEST_ID),
+        trace_parent: field(&TRACE_PARENT),
         from_a_page: headers.contains_key(ORIGIN),
         protocol: "HTTP/2",
     })

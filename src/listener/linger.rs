@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::time::Duration;
 
 use rustix::net::Shutdown;
-use tokio::net::TcpStream;
+
+use super::wire::Wire;
 
 /// No connection lingers longer than this …
 const TIME: Duration = Duration::from_secs(5);
@@ -35,8 +36,8 @@ impl Drop for Lingering {
 }
 
 /// Closes our side and drains the other in a task of its own.
-pub(super) fn start(tcp: Arc<TcpStream>) {
-    if rustix::net::shutdown(&*tcp, Shutdown::Write).is_err() {
+pub(super) fn start(wire: Arc<Wire>) {
+    if rustix::net::shutdown(&*wire, Shutdown::Write).is_err() {
         return;
     }
     let (Some(place), Ok(runtime)) = (Lingering::take(), tokio::runtime::Handle::try_current()) else {
@@ -44,15 +45,15 @@ pub(super) fn start(tcp: Arc<TcpStream>) {
     };
     runtime.spawn(async move {
         let _place = place;
-        let _ = tokio::time::timeout(TIME, drain(&tcp)).await;
+        let _ = tokio::time::timeout(TIME, drain(&wire)).await;
     });
 }
 
-async fn drain(tcp: &TcpStream) {
+async fn drain(wire: &Wire) {
     let mut scratch = vec![0; 16 << 10];
     let mut drained = 0;
-    while drained < BYTES && tcp.readable().await.is_ok() {
-        match tcp.try_read(&mut scratch) {
+    while drained < BYTES && wire.readable().await.is_ok() {
+        match wire.try_read(&mut scratch) {
             Ok(0) => return,
             Ok(count) => drained += count,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}

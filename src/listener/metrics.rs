@@ -1,11 +1,11 @@
 //! What the listeners count.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::state::Deadline;
+use crate::sockets::Address;
 
 /// The metrics of all listeners of the process; registered once.
 #[derive(Clone, Debug)]
@@ -14,6 +14,7 @@ pub struct Metrics {
     connections_total: IntCounterVec,
     handshakes: IntCounterVec,
     expiry: IntGaugeVec,
+    lifetime: IntGaugeVec,
     expired: IntCounterVec,
     retired: IntCounterVec,
     refused: IntCounterVec,
@@ -40,6 +41,11 @@ impl Metrics {
                 "When a certificate expires, in seconds of Unix time.",
                 &["listener", "name"],
             )?,
+            lifetime: gauge(
+                "entrepot_certificate_lifetime_seconds",
+                "For how long a certificate was issued, in seconds.",
+                &["listener", "name"],
+            )?,
             expired: counter(
                 "entrepot_connections_expired_total",
                 "Client connections ended because the client was too slow.",
@@ -59,13 +65,14 @@ impl Metrics {
     }
 
     /// The metrics of one listener, with its label resolved.
-    pub(super) fn of(self: &Arc<Self>, address: SocketAddr) -> ListenerMetrics {
+    pub(super) fn of(self: &Arc<Self>, address: &Address) -> ListenerMetrics {
         let listener = address.to_string();
         ListenerMetrics {
             open: self.connections.with_label_values(&[&listener]),
             accepted: self.connections_total.with_label_values(&[&listener]),
             handshakes_completed: self.handshakes.with_label_values(&["completed"]),
             handshakes_failed: self.handshakes.with_label_values(&["failed"]),
+            handshakes_proven: self.handshakes.with_label_values(&["challenge"]),
             metrics: Arc::clone(self),
             listener,
         }
@@ -79,6 +86,7 @@ pub(super) struct ListenerMetrics {
     pub(super) accepted: IntCounter,
     pub(super) handshakes_completed: IntCounter,
     pub(super) handshakes_failed: IntCounter,
+    pub(super) handshakes_proven: IntCounter,
     metrics: Arc<Metrics>,
     listener: String,
 }
@@ -96,11 +104,14 @@ impl ListenerMetrics {
         self.metrics.refused.with_label_values(&[self.listener.as_str(), &status.to_string()]).inc();
     }
 
-    pub(super) fn certificate(&self, name: &str, expiry: i64) {
-        self.metrics.expiry.with_label_values(&[self.listener.as_str(), name]).set(expiry);
+    /// Begin and end in seconds of Unix time.
+    pub(super) fn certificate(&self, name: &str, from: i64, until: i64) {
+        self.metrics.expiry.with_label_values(&[self.listener.as_str(), name]).set(until);
+        self.metrics.lifetime.with_label_values(&[self.listener.as_str(), name]).set(until.saturating_sub(from));
     }
 
     pub(super) fn forget_certificate(&self, name: &str) {
         let _ = self.metrics.expiry.remove_label_values(&[self.listener.as_str(), name]);
+        let _ = self.metrics.lifetime.remove_label_values(&[self.listener.as_str(), name]);
     }
 }

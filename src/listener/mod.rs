@@ -1,6 +1,6 @@
 //! Our own acceptor: from a listening socket to one [`Exchange`] for each request.
 //!
-//! Owns: accepting, the PROXY protocol, TLS and its certificates, the choice between HTTP/1.1 and
+//! Owns: accepting, the PROXY protocol, TLS and its certificates (an [`Issuer`] has those that are no files), the choice between HTTP/1.1 and
 //! h2, the strict reading of HTTP/1 heads, deadlines and rates, the connection limit, lingering
 //! close and draining. Does not own what a request means: a [`Handler`] answers it.
 //!
@@ -27,10 +27,12 @@ mod h2;
 mod h2_head;
 mod handle;
 mod head;
+mod issued;
 mod linger;
 mod metrics;
 mod multiplexed;
 mod pace;
+mod prefix;
 mod proxy_protocol;
 mod refusal;
 mod send_buffer;
@@ -42,8 +44,10 @@ mod state;
 mod stream;
 mod sweeper;
 mod tls;
+mod tls_rules;
 mod transport;
 mod window;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -60,7 +64,9 @@ pub use connection::Connection;
 pub use date::push as push_date;
 pub use exchange::{Amendment, Broken, Exchange, RequestHead, Result};
 pub use handle::ListenerHandle;
+pub use issued::{Held, Issuer, Slot};
 pub use metrics::Metrics;
+pub use prefix::Prefix;
 pub use refusal::Refusal;
 
 /// A GET that says nothing but what it wants and who asks: no body, no condition, no range. Most pulls are such.
@@ -73,6 +79,8 @@ pub struct Plain<'a> {
     pub authorization: Option<&'a [u8]>,
     pub user_agent: Option<&'a [u8]>,
     pub request_id: Option<&'a [u8]>,
+    /// `traceparent`, where there is one.
+    pub trace_parent: Option<&'a [u8]>,
     /// It comes from a page in a browser (`Origin`).
     pub from_a_page: bool,
     /// `HTTP/1.1` or `HTTP/2`.

@@ -1,10 +1,11 @@
-//! A client's TCP socket: counts its bytes and tells when it waits. Below TLS.
+//! A client's socket: counts its bytes and tells when it waits. Below TLS.
 //!
 //! The tokio stream is shared, so that the sweeper can shut it down and a lingering close can
 //! outlive this socket; only the socket reads and writes it.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,13 +15,13 @@ use bytes::{Buf, BytesMut};
 use rustix::net::{SendFlags, Shutdown};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::linger;
 use super::state::ConnectionState;
+use super::wire::Wire;
 
 pub(super) struct Socket {
-    tcp: Arc<TcpStream>,
+    wire: Arc<Wire>,
     state: Arc<ConnectionState>,
     /// Bytes after a PROXY header that were read with it.
     replay: BytesMut,
@@ -32,8 +33,13 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(tcp: Arc<TcpStream>, state: Arc<ConnectionState>) -> Socket {
-        Socket { tcp, state, replay: BytesMut::new(), ended: false, linger: false, more: false }
+    pub(super) fn new(wire: Arc<Wire>, state: Arc<ConnectionState>) -> Socket {
+        Socket { wire, state, replay: BytesMut::new(), ended: false, linger: false, more: false }
+    }
+
+    /// Our own address, as the client knows it unless something stands between.
+    pub(super) fn local_ip(&self) -> Option<IpAddr> {
+        self.wire.local_ip()
     }
 
     pub(super) fn replay(&mut self, bytes: BytesMut) {
@@ -43,7 +49,7 @@ impl Socket {
     /// When dropped, ends by a reset.
     pub(super) fn reset(&mut self) {
         self.ended = true;
-        let _ = SockRef::from(&*self.tcp).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&*self.wire).set_linger(Some(Duration::ZERO));
     }
 
     pub(super) fn set_more(&mut self, more: bool) {
@@ -60,12 +66,12 @@ impl Socket {
         count: usize,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let readiness = self.tcp.poll_write_ready(context);
+            let readiness = self.wire.poll_write_ready(context);
             self.state.set_writing(readiness.is_pending());
             ready!(readiness)?;
             let sent = self
-                .tcp
-                .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(&*self.tcp, file, Some(offset), count)?));
+                .wire
+                .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(&*self.wire, file, Some(offset), count)?));
             match sent {
                 Ok(sent) => {
                     self.state.add_sent(sent);
@@ -91,7 +97,7 @@ impl Socket {
         if !self.replay.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let readable = self.tcp.poll_read_ready(context);
+        let readable = self.wire.poll_read_ready(context);
         self.state.set_reading(readable.is_pending());
         readable
     }
@@ -101,8 +107,8 @@ impl Socket {
     fn try_read(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
         let room = buffer.remaining();
         let mut read = None;
-        let tried = self.tcp.try_io(Interest::READABLE, || {
-            let count = self.tcp.try_read_buf(buffer)?;
+        let tried = self.wire.try_io(Interest::READABLE, || {
+            let count = self.wire.try_read_buf(buffer)?;
             read = Some(count);
             if count > 0 && count < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
@@ -116,11 +122,11 @@ impl Socket {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let offered = slices.iter().map(|slice| slice.len()).sum::<usize>();
         let mut written = None;
-        let tried = self.tcp.try_io(Interest::WRITABLE, || {
+        let tried = self.wire.try_io(Interest::WRITABLE, || {
             let count = match slices {
-                [one] if self.more => rustix::net::send(&*self.tcp, one, SendFlags::MORE | SendFlags::NOSIGNAL)?,
-                [one] => self.tcp.try_write(one)?,
-                _ => self.tcp.try_write_vectored(slices)?,
+                [one] if self.more => rustix::net::send(&*self.wire, one, SendFlags::MORE | SendFlags::NOSIGNAL)?,
+                [one] => self.wire.try_write(one)?,
+                _ => self.wire.try_write_vectored(slices)?,
             };
             written = Some(count);
             if count > 0 && count < offered { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
@@ -143,7 +149,7 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         }
         loop {
-            let readiness = socket.tcp.poll_read_ready(context);
+            let readiness = socket.wire.poll_read_ready(context);
             socket.state.set_reading(readiness.is_pending());
             ready!(readiness)?;
             match socket.try_read(buffer) {
@@ -174,7 +180,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
         loop {
-            let readiness = socket.tcp.poll_write_ready(context);
+            let readiness = socket.wire.poll_write_ready(context);
             socket.state.set_writing(readiness.is_pending());
             ready!(readiness)?;
             match socket.try_write(slices) {
@@ -200,7 +206,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match rustix::net::shutdown(&*self.tcp, Shutdown::Write) {
+        match rustix::net::shutdown(&*self.wire, Shutdown::Write) {
             Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(error.into())),
         }
@@ -210,7 +216,7 @@ impl AsyncWrite for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.linger && !self.ended {
-            linger::start(Arc::clone(&self.tcp));
+            linger::start(Arc::clone(&self.wire));
         }
     }
 }

@@ -12,12 +12,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pingora_core::protocols::l4::ext::get_tcp_info;
 use rustix::net::Shutdown;
-use tokio::net::TcpStream;
 
 use super::config::Config;
 use super::metrics::ListenerMetrics;
 use super::state::{ConnectionState, Deadline, Moment, Phase, TICK, advance_clock, now};
 use super::window::Window;
+use super::wire::Wire;
 
 /// After our last word (an error, GOAWAY, close_notify) a client has this long to take it.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ struct Inner {
 
 struct Entry {
     state: Arc<ConnectionState>,
-    tcp: Weak<TcpStream>,
+    wire: Weak<Wire>,
     settings: Arc<Config>,
     /// When it is too old, on the coarse clock.
     ends_at: Option<u64>,
@@ -70,7 +70,7 @@ impl Table {
     pub(super) fn register(
         self: &Arc<Self>,
         state: &Arc<ConnectionState>,
-        tcp: &Arc<TcpStream>,
+        wire: &Arc<Wire>,
         settings: &Arc<Config>,
     ) -> Registration {
         let mut inner = self.inner.lock();
@@ -78,7 +78,7 @@ impl Table {
         inner.next += 1;
         let entry = Entry {
             state: Arc::clone(state),
-            tcp: Arc::downgrade(tcp),
+            wire: Arc::downgrade(wire),
             settings: Arc::clone(settings),
             ends_at: ends_at(settings.max_age.0),
             seen: None,
@@ -132,7 +132,7 @@ impl Table {
         }
     }
 
-    /// Lets no connection outlive its present requests.
+    /// Lets no connection outlive its present requests, or, where there is none, its next one.
     pub(super) fn retire_all(&self) {
         for entry in self.inner.lock().entries.values() {
             entry.state.retire();
@@ -226,15 +226,15 @@ impl Entry {
 
     /// Bytes that the client has sent and we have not read.
     fn unread(&self) -> u64 {
-        self.tcp.upgrade().and_then(|tcp| rustix::io::ioctl_fionread(&*tcp).ok()).unwrap_or(0)
+        self.wire.upgrade().and_then(|wire| rustix::io::ioctl_fionread(&*wire).ok()).unwrap_or(0)
     }
 
     /// Bytes that the client has taken; `None` when nothing is left for it to take. What the
     /// socket took would say little: its buffer may hold megabytes, and asks for more only when a
     /// third of it is free.
     fn taken(&self) -> Option<u64> {
-        let tcp = self.tcp.upgrade()?;
-        match get_tcp_info(tcp.as_raw_fd()) {
+        let wire = self.wire.upgrade()?;
+        match get_tcp_info(wire.as_raw_fd()) {
             Ok(info) if info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0 => None,
             Ok(info) => Some(info.tcpi_bytes_acked),
             Err(_) => Some(self.state.sent()),
@@ -251,8 +251,8 @@ impl Entry {
     }
 
     fn shut(&self, how: Shutdown) {
-        if let Some(tcp) = self.tcp.upgrade() {
-            let _ = rustix::net::shutdown(&*tcp, how);
+        if let Some(wire) = self.wire.upgrade() {
+            let _ = rustix::net::shutdown(&*wire, how);
         }
     }
 }

@@ -194,8 +194,7 @@ impl RoutingTable {
     /// Who gets a path outside `/v2/`: the first route of the host, when its cluster forwards that path; for an upload
     /// that lives on `peer`, any cluster of the host's routes that has that peer and forwards that path.
     pub fn forward(&self, host: &str, path: &str, peer: Option<PeerId>) -> Option<&Arc<Cluster>> {
-        let forwards =
-            |cluster: &Arc<Cluster>| cluster.config().forward.iter().any(|prefix| path.starts_with(prefix.as_str()));
+        let forwards = |cluster: &Arc<Cluster>| cluster.forwards(path);
         let targets = self.of_host(host).flat_map(|route| route.write.iter().chain([&route.read]));
         let mut clusters = targets.filter_map(|target| match target {
             Target::Cluster(cluster) => Some(cluster),

@@ -21,6 +21,7 @@ use crate::front::blob::head_of_blob;
 use crate::front::upload::{Address, UploadPeer, address, authority_of, is_same_authority, relative, with_peer};
 use crate::front::{link, login, odd};
 use crate::oci::Resource;
+use crate::telemetry::spans;
 
 /// Most `1xx` that a peer may send before its answer: one `100`, and a few `102` of a long commit.
 const MAX_INTERIM: u32 = 16;
@@ -39,6 +40,11 @@ impl Pass {
         request.set_uri(uri);
         let mut told = request.headers.clone();
         told_by(&mut told);
+        self.waiting = spans::waiting(|| format!("peer {}", request.method).into());
+        if let Some(waiting) = &mut self.waiting {
+            waiting.set("server.address", self.in_flight.as_ref().map_or("", |peer| peer.peer().authority()));
+            told.insert(TRACEPARENT, waiting.header());
+        }
         self.told_host = told.get("x-forwarded-host").and_then(|host| host.to_str().ok()).map(str::to_owned);
         for name in forwarded::claims(&request.headers) {
             request.remove_header(&name);
@@ -80,6 +86,9 @@ impl Pass {
             };
         }
         self.answered = true;
+        if let Some(mut waiting) = self.waiting.take() {
+            waiting.set("http.response.status_code", status.as_u16());
+        }
         if let Err(why) = odd::check(status) {
             return self.odd(why);
         }

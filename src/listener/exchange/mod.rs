@@ -186,6 +186,7 @@ impl Exchange {
         for amendment in &self.amendments {
             amendment.apply(&mut headers);
         }
+        self.connection.settings().prefix.put_before(&mut headers);
         self.connection.settings().headers.set_in(&mut headers);
         match &mut self.wire {
             Wire::H1(h1) => {

@@ -17,6 +17,7 @@ pub(super) enum Field {
     Authorization(Range<usize>),
     UserAgent(Range<usize>),
     RequestId(Range<usize>),
+    TraceParent(Range<usize>),
     Origin,
     /// A condition, a range or the like: the answer may be another than the usual.
     Unusual,
@@ -53,6 +54,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Field, Refusal> {
         8 if is("if-range") || is("if-match") => Ok(Field::Unusual),
         10 if is("connection") => connection(value),
         10 if is("user-agent") => Ok(Field::UserAgent(inside(value, colon + 1))),
+        11 if is("traceparent") => Ok(Field::TraceParent(inside(value, colon + 1))),
         12 if is("x-request-id") => Ok(Field::RequestId(inside(value, colon + 1))),
         13 if is("authorization") => Ok(Field::Authorization(inside(value, colon + 1))),
         13 if is("if-none-match") => Ok(Field::Unusual),

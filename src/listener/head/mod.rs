@@ -44,6 +44,7 @@ pub(super) struct Noted {
     pub(super) authorization: Option<Range<usize>>,
     pub(super) user_agent: Option<Range<usize>>,
     pub(super) request_id: Option<Range<usize>>,
+    pub(super) trace_parent: Option<Range<usize>>,
     /// There is an `Origin`.
     pub(super) origin: bool,
 }
@@ -138,6 +139,7 @@ impl Scanner {
             Field::Authorization(at) => self.noted.unusual |= note(&mut self.noted.authorization, start, at),
             Field::UserAgent(at) => self.noted.unusual |= note(&mut self.noted.user_agent, start, at),
             Field::RequestId(at) => self.noted.unusual |= note(&mut self.noted.request_id, start, at),
+            Field::TraceParent(at) => self.noted.unusual |= note(&mut self.noted.trace_parent, start, at),
         }
         Ok(())
     }

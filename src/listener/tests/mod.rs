@@ -7,6 +7,7 @@ mod deadlines;
 mod framing;
 mod multiplexed;
 mod protocols;
+mod succession;
 mod tls;
 
 use std::net::SocketAddr;
@@ -138,7 +139,7 @@ impl Server {
         let registry = Registry::new();
         let metrics = Arc::new(Metrics::new(&registry).unwrap());
         let handler = Arc::new(Registrar::default());
-        let handle = Listener::bind(&config, metrics).await.unwrap().spawn(Arc::clone(&handler));
+        let handle = Listener::bind(&config, metrics, None).await.unwrap().spawn(Arc::clone(&handler));
         Server { handle, handler, registry }
     }
 

@@ -197,7 +197,7 @@ async fn a_bad_pair_is_refused_at_the_start_and_on_reload() {
     assert!(server.handle.reload(&config(&bad)).is_err());
     assert!(server.handle.reload(&config(&good.replace("a.pem", "missing.pem"))).is_err());
     let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
-    assert!(Listener::bind(&config(&bad), metrics).await.is_err());
+    assert!(Listener::bind(&config(&bad), metrics, None).await.is_err());
     assert!(server.handle.reload(&config(&good)).is_ok());
 }
 
