@@ -1,13 +1,19 @@
 //! Metrics of the requests that clients make. Every label's values are a fixed set, so a client cannot make series.
 //!
-//! A request costs a few atomic additions: the handle of each (route, method, code) is resolved once and kept in an array.
+//! A request costs a few atomic additions. It is counted once; under our names and under distribution's it is told of when somebody
+//! looks ([`told`]).
 
-use std::sync::OnceLock;
+mod told;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::oci::Resource;
 use http::Method;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+
+use told::Told;
 
 /// Which kind of path was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +24,8 @@ pub enum RouteKind {
     Tags,
     Manifest,
     Blob,
+    /// Where an upload begins.
+    UploadStart,
     Upload,
     Referrers,
     /// A path outside `/v2/` that is handed to the peers.
@@ -27,8 +35,20 @@ pub enum RouteKind {
     Other,
 }
 
-const ROUTES: [&str; 10] =
-    ["ping", "catalog", "tags", "manifest", "blob", "upload", "referrers", "forward", "health", "other"];
+/// The value of our label `route`, and of distribution's `handler`, which has the registry's own paths only.
+const KINDS: [(&str, Option<&str>); 11] = [
+    ("ping", Some("base")),
+    ("catalog", Some("catalog")),
+    ("tags", Some("tags")),
+    ("manifest", Some("manifest")),
+    ("blob", Some("blob")),
+    ("upload", Some("blob_upload")),
+    ("upload", Some("blob_upload_chunk")),
+    ("referrers", Some("referrers")),
+    ("forward", None),
+    ("health", None),
+    ("other", None),
+];
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
 /// The codes that get a series of their own; any other that a peer thinks of is told by its class (`2xx`).
 /// 0 stands for a client that left before there was an answer; nginx calls it 499.
@@ -40,18 +60,46 @@ const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 const SLOTS: usize = CODES.len() + CLASSES.len();
 
 /// Seconds; from an answer out of memory to a large blob over a slow line.
-const BUCKETS: [f64; 16] =
+const SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0];
+/// Bytes of bodies: 1 KiB to 2 GiB.
+const BYTES: (f64, f64, usize) = (1024.0, 2.0, 22);
 
 /// The front's metrics; one for the process.
 pub struct Metrics {
-    requests: IntCounterVec,
-    /// `requests`, resolved: `[route][method][code]`.
-    resolved: Box<[OnceLock<IntCounter>]>,
-    durations: [Histogram; ROUTES.len()],
+    counts: Arc<Counts>,
     bytes_in: IntCounter,
     bytes_out: IntCounter,
     in_flight: IntGauge,
+    /// By kind; none of those that distribution has not.
+    asked: [Option<IntGauge>; KINDS.len()],
+}
+
+/// All that is counted of requests that are over.
+struct Counts {
+    /// `[kind][method][code]`
+    requests: Box<[AtomicU64]>,
+    /// `[kind][method]`
+    durations: Box<[Histogram]>,
+    /// Bytes of requests' bodies, by kind, but for requests that were answered at hand.
+    received: Box<[Histogram]>,
+    /// Requests that were answered at hand, by kind: they have no body.
+    at_hand: Box<[AtomicU64]>,
+    /// Bytes of answers' bodies, by kind.
+    sent: Box<[Histogram]>,
+}
+
+/// A request that is over.
+pub struct Ended<'a> {
+    pub kind: RouteKind,
+    pub method: &'a Method,
+    /// 0: the client left before there was an answer.
+    pub status: u16,
+    pub duration: Duration,
+    /// Bytes of its body; none for what was answered at hand.
+    pub received: Option<u64>,
+    /// Bytes of the answer's body.
+    pub sent: u64,
 }
 
 /// A request under way; dropped = over.
@@ -59,34 +107,19 @@ pub struct UnderWay(IntGauge);
 
 impl Metrics {
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let requests = IntCounterVec::new(
-            Opts::new("entrepot_requests_total", "Requests answered, by kind of route, method and status code."),
-            &["route", "method", "code"],
-        )?;
-        let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "entrepot_request_duration_seconds",
-                "From a request's first byte to its answer's last, by kind of route.",
-            )
-            .buckets(BUCKETS.to_vec()),
-            &["route"],
-        )?;
+        let counts = Arc::new(Counts::new()?);
+        registry.register(Box::new(Told::new(counts.clone())?))?;
         let bytes_in = IntCounter::new("entrepot_request_bytes_total", "Bytes of request bodies read from clients.")?;
         let bytes_out = IntCounter::new("entrepot_response_bytes_total", "Bytes of answers' bodies sent to clients.")?;
         let in_flight = IntGauge::new("entrepot_requests_in_flight", "Requests under way.")?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(durations.clone()))?;
+        let asked = Opts::new("registry_http_in_flight_requests", "Requests under way, by distribution's handler.");
+        let asked = IntGaugeVec::new(asked, &["handler"])?;
         registry.register(Box::new(bytes_in.clone()))?;
         registry.register(Box::new(bytes_out.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
-        Ok(Metrics {
-            requests,
-            resolved: (0..ROUTES.len() * METHODS.len() * SLOTS).map(|_| OnceLock::new()).collect(),
-            durations: ROUTES.map(|route| durations.with_label_values(&[route])),
-            bytes_in,
-            bytes_out,
-            in_flight,
-        })
+        registry.register(Box::new(asked.clone()))?;
+        let asked = KINDS.map(|(_, handler)| handler.map(|handler| asked.with_label_values(&[handler])));
+        Ok(Metrics { counts, bytes_in, bytes_out, in_flight, asked })
     }
 
     /// Counts a request as under way until the guard is dropped.
@@ -95,40 +128,66 @@ impl Metrics {
         UnderWay(self.in_flight.clone())
     }
 
+    /// Counts it by what it asks about too, once that is known.
+    pub fn asks(&self, resource: &Resource) -> Option<UnderWay> {
+        let gauge = self.asked.get(RouteKind::from(resource) as usize)?.clone()?;
+        gauge.inc();
+        Some(UnderWay(gauge))
+    }
+
     /// Requests under way.
     pub fn under_way(&self) -> usize {
         usize::try_from(self.in_flight.get()).unwrap_or_default()
     }
 
-    /// Counts a request that is over. `status` 0: the client left before there was an answer.
-    pub fn end(&self, route: RouteKind, method: &Method, status: u16, duration: Duration) {
-        let (method, code) = (method_index(method), code_index(status));
-        let at = (route as usize * METHODS.len() + method) * SLOTS + code;
-        if let Some(counter) = self.resolved.get(at) {
-            counter.get_or_init(|| self.resolve(route, method, code)).inc();
-        }
-        if let Some(histogram) = self.durations.get(route as usize) {
-            histogram.observe(duration.as_secs_f64());
-        }
+    /// Counts a request that is over.
+    pub fn end(&self, ended: &Ended<'_>) {
+        self.bytes_in.inc_by(ended.received.unwrap_or_default());
+        self.bytes_out.inc_by(ended.sent);
+        self.counts.add(ended);
     }
+}
 
-    /// Counts bytes of a request's body; may be called while it flows, so that rates show long uploads.
-    pub fn request_bytes(&self, count: u64) {
-        self.bytes_in.inc_by(count);
-    }
-
-    /// Counts bytes of an answer's body; may be called while it flows.
-    pub fn response_bytes(&self, count: u64) {
-        self.bytes_out.inc_by(count);
-    }
-
-    fn resolve(&self, route: RouteKind, method: usize, code: usize) -> IntCounter {
-        let method = METHODS.get(method).copied().unwrap_or("other");
-        let code = match CODES.get(code) {
-            Some(code) => code.to_string(),
-            None => CLASSES.get(code - CODES.len()).copied().unwrap_or("other").to_owned(),
+impl Counts {
+    fn new() -> prometheus::Result<Self> {
+        let (from, factor, count) = BYTES;
+        let bytes = prometheus::exponential_buckets(from, factor, count)?;
+        let histograms = |name: &str, bounds: &[f64], count: usize| -> prometheus::Result<Box<[Histogram]>> {
+            let one =
+                || Histogram::with_opts(HistogramOpts::new(name, "See where it is told.").buckets(bounds.to_vec()));
+            (0..count).map(|_| one()).collect()
         };
-        self.requests.with_label_values(&[route.label(), method, &code])
+        let numbers = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>();
+        Ok(Counts {
+            requests: numbers(KINDS.len() * METHODS.len() * SLOTS),
+            durations: histograms("seconds", &SECONDS, KINDS.len() * METHODS.len())?,
+            received: histograms("received", &bytes, KINDS.len())?,
+            at_hand: numbers(KINDS.len()),
+            sent: histograms("sent", &bytes, KINDS.len())?,
+        })
+    }
+
+    fn add(&self, ended: &Ended<'_>) {
+        let kind = ended.kind as usize;
+        let asked = kind * METHODS.len() + method_index(ended.method);
+        if let Some(requests) = self.requests.get(asked * SLOTS + code_index(ended.status)) {
+            requests.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(durations) = self.durations.get(asked) {
+            durations.observe(ended.duration.as_secs_f64());
+        }
+        if ended.kind.handler().is_none() {
+            return;
+        }
+        if let (Some(bytes), Some(received)) = (ended.received, self.received.get(kind)) {
+            received.observe(bytes as f64);
+        }
+        if let (None, Some(at_hand)) = (ended.received, self.at_hand.get(kind)) {
+            at_hand.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(sent) = self.sent.get(kind) {
+            sent.observe(ended.sent as f64);
+        }
     }
 }
 
@@ -140,7 +199,8 @@ impl From<&Resource> for RouteKind {
             Resource::Tags { .. } => RouteKind::Tags,
             Resource::Manifest { .. } => RouteKind::Manifest,
             Resource::Blob { .. } => RouteKind::Blob,
-            Resource::UploadStart { .. } | Resource::Upload { .. } => RouteKind::Upload,
+            Resource::UploadStart { .. } => RouteKind::UploadStart,
+            Resource::Upload { .. } => RouteKind::Upload,
             Resource::Referrers { .. } => RouteKind::Referrers,
             Resource::Outside => RouteKind::Forward,
         }
@@ -148,9 +208,9 @@ impl From<&Resource> for RouteKind {
 }
 
 impl RouteKind {
-    /// The value of the label `route`.
-    pub fn label(self) -> &'static str {
-        ROUTES.get(self as usize).copied().unwrap_or("other")
+    /// The value of distribution's label `handler`.
+    fn handler(self) -> Option<&'static str> {
+        KINDS.get(self as usize).and_then(|(_, handler)| *handler)
     }
 }
 
@@ -174,43 +234,89 @@ fn code_index(status: u16) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Action;
     use crate::telemetry::metrics::expose;
+
+    fn ended(kind: RouteKind, method: &Method, status: u16) -> Ended<'_> {
+        Ended { kind, method, status, duration: Duration::from_millis(3), received: Some(0), sent: 0 }
+    }
+
+    fn has(text: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(text.lines().any(|found| found == *line), "{line}\n{text}");
+        }
+    }
 
     #[test]
     fn the_exposition_has_each_metric_with_its_labels() {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
         let guard = metrics.begin();
-        metrics.end(RouteKind::Blob, &Method::GET, 206, Duration::from_millis(3));
-        metrics.end(RouteKind::Blob, &Method::GET, 206, Duration::from_millis(300));
-        metrics.end(RouteKind::Other, &Method::from_bytes(b"BREW").unwrap(), 418, Duration::ZERO);
-        metrics.request_bytes(5);
-        metrics.response_bytes(u64::from(u32::MAX) + 1);
+        metrics.end(&ended(RouteKind::Blob, &Method::GET, 206));
+        let slow = Duration::from_millis(300);
+        let sent = u64::from(u32::MAX) + 1;
+        metrics.end(&Ended { duration: slow, received: Some(5), sent, ..ended(RouteKind::Blob, &Method::GET, 206) });
+        metrics.end(&ended(RouteKind::Other, &Method::from_bytes(b"BREW").unwrap(), 418));
+        metrics.end(&ended(RouteKind::UploadStart, &Method::POST, 202));
+        metrics.end(&ended(RouteKind::Upload, &Method::POST, 202));
         let text = expose(&registry).unwrap();
-        for line in [
-            r#"entrepot_requests_total{code="206",method="GET",route="blob"} 2"#,
-            r#"entrepot_requests_total{code="4xx",method="other",route="other"} 1"#,
-            r#"entrepot_request_duration_seconds_bucket{route="blob",le="0.005"} 1"#,
-            r#"entrepot_request_duration_seconds_count{route="blob"} 2"#,
-            "entrepot_request_bytes_total 5",
-            "entrepot_response_bytes_total 4294967296",
-            "entrepot_requests_in_flight 1",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
+        has(
+            &text,
+            &[
+                r#"entrepot_requests_total{code="206",method="GET",route="blob"} 2"#,
+                r#"entrepot_requests_total{code="4xx",method="other",route="other"} 1"#,
+                r#"entrepot_requests_total{code="202",method="POST",route="upload"} 2"#,
+                r#"entrepot_request_duration_seconds_bucket{route="blob",le="0.005"} 1"#,
+                r#"entrepot_request_duration_seconds_count{route="blob"} 2"#,
+                r#"entrepot_request_duration_seconds_count{route="upload"} 2"#,
+                r#"entrepot_request_duration_seconds_count{route="health"} 0"#,
+                "entrepot_request_bytes_total 5",
+                "entrepot_response_bytes_total 4294967296",
+                "entrepot_requests_in_flight 1",
+            ],
+        );
         drop(guard);
         assert!(expose(&registry).unwrap().contains("entrepot_requests_in_flight 0"));
     }
 
     #[test]
+    fn requests_are_told_of_by_distributions_names_too() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let upload = Action::parse(&Method::PATCH, "/v2/a/blobs/uploads/x", None).unwrap().resource;
+        let guard = metrics.asks(&upload);
+        assert!(metrics.asks(&Resource::Outside).is_none());
+        metrics.end(&Ended { received: Some(3000), ..ended(RouteKind::Upload, &Method::PATCH, 202) });
+        metrics.end(&ended(RouteKind::UploadStart, &Method::POST, 202));
+        metrics.end(&ended(RouteKind::Health, &Method::GET, 200));
+        // At hand: no body came, and nothing is known of one.
+        metrics.end(&Ended { received: None, sent: 1500, ..ended(RouteKind::Blob, &Method::GET, 200) });
+        let text = expose(&registry).unwrap();
+        has(
+            &text,
+            &[
+                r#"registry_http_requests_total{code="202",handler="blob_upload_chunk",method="patch"} 1"#,
+                r#"registry_http_requests_total{code="202",handler="blob_upload",method="post"} 1"#,
+                r#"registry_http_requests_total{code="200",handler="blob",method="get"} 1"#,
+                r#"registry_http_in_flight_requests{handler="blob_upload_chunk"} 1"#,
+                r#"registry_http_in_flight_requests{handler="base"} 0"#,
+                r#"registry_http_request_duration_seconds_bucket{handler="blob",method="get",le="0.005"} 1"#,
+                r#"registry_http_request_size_bytes_sum{handler="blob_upload_chunk"} 3000"#,
+                r#"registry_http_request_size_bytes_bucket{handler="blob_upload_chunk",le="2048"} 0"#,
+                r#"registry_http_request_size_bytes_bucket{handler="blob",le="1024"} 1"#,
+                r#"registry_http_request_size_bytes_count{handler="blob"} 1"#,
+                r#"registry_http_response_size_bytes_bucket{handler="blob",le="1024"} 0"#,
+                r#"registry_http_response_size_bytes_sum{handler="blob"} 1500"#,
+            ],
+        );
+        assert!(!text.contains(r#"handler="health""#) && !text.contains(r#"handler="forward""#), "{text}");
+        drop(guard);
+        has(&expose(&registry).unwrap(), &[r#"registry_http_in_flight_requests{handler="blob_upload_chunk"} 0"#]);
+    }
+
+    #[test]
     fn every_status_and_route_has_one_series() {
         assert!(CODES.is_sorted());
-        let metrics = Metrics::new(&Registry::new()).unwrap();
-        let label = |status| {
-            let counter = metrics.resolve(RouteKind::Other, 0, code_index(status));
-            let metric = prometheus::core::Metric::metric(&counter);
-            metric.get_label().iter().find(|pair| pair.name() == "code").map(|pair| pair.value().to_owned())
-        };
         for (status, code) in [
             (0, "0"),
             (1, "other"),
@@ -221,9 +327,13 @@ mod tests {
             (599, "5xx"),
             (999, "other"),
         ] {
-            assert_eq!(label(status).as_deref(), Some(code), "{status}");
+            let registry = Registry::new();
+            let metrics = Metrics::new(&registry).unwrap();
+            metrics.end(&ended(RouteKind::Other, &Method::GET, status));
+            let line = format!(r#"entrepot_requests_total{{code="{code}",method="GET",route="other"}} 1"#);
+            has(&expose(&registry).unwrap(), &[&line]);
         }
-        assert_eq!(RouteKind::Other as usize, ROUTES.len() - 1);
-        assert_eq!((RouteKind::Ping.label(), RouteKind::Referrers.label()), ("ping", "referrers"));
+        assert_eq!(RouteKind::Other as usize, KINDS.len() - 1);
+        assert_eq!((KINDS[RouteKind::Ping as usize].0, KINDS[RouteKind::Referrers as usize].0), ("ping", "referrers"));
     }
 }

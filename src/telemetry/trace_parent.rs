@@ -1,4 +1,5 @@
-//! `traceparent` (W3C Trace Context): we take part in a trace by handing it on with our own span, and record no spans.
+//! `traceparent` (W3C Trace Context): we take part in a trace by handing it on with our own span. Whether that span is told to anybody,
+//! `spans` decides.
 
 use std::fmt;
 
@@ -8,6 +9,8 @@ pub const TRACEPARENT: &str = "traceparent";
 
 /// `version-traceid-parentid-flags` of version 00.
 const LENGTH: usize = 55;
+/// Of `flags`: somebody records the trace.
+const SAMPLED: u8 = 1;
 
 /// A valid `traceparent`: neither id is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +21,15 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
-    /// A trace that begins here. Not sampled: whoever records spans decides that, and we record none.
+    /// A trace that begins here, and that nobody records.
     pub fn root() -> Self {
-        TraceParent { trace: rand::random::<u128>().max(1), parent: span(), flags: 0 }
+        TraceParent { trace: rand::random::<u128>().max(1), parent: new_span(), flags: 0 }
     }
 
     /// The same trace with a new span of ours as the parent of what follows.
     #[must_use]
     pub fn child(self) -> Self {
-        TraceParent { parent: span(), ..self }
+        TraceParent { parent: new_span(), ..self }
     }
 
     /// Reads a field's value. A later version is read by the rules of version 00, as the specification asks.
@@ -45,17 +48,36 @@ impl TraceParent {
             return None;
         }
         // Of a version that we do not know, only the sampled flag has a meaning.
-        Some(TraceParent { trace, parent, flags: if version == 0 { flags } else { flags & 1 } })
+        Some(TraceParent { trace, parent, flags: if version == 0 { flags } else { flags & SAMPLED } })
     }
 
-    /// What the next hop must get: our child of the inbound trace and whether `tracestate` goes along. Without exactly
-    /// one valid `traceparent` a new trace begins, and a `tracestate` that belongs to none must not be handed on.
-    pub fn next_hop(inbound: &HeaderMap) -> (Self, bool) {
+    /// Where a request says that it belongs: exactly one valid `traceparent`. Without one a new trace begins, and a `tracestate` that
+    /// belongs to none must not be handed on.
+    pub fn of(inbound: &HeaderMap) -> Option<Self> {
         let mut values = inbound.get_all(TRACEPARENT).iter();
         match (values.next().and_then(|value| Self::parse(value.as_bytes())), values.next()) {
-            (Some(parent), None) => (parent.child(), true),
-            _ => (Self::root(), false),
+            (Some(parent), None) => Some(parent),
+            _ => None,
         }
+    }
+
+    /// The same, recorded by somebody.
+    #[must_use]
+    pub fn sampled(self) -> Self {
+        TraceParent { flags: self.flags | SAMPLED, ..self }
+    }
+
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    pub fn trace(&self) -> u128 {
+        self.trace
+    }
+
+    /// The span that is the parent of what follows.
+    pub fn span(self) -> u64 {
+        self.parent
     }
 
     /// The field's value.
@@ -77,7 +99,7 @@ impl fmt::Display for TraceParent {
     }
 }
 
-fn span() -> u64 {
+fn new_span() -> u64 {
     rand::random::<u64>().max(1)
 }
 
@@ -124,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn tracestate_goes_along_only_with_its_trace() {
+    fn a_request_belongs_to_one_trace_or_none() {
         let mut headers = HeaderMap::new();
-        assert!(!TraceParent::next_hop(&headers).1);
+        assert!(TraceParent::of(&headers).is_none());
         headers.append(TRACEPARENT, HeaderValue::from_static(GOOD));
-        let (next, keep) = TraceParent::next_hop(&headers);
-        assert!(keep && next.trace_id() == GOOD[3..35]);
+        let found = TraceParent::of(&headers).unwrap();
+        assert!(found.is_sampled() && found.trace_id() == GOOD[3..35]);
         headers.append(TRACEPARENT, HeaderValue::from_static(GOOD));
-        assert!(!TraceParent::next_hop(&headers).1);
+        assert!(TraceParent::of(&headers).is_none());
     }
 }

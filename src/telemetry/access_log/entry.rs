@@ -19,6 +19,8 @@ pub struct Entry<'a> {
     /// When the request ended.
     pub time: SystemTime,
     pub id: &'a str,
+    /// The trace that it belongs to, where somebody may look for it.
+    pub trace: Option<u128>,
     pub client: IpAddr,
     /// Who asked; None: nobody in particular.
     pub identity: Option<&'a str>,
@@ -62,6 +64,7 @@ impl Entry<'_> {
         push_rfc3339(out, self.time);
         out.extend_from_slice(b"\",\"id\":");
         push_json(out, self.id.as_bytes());
+        push_trace(out, self.trace);
         out.extend_from_slice(b",\"client\":\"");
         push_ip(out, self.client);
         out.push(b'"');
@@ -95,6 +98,18 @@ fn push_text(out: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
     if let Some(value) = value {
         out.extend_from_slice(key);
         push_json(out, value);
+    }
+}
+
+fn push_trace(out: &mut Vec<u8>, trace: Option<u128>) {
+    let mut hex = [0; 32];
+    // Cannot fail: 16 bytes are 32 digits.
+    if let Some(trace) = trace
+        && hex::encode_to_slice(trace.to_be_bytes(), &mut hex).is_ok()
+    {
+        out.extend_from_slice(b",\"trace\":\"");
+        out.extend_from_slice(&hex);
+        out.push(b'"');
     }
 }
 

@@ -13,6 +13,7 @@ fn entry() -> Entry<'static> {
     Entry {
         time: UNIX_EPOCH + Duration::from_millis(1_772_323_199_045),
         id: "0123456789abcdef0123456789abcdef",
+        trace: None,
         client: [192, 0, 2, 7].into(),
         identity: None,
         method: "GET",
@@ -72,6 +73,9 @@ fn a_line_has_the_agreed_keys_in_order() {
         "\n"
     );
     assert_eq!(line(&entry()), expected);
+    let traced = line(&Entry { trace: Some(0xab), ..entry() });
+    let trace = r#"abcdef","trace":"000000000000000000000000000000ab","client""#;
+    assert!(traced.contains(trace), "{traced}");
 }
 
 #[test]
