@@ -17,8 +17,11 @@ pub const FILE_VARIABLE: &str = "ENTREPOT_CONFIG";
 pub const USER_VARIABLE: &str = "ENTREPOT_ADMIN_USER";
 pub const PASSWORD_VARIABLE: &str = "ENTREPOT_ADMIN_PASSWORD";
 pub const PASSWORD_FILE_VARIABLE: &str = "ENTREPOT_ADMIN_PASSWORD_FILE";
+/// Where a process that is to take another's place finds it; no key.
+pub const SUCCESSOR_VARIABLE: &str = "ENTREPOT_SUCCESSOR";
 /// Variables of ours that say nothing of the configuration.
-pub const NO_KEYS: [&str; 4] = [FILE_VARIABLE, USER_VARIABLE, PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE];
+pub const NO_KEYS: [&str; 5] =
+    [FILE_VARIABLE, USER_VARIABLE, PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE, SUCCESSOR_VARIABLE];
 
 /// No key lies deeper; the tree is walked by recursion, so that depth needs a bound.
 const MAX_DEPTH: usize = 16;
@@ -69,7 +72,7 @@ pub fn overlay(tree: &mut Node, environment: impl Iterator<Item = (String, Strin
 
 /// Kubernetes gives every pod variables for each Service. Those of a Service called `entrepot…`
 /// begin like ours: `ENTREPOT_SERVICE_HOST`, `ENTREPOT_PORT=tcp://…`, `ENTREPOT_PORT_5000_TCP_ADDR`.
-fn set_by_kubernetes(key: &str, value: &str) -> bool {
+pub(super) fn set_by_kubernetes(key: &str, value: &str) -> bool {
     if key.contains("__") {
         return false;
     }

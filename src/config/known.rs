@@ -72,7 +72,7 @@ mod tests {
             assert_eq!(meant(given), format!("; did you mean ENTREPOT_{meant_key}?"));
         }
         assert!(
-            meant("nothing_of_the_kind").starts_with("; allowed: admin, audit, auth, cache, "),
+            meant("nothing_of_the_kind").starts_with("; allowed: acme, admin, audit, auth, cache, "),
             "{}",
             meant("nothing_of_the_kind")
         );
@@ -82,7 +82,7 @@ mod tests {
     fn sections_are_known() {
         for name in [
             "threads", "listener", "admin", "log", "drain", "cache", "cluster", "registry", "storage", "fleet",
-            "redis", "limits", "cors", "route", "auth", "audit", "remote",
+            "redis", "limits", "cors", "route", "auth", "audit", "remote", "acme",
         ] {
             assert!(!is_alone(name), "{name}");
         }

@@ -4,9 +4,10 @@
 //!
 //! [`tree`] parses, [`environment`] overlays, [`secrets`] follows `…_file`, [`read`] gives types,
 //! [`check`] looks across sections, [`warnings`] says what is allowed and may not be meant, [`reload`] what a running
-//! process cannot change.
+//! process cannot change, [`written`] the texts as they stand. [`distribution`] understands the files and variables of registry:2.
 
 mod check;
+pub mod distribution;
 mod environment;
 mod errors;
 mod fault;
@@ -21,10 +22,14 @@ mod secrets;
 mod source;
 mod tree;
 mod warnings;
+mod written;
 
-pub use environment::{PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, USER_VARIABLE};
+pub use environment::{PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE, SUCCESSOR_VARIABLE, USER_VARIABLE};
+pub use errors::Errors;
+pub use file::text_after_name as text_of;
 pub use model::Config;
 pub use source::Source;
+pub use written::Written;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
 //! The whole configuration: the rooms' own structs, joined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::distribution::Told;
+use crate::acme::{self, Names};
 use crate::maintenance::{gc, retention, verify};
 use crate::registry::quota;
 use crate::remote::config::{AskedAs, KeepIn};
@@ -20,9 +23,13 @@ pub struct Config {
     #[serde(default)]
     pub threads: usize,
     pub listener: Vec<listener::Config>,
+    /// The authority of certificates that come by themselves.
+    pub acme: Option<acme::Config>,
     pub admin: Option<admin::Config>,
     #[serde(default)]
     pub log: telemetry::LogConfig,
+    /// Which requests are told to a collector.
+    pub tracing: Option<telemetry::spans::Config>,
     #[serde(default)]
     pub drain: Drain,
     #[serde(default)]
@@ -56,6 +63,12 @@ pub struct Config {
     #[serde(default)]
     pub verify: verify::Config,
     pub route: Vec<Route>,
+    /// What is told of a configuration of distribution that this was made of.
+    #[serde(skip)]
+    pub translated: Option<Arc<Told>>,
+    /// Variables of distribution's, which do not count beside a configuration of ours.
+    #[serde(skip)]
+    pub stray: Vec<String>,
 }
 
 impl Config {
@@ -64,6 +77,19 @@ impl Config {
     pub fn is_alone(&self) -> bool {
         let own_store = matches!(self.storage.driver, DriverKind::Filesystem | DriverKind::Memory);
         self.redis.is_none() && self.fleet.advertise.is_none() && (own_store || !self.uses_registry())
+    }
+
+    /// The names of each certificate that comes by itself.
+    pub fn ordered_names(&self) -> Vec<Names> {
+        let entries = self.listener.iter().flat_map(|listener| &listener.tls).filter(|entry| entry.acme);
+        let names: BTreeSet<Names> = entries.map(|entry| Names::new(&entry.names)).collect();
+        names.into_iter().collect()
+    }
+
+    /// Whether certificates can be kept beside the registry's content: it is there for all instances, and outlives them, and there
+    /// is a secret to seal keys with.
+    pub fn seals_certificates(&self) -> bool {
+        self.uses_registry() && self.storage.driver != DriverKind::Memory && self.fleet.secret_file.is_some()
     }
 
     /// Whether the rules of `[auth]` count on a route.

@@ -3,6 +3,7 @@
 use std::path::{Path as FilePath, PathBuf};
 
 use super::check;
+use super::distribution;
 use super::environment::{self, FILE_VARIABLE, NO_KEYS, PREFIX};
 use super::errors::{Errors, Problem};
 use super::file;
@@ -36,16 +37,87 @@ pub struct Source {
 }
 
 impl Source {
-    /// `flag`, else what `ENTREPOT_CONFIG` names, else [`DEFAULT_FILE`] if there is one.
+    /// `flag`, else what `ENTREPOT_CONFIG` names, else [`DEFAULT_FILE`] if there is one, else what distribution's variable names; in a
+    /// container, else a file that is mounted for distribution.
     pub fn find(flag: Option<PathBuf>) -> Self {
-        let variable = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let usual = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
-        Source { path: flag.or_else(variable).or_else(usual) }
+        let theirs = || named_by(distribution::PATH_VARIABLE);
+        // Where a package of distribution is installed beside us, its file is its own.
+        let mounted = || (std::process::id() == 1).then(distribution::mounted).flatten();
+        let path = flag.or_else(|| named_by(FILE_VARIABLE)).or_else(usual).or_else(theirs).or_else(mounted);
+        Source { path }
     }
 
-    /// Reads the file and the environment again.
+    /// The configuration of Entrepot itself, for a command whose argument is one of distribution.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub fn load_beside() -> Result<Config, Errors> {
+        let path = named_by(FILE_VARIABLE).or_else(usual);
+        let path = path.filter(|path| !file::text(path, MAX_FILE).is_ok_and(|text| distribution::is_its(&text)));
+        Source { path }.load_own()
+    }
+
+    /// Reads the file and the environment again, whether they are ours or distribution's.
     pub fn load(&self) -> Result<Config, Errors> {
-        let path = self.path.as_deref();
+        match self.of_distribution()? {
+            Some(text) => distribution::load(self.path.as_deref(), &text, distribution::variables()),
+            None => {
+                let variables = distribution::variables();
+                let stray = distribution::keys(&variables).into_iter().map(str::to_owned).collect();
+                Ok(Config { stray, ..self.load_own()? })
+            }
+        }
+    }
+
+    /// The text of distribution's configuration, if that is what counts.
+    pub(super) fn of_distribution(&self) -> Result<Option<String>, Errors> {
+        let variables = distribution::variables();
+        let theirs = distribution::keys(&variables);
+        let is_ours = |name: &str, value: &str| {
+            let key = name.strip_prefix(PREFIX).filter(|_| !NO_KEYS.contains(&name));
+            key.is_some_and(|key| !environment::set_by_kubernetes(key, value))
+        };
+        let ours = variables.iter().find(|(name, value)| is_ours(name, value));
+        let text = match &self.path {
+            // What cannot be read is told by who reads it for what it should be.
+            Some(path) => {
+                let text = file::text(path, distribution::MAX_FILE).ok();
+                // A file of that ending that is neither is a broken one of distribution's.
+                let is_its = |text: &String| {
+                    distribution::is_its(text) || distribution::has_its_ending(path) && Node::parse(text).is_err()
+                };
+                text.filter(is_its)
+            }
+            None => {
+                let serves = theirs.iter().any(|name| distribution::says_what_to_serve(name));
+                serves.then(|| distribution::BUILT_IN.to_owned())
+            }
+        };
+        let place = self.path.as_ref().map(|path| path.display().to_string());
+        match (text, ours) {
+            (Some(_), Some((ours, _))) => {
+                let other = place.or(theirs.first().map(ToString::to_string)).unwrap_or_default();
+                let what = format!(
+                    "is of Entrepot's configuration, and {other} is of distribution's, and one of the two counts: take one away, or make \
+                     a file of Entrepot with `entrepot import distribution`"
+                );
+                Err(Errors::whole(None, Origin::Variable(ours.as_str().into()), what))
+            }
+            // Beside a file of ours, theirs do not count: whoever checks or serves it is told.
+            (text, _) => Ok(text),
+        }
+    }
+
+    /// Reads the file and the environment as ours.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub fn load_own(&self) -> Result<Config, Errors> {
+        Config::load(self.path.as_deref(), self.environment()?.into_iter())
+    }
+
+    /// The variables that mean keys.
+    pub(super) fn environment(&self) -> Result<Vec<(String, String)>, Errors> {
         let mut pairs = Vec::new();
         for (name, value) in std::env::vars_os() {
             if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
@@ -69,7 +141,15 @@ impl Source {
                 pairs.push((ours.to_owned(), value));
             }
         }
-        Config::load(path, pairs.into_iter())
+        Ok(pairs)
+    }
+}
+
+/// What is read before the environment is laid over it.
+pub(super) fn tree_of(path: Option<&FilePath>, environment: &[(String, String)]) -> Result<Node, Errors> {
+    match path {
+        Some(path) => parse(path),
+        None => built_in(environment),
     }
 }
 
@@ -82,48 +162,63 @@ impl Config {
     /// is a single error; wrong keys and types are told together, and so are faults across sections.
     pub fn load(path: Option<&FilePath>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Errors> {
         let environment: Vec<_> = environment.collect();
-        let mut tree = match path {
-            Some(path) => parse(path)?,
-            None => built_in(&environment)?,
-        };
+        let mut tree = tree_of(path, &environment)?;
         let complaints = environment::overlay(&mut tree, environment.into_iter());
-        let file = path.map(PathBuf::from);
-        let mut problems: Vec<Problem> = complaints
-            .into_iter()
-            .map(|fault| Problem {
-                file: file.clone(),
-                origin: fault.origin,
-                path: fault.path.to_string(),
-                what: fault.what,
-            })
-            .collect();
-        let mut found = secrets::resolve(&mut tree, secrets::SECRETS);
-        let outcome = read::<Config>(tree.clone());
-        let config = match outcome {
-            Ok(mut config) => {
-                fit_defaults(&mut config, &tree);
-                found.extend(check::check(&config));
-                Some(config)
-            }
-            Err(findings) => {
-                found.extend(findings);
-                None
-            }
-        };
-        problems.extend(found.into_iter().map(|(path, what)| {
-            let (origin, path) = (origin(&tree, &path), path.to_string());
-            let what = match origin {
-                // Most likely one underscore where two belong: then the key is elsewhere.
-                Origin::Variable(_) if known::is_alone(&path) => format!("is not a key{}", known::meant(&path)),
-                _ => what,
-            };
-            Problem { file: file.clone(), origin, path, what }
-        }));
-        problems.sort_by(|a, b| a.origin.cmp(&b.origin));
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(Errors(problems)),
+        assemble(tree, path, complaints)
+    }
+}
+
+/// What `ENTREPOT_CONFIG` or distribution's own variable names.
+fn named_by(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn usual() -> Option<PathBuf> {
+    Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists())
+}
+
+/// Reads a tree of values into the rooms' structs and checks the whole.
+pub(super) fn assemble(
+    mut tree: Node,
+    path: Option<&FilePath>,
+    complaints: Vec<environment::Complaint>,
+) -> Result<Config, Errors> {
+    let file = path.map(PathBuf::from);
+    let mut problems: Vec<Problem> = complaints
+        .into_iter()
+        .map(|fault| Problem {
+            file: file.clone(),
+            origin: fault.origin,
+            path: fault.path.to_string(),
+            what: fault.what,
+        })
+        .collect();
+    let mut found = secrets::resolve(&mut tree, secrets::SECRETS);
+    let outcome = read::<Config>(tree.clone());
+    let config = match outcome {
+        Ok(mut config) => {
+            fit_defaults(&mut config, &tree);
+            found.extend(check::check(&config));
+            Some(config)
         }
+        Err(findings) => {
+            found.extend(findings);
+            None
+        }
+    };
+    problems.extend(found.into_iter().map(|(path, what)| {
+        let (origin, path) = (origin(&tree, &path), path.to_string());
+        let what = match origin {
+            // Most likely one underscore where two belong: then the key is elsewhere.
+            Origin::Variable(_) if known::is_alone(&path) => format!("is not a key{}", known::meant(&path)),
+            _ => what,
+        };
+        Problem { file: file.clone(), origin, path, what }
+    }));
+    problems.sort_by(|a, b| a.origin.cmp(&b.origin));
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(Errors(problems)),
     }
 }
 

@@ -156,7 +156,7 @@ fn a_remote_can_be_declared_by_the_environment() {
     assert_eq!(hub.timeouts.first_byte, seconds(20), "what is left out has its default");
     assert_eq!(hub.stale, remote::config::Stale::For(seconds(7 * 24 * 3600)));
     assert_eq!(hub.on_exhausted, remote::config::OnExhausted::TooMany);
-    let login = Password { username: "somebody".into(), password_file: password };
+    let login = Password { username: "somebody".into(), password_file: Some(password), password: None };
     let helper = Exec { exec: vec!["helper".into(), "x".into()] };
     assert_eq!(hub.credentials, [Credentials::Password(login), Credentials::Exec(helper)]);
     assert_eq!(hub.identity, AskedAs::Mirror);
@@ -353,8 +353,10 @@ fn the_reference_names_every_key() {
     };
     // These two are read as "this or that", so their keys are not seen above. A new one breaks the build here.
     let PeerConfig { address: _, weight: _, max_connections: _, backup: _ } = &config.cluster["main"].peers[1];
-    let [Credentials::Password(Password { username: _, password_file: _ }), Credentials::Exec(Exec { exec: _ })] =
-        config.remote["hub"].credentials.as_slice()
+    let [
+        Credentials::Password(Password { username: _, password_file: _, password: _ }),
+        Credentials::Exec(Exec { exec: _ }),
+    ] = config.remote["hub"].credentials.as_slice()
     else {
         panic!("remote.hub.credentials must show every key: {:?}", config.remote["hub"].credentials);
     };
@@ -387,7 +389,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(reference.drain, minimal.drain);
     assert_eq!(reference.cache, minimal.cache);
     let mut listener = reference.listener[0].clone();
-    listener.address = minimal.listener[0].address;
+    listener.address = minimal.listener[0].address.clone();
     assert_eq!(listener, minimal.listener[0]);
     let mut cluster = reference.cluster["main"].clone();
     cluster.peers = minimal.cluster["main"].peers.clone();

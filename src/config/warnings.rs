@@ -10,13 +10,14 @@ use super::model::Config;
 use crate::cluster::config::Authorization;
 use crate::fleet::secret;
 use crate::routing::REGISTRY;
+use crate::telemetry;
 
 impl Config {
     /// One sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let open: Vec<_> = self.listener.iter().map(|listener| listener.address).collect();
-        let open: Vec<_> = open.iter().filter(|address| !address.ip().to_canonical().is_loopback()).collect();
+        let open = self.listener.iter().map(|listener| &listener.address);
+        let open: Vec<_> = open.filter(|address| !address.is_of_this_machine()).collect();
         let logins = self.cluster.iter().filter_map(|(name, cluster)| match &cluster.authorization {
             Authorization::Login(login) => Some((name, &login.username)),
             Authorization::Pass | Authorization::Drop | Authorization::Token => None,
@@ -54,10 +55,20 @@ impl Config {
         {
             warnings.push("[limits] limits nothing: neither `requests` nor `logins` nor `uploads` is set there".into());
         }
+        if self.tracing.as_ref().is_some_and(telemetry::spans::Config::tells_in_the_clear) {
+            warnings
+                .push("the fields of tracing.headers_file go over plain http: who is on the way can read them".into());
+        }
         warnings.extend(remotes::warnings(self));
         warnings.extend(maintenance::warnings(self));
         warnings.extend(retention::warnings(self));
         warnings.extend(rules::warnings(self));
+        warnings.extend(self.stray.iter().map(|name| {
+            format!("{name} is of distribution's configuration, and this one is Entrepot's: it does not count")
+        }));
+        warnings.extend(
+            self.translated.iter().flat_map(|told| told.lost.iter().map(|what| format!("distribution's {what}"))),
+        );
         warnings
     }
 

@@ -87,7 +87,7 @@ fn open_writes(config: &Config, report: &mut Report) {
         return;
     }
     let writes = |route: &&Route| route.write.as_deref() == Some(REGISTRY) && !config.is_ruled(route);
-    let reached = config.listener.iter().find(|listener| !listener.address.ip().to_canonical().is_loopback());
+    let reached = config.listener.iter().find(|listener| !listener.address.is_of_this_machine());
     if let (Some(_), Some(listener)) = (config.route.iter().find(writes), reached) {
         let what = format!(
             "is missing: anybody who reaches {} could push to the registry and delete from it. Write a section [auth], listen on \

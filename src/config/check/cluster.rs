@@ -9,12 +9,13 @@ use super::names::peer_address_fault;
 use super::pem::{self, PairFault};
 use super::{DAY, HOUR, MILLISECOND, Report};
 use crate::cluster::config::{Authorization, Config, Health, PeerConfig, Retry, Timeouts, TlsSettings};
+use crate::cluster::forward::CLOSED;
 use crate::config::model::Config as Whole;
 use crate::config::tree::Path;
 use crate::units::seconds;
 
 pub fn check(config: &Whole, report: &mut Report) {
-    let own: Vec<_> = config.listener.iter().map(|listener| listener.address).collect();
+    let own: Vec<_> = config.listener.iter().filter_map(|listener| listener.address.tcp()).collect();
     for (name, cluster) in &config.cluster {
         let path = Path::default().key("cluster").key(name);
         if !valid_name(name) {
@@ -126,7 +127,16 @@ fn bounds(cluster: &Config, path: &Path, report: &mut Report) {
 fn forward(paths: &[String], path: &Path, report: &mut Report) {
     for (index, prefix) in paths.iter().enumerate() {
         let path = path.index(index);
-        if !is_path(prefix) || !prefix.ends_with('/') {
+        if let Some(closed) = prefix.strip_prefix(CLOSED) {
+            if !is_path(closed) || closed.contains(';') {
+                report.say(
+                    path,
+                    format!("is \"{prefix}\"; allowed behind '!': a path that begins with '/', without ';'"),
+                );
+            } else if !paths.iter().any(|open| !open.starts_with(CLOSED) && closed.starts_with(open.as_str())) {
+                report.say(path, format!("is \"{prefix}\", but nothing there is handed on"));
+            }
+        } else if !is_path(prefix) || !prefix.ends_with('/') {
             report.say(path, format!("is \"{prefix}\"; allowed: a path that begins and ends with '/'"));
         } else if prefix.starts_with("/v2/") {
             report.say(path, format!("is \"{prefix}\", but /v2/ is ours: routes decide where it goes"));

@@ -1,6 +1,7 @@
 //! What one key cannot tell of itself: bounds with their reasons, keys that depend on each other,
 //! names that must exist, files that must parse. Every fault is reported, not only the first.
 
+mod acme;
 mod auth;
 mod cluster;
 mod fleet;
@@ -14,6 +15,7 @@ mod registry;
 mod remote;
 mod retention;
 mod route;
+mod tracing;
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -34,6 +36,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut report = Report::default();
     let root = Path::default();
     listener::check(config, &mut report);
+    acme::check(config, &mut report);
     cluster::check(config, &mut report);
     registry::check(config, &mut report);
     remote::check(config, &mut report);
@@ -43,6 +46,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     limits::check(config, &mut report);
     retention::check(config, &mut report);
     maintenance::check(config, &mut report);
+    tracing::check(config, &mut report);
 
     report.within(root.key("threads"), config.threads, 0..=1024);
     let drain = root.key("drain");

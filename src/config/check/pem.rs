@@ -7,7 +7,7 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::{Error as PemError, PemObject as _};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::super::file;
 
@@ -39,6 +39,24 @@ pub fn authorities(path: &Path) -> Result<(), String> {
         store.add(certificate).map_err(|_| format!("{} holds a certificate that does not parse", path.display()))?;
     }
     Ok(())
+}
+
+/// Whether a PEM file holds lists of revoked certificates that can be read.
+pub fn revocation_lists(path: &Path) -> Result<(), String> {
+    let bytes = file::bytes(path, MAX_PEM)?;
+    let found: Result<Vec<_>, PemError> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|error| broken(path, &error))?;
+    if found.is_empty() {
+        return Err(format!(
+            "{} holds no list of revoked certificates; it must be PEM with a BEGIN X509 CRL line",
+            path.display()
+        ));
+    }
+    let readable = |list: &CertificateRevocationListDer<'_>| webpki::BorrowedCertRevocationList::from_der(list).is_ok();
+    match found.iter().all(readable) {
+        true => Ok(()),
+        false => Err(format!("{} holds a list of revoked certificates that does not parse", path.display())),
+    }
 }
 
 /// Whether `key` is the private key of the first certificate in `certificate`.
@@ -126,6 +144,7 @@ mod tests {
         assert!(key_says(&folder.path().join("absent")).contains("cannot read"));
         assert!(authorities(&nothing).unwrap_err().contains("no certificate"));
         assert!(authorities(&cut).unwrap_err().contains("does not end"));
+        assert!(revocation_lists(&certificate).unwrap_err().contains("no list of revoked"));
         assert!(authorities(&garbage).unwrap_err().contains("does not parse"));
         assert!(matches!(pair(&garbage, &key), Err(PairFault::Certificate(_))));
     }

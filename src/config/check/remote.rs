@@ -128,7 +128,7 @@ fn url(config: &Config, remote: &Remote, path: &Path, report: &mut Report) {
         report.say(path.clone(), format!("is \"{text}\"; leave /v2 out: it is added"));
     }
     let address = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
-    if config.listener.iter().any(|listener| is_own(&address, listener.address)) {
+    if config.listener.iter().filter_map(|listener| listener.address.tcp()).any(|own| is_own(&address, own)) {
         report.say(path.clone(), format!("'{text}' is our own listener: requests would go in circles"));
     }
 }
@@ -152,8 +152,20 @@ fn credentials(remote: &Remote, path: &Path, report: &mut Report) {
                         "allowed: a name without ':' and control characters, which Basic authentication cannot tell";
                     report.say(path.key("username"), format!("is {:?}; {what}", login.username));
                 }
-                if let Err(what) = password(&login.password_file) {
-                    report.say(path.key("password_file"), what);
+                match (&login.password_file, &login.password) {
+                    (Some(file), None) => {
+                        if let Err(what) = password(file) {
+                            report.say(path.key("password_file"), what);
+                        }
+                    }
+                    (None, Some(secret)) if secret.reveal().is_empty() => report.say(path.key("password"), "is empty"),
+                    (None, Some(_)) => {}
+                    (Some(_), Some(_)) => {
+                        report.say(path.key("password_file"), "is given beside `password`: write one of the two");
+                    }
+                    (None, None) => {
+                        report.say(path.key("password_file"), "is missing: name the file that holds the password")
+                    }
                 }
             }
             Credentials::Exec(helper) => {

@@ -26,11 +26,11 @@ pub fn warnings(config: &Config) -> Vec<String> {
         }
         for login in &remote.credentials {
             if let Credentials::Password(login) = login
-                && secret::may_be_read_by_others(&login.password_file)
+                && let Some(file) = login.password_file.as_deref().filter(|file| secret::may_be_read_by_others(file))
             {
                 warnings.push(format!(
                     "{} may be read or written by others than its owner, and holds a password of remote.{name}: `chmod 600` it",
-                    login.password_file.display()
+                    file.display()
                 ));
             }
         }

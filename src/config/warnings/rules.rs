@@ -41,7 +41,7 @@ fn in_clear(config: &Config, auth: &Auth) -> Option<String> {
         return None;
     }
     let open = config.listener.iter().find(|listener| {
-        let reached = !listener.address.ip().to_canonical().is_loopback();
+        let reached = !listener.address.is_of_this_machine();
         reached && listener.tls.is_empty() && listener.trusted_proxies.is_empty() && !listener.redirect_to_https
     })?;
     Some(format!(

@@ -1,9 +1,9 @@
 //! Files of users, and what is wrong with others.
 
 use super::Distribution;
-use super::config::parse;
+use super::collected::parse;
 use crate::storage::Config;
-use crate::storage::config::DriverKind;
+use crate::storage::config::{DriverKind, Encryption};
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Distribution, String> {
     parse(text, variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
@@ -223,9 +223,20 @@ fn what_nobody_knows_is_told_of_and_ignored() {
     let text =
         "version: 0.1\nstorage: {s3: {bucket: b, region: x, bukcet: c, encrypt: true, storageclass: STANDARD_IA}}";
     let notes = read(text, &[]).unwrap().notes;
-    assert!(notes.iter().any(|note| note.starts_with("storage.s3.encrypt is true")), "{notes:?}");
-    assert!(notes.iter().any(|note| note == "storage.s3.bukcet is not known, and ignored"), "{notes:?}");
-    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes, ["storage.s3.bukcet is not known, and ignored"]);
+}
+
+#[test]
+fn how_the_store_keeps_what_is_written_is_understood() {
+    let s3 = |more: &str| storage(&format!("storage: {{s3: {{bucket: b, region: x{more}}}}}"), &[]);
+    let kept = |more: &str| (s3(more).encryption, s3(more).kms_key, s3(more).storage_class);
+    assert_eq!(kept(""), (None, None, None));
+    assert_eq!(kept(", encrypt: true"), (Some(Encryption::Aes256), None, None));
+    assert_eq!(kept(", encrypt: true, keyid: k"), (Some(Encryption::Kms), Some("k".into()), None));
+    assert_eq!(kept(", encrypt: false, keyid: k, storageclass: none"), (None, None, None));
+    assert_eq!(kept(", storageclass: standard_ia").2.as_deref(), Some("STANDARD_IA"));
+    let what = fault("storage: {s3: {bucket: b, region: x, storageclass: GLACIER}}", &[]);
+    assert!(what.starts_with("storage.s3.storageclass is \"GLACIER\"; allowed: STANDARD,"), "{what}");
 }
 
 #[test]

@@ -1,36 +1,80 @@
-//! What distribution's drivers are here. What cannot be done as its operator wants it is an error that names the key; what makes no
-//! difference to who collects (sizes of pieces, what clients are redirected to, classes of what is uploaded) is passed over.
+//! What distribution's drivers are here. What cannot be done as its operator wants it is an error that names the key; what has no
+//! counterpart (sizes of pieces, classes of what is uploaded) is left, with the reason.
 
+use toml::Value;
+
+use super::draft::{Draft, Given, Table, Weight};
 use super::section::Section;
 use crate::storage::Config;
-use crate::storage::config::DriverKind;
+use crate::storage::config::{DriverKind, Encryption};
 
 /// Distribution's own default.
 const ROOT: &str = "/var/lib/registry";
+/// No class of storage is asked for.
+const NO_CLASS: &str = "NONE";
 /// The realm of Azure's public cloud.
 const AZURE: &str = "core.windows.net";
 
-/// Our own keys by those that they were made of, for what is wrong with them.
-const ORIGINS: [(&str, &[(&str, &str)]); 4] = [
+/// Our own keys by those that they were made of, by driver.
+static ORIGINS: [(&str, &[(&str, &str)]); 4] = [
     ("filesystem", &[("root", "rootdirectory")]),
     (
         "s3",
         &[
+            ("bucket", "bucket"),
             ("prefix", "rootdirectory"),
             ("endpoint", "regionendpoint"),
+            ("region", "region"),
+            ("path_style", "forcepathstyle"),
+            ("sign_payload", "secure"),
+            ("encryption", "encrypt"),
+            ("kms_key", "keyid"),
+            ("storage_class", "storageclass"),
             ("access_key_id", "accesskey"),
             ("secret_access_key", "secretkey"),
         ],
     ),
     (
         "azure",
-        &[("bucket", "container"), ("prefix", "rootdirectory"), ("endpoint", "serviceurl"), ("account", "accountname")],
+        &[
+            ("bucket", "container"),
+            ("prefix", "rootdirectory"),
+            ("endpoint", "serviceurl"),
+            ("account", "accountname"),
+            ("account_key", "accountkey"),
+        ],
     ),
-    ("gcs", &[("prefix", "rootdirectory")]),
+    ("gcs", &[("bucket", "bucket"), ("prefix", "rootdirectory"), ("service_account", "keyfile")]),
+];
+const SIZES: &str = "is not needed: parts have the size that the upload needs";
+/// Keys that have no counterpart, by driver.
+const LEFT_OF_S3: [(&str, Weight, &str); 9] = [
+    ("accelerate", Weight::Lost, "has no counterpart: requests go to the region's own address"),
+    ("chunksize", Weight::Needless, SIZES),
+    ("loglevel", Weight::Needless, "has no counterpart: what goes wrong with the store is in the log"),
+    ("multipartcopychunksize", Weight::Needless, SIZES),
+    (
+        "multipartcopymaxconcurrency",
+        Weight::Needless,
+        "is not needed: a layer is put under its digest, and rarely copied",
+    ),
+    ("multipartcopythresholdsize", Weight::Needless, SIZES),
+    ("objectacl", Weight::Lost, "has no counterpart: objects belong to the bucket's owner, as its policy says"),
+    ("redirectendpoint", Weight::Lost, "has no counterpart: signed addresses are those of regionendpoint"),
+    ("useragent", Weight::Needless, "has no counterpart"),
+];
+const LEFT_OF_GCS: [(&str, Weight, &str); 3] = [
+    ("chunksize", Weight::Needless, SIZES),
+    ("maxconcurrency", Weight::Needless, "is not needed: [storage] max_connections bounds requests"),
+    ("useragent", Weight::Needless, "has no counterpart"),
+];
+const LEFT_OF_AZURE: [(&str, Weight, &str); 2] = [
+    ("max_retries", Weight::Needless, "is not needed: see [storage] retries"),
+    ("retry_delay", Weight::Needless, "is not needed: see [storage] timeouts"),
 ];
 
-pub(super) fn of(section: &mut Section<'_>) -> Result<Config, String> {
-    let driver = section.driver;
+/// The driver as it is called here, and what it is.
+pub(super) fn of(driver: &str, section: &mut Section<'_>) -> Result<(&'static str, Config), String> {
     let (kind, config) = match driver {
         "filesystem" => ("filesystem", filesystem(section)?),
         "s3" | "s3aws" => ("s3", s3(section)?),
@@ -38,7 +82,9 @@ pub(super) fn of(section: &mut Section<'_>) -> Result<Config, String> {
         "gcs" => ("gcs", gcs(section)?),
         "inmemory" => {
             return Err(
-                "storage.inmemory is the memory of the registry's own process: nothing is there to be collected".into(),
+                "storage.inmemory is the memory of the registry's own process: nothing is there that another could \
+                        read, and it is gone when that one ends"
+                    .into(),
             );
         }
         other => {
@@ -48,15 +94,50 @@ pub(super) fn of(section: &mut Section<'_>) -> Result<Config, String> {
             ));
         }
     };
-    let Some((key, what)) = config.check().into_iter().next() else { return Ok(config) };
-    let origins = ORIGINS.iter().find(|(driver, _)| *driver == kind).map_or(&[][..], |(_, origins)| origins);
-    let theirs = origins.iter().find(|(ours, _)| *ours == key).map_or(key, |(_, theirs)| theirs);
+    let Some((key, what)) = config.check().into_iter().next() else { return Ok((kind, config)) };
+    let theirs = origins(kind).iter().find(|(ours, _)| *ours == key).map_or(key, |(_, theirs)| theirs);
     Err(format!("{} {what}", section.path(theirs)))
+}
+
+fn origins(kind: &str) -> &'static [(&'static str, &'static str)] {
+    ORIGINS.iter().find(|(driver, _)| *driver == kind).map_or(&[][..], |(_, origins)| origins)
+}
+
+/// Writes down what a driver is.
+pub(super) fn settings(kind: &'static str, config: &Config, section: &Section<'_>, draft: &mut Draft) {
+    draft.set(Table::Storage, "driver", kind, section.path("").trim_end_matches('.'));
+    for (ours, theirs) in origins(kind) {
+        let given = match *ours {
+            "root" => Some(config.root.display().to_string().into()),
+            "bucket" => Some(config.bucket.clone().into()),
+            "prefix" => Some(config.prefix.clone()).filter(|prefix| !prefix.is_empty()).map(Value::from),
+            "endpoint" => config.endpoint.clone().map(Value::from),
+            "region" => config.region.clone().map(Value::from),
+            "access_key_id" => config.access_key_id.clone().map(Value::from),
+            "account" => config.account.clone().map(Value::from),
+            "path_style" => config.path_style.map(Value::from),
+            "sign_payload" => Some(true).filter(|_| config.sign_payload).map(Value::from),
+            "encryption" => config.encryption.map(|kind| kind.word().into()),
+            "kms_key" => config.kms_key.clone().map(Value::from),
+            "storage_class" => config.storage_class.clone().map(Value::from),
+            "service_account" => config.service_account.as_ref().map(|file| file.display().to_string().into()),
+            _ => None,
+        };
+        let secret = match *ours {
+            "secret_access_key" => config.secret_access_key.clone(),
+            "account_key" => config.account_key.clone(),
+            _ => None,
+        };
+        let given = given.map(Given::Plain).or(secret.map(Given::Secret));
+        if let Some(given) = given {
+            draft.given(Table::Storage, ours, given, section.path(theirs));
+        }
+    }
 }
 
 fn filesystem(section: &mut Section<'_>) -> Result<Config, String> {
     let root = section.text("rootdirectory")?;
-    section.pass_over(&["maxthreads"]);
+    section.leave(&[("maxthreads", Weight::Needless, "is not needed: calls to the disk have bounds of their own")]);
     Ok(Config { driver: DriverKind::Filesystem, root: root.unwrap_or_else(|| ROOT.into()).into(), ..Config::default() })
 }
 
@@ -75,29 +156,26 @@ fn s3(section: &mut Section<'_>) -> Result<Config, String> {
         }
         section.note("v4auth", "is false, and requests are signed by version 4 all the same");
     }
-    if section.flag("encrypt")? == Some(true) {
-        section.note(
-            "encrypt",
-            "is true: what is written here (records of the collection) is encrypted as the bucket's defaults say",
-        );
-    }
-    section.pass_over(&[
-        "accelerate",
-        "chunksize",
-        "keyid",
-        "loglevel",
-        "multipartcopychunksize",
-        "multipartcopymaxconcurrency",
-        "multipartcopythresholdsize",
-        "objectacl",
-        "redirectendpoint",
-        "storageclass",
-        "useragent",
-    ]);
+    let encryption = match (section.flag("encrypt")?, section.text("keyid")?.is_some()) {
+        (Some(true), false) => Some(Encryption::Aes256),
+        (Some(true), true) => Some(Encryption::Kms),
+        (_, true) => {
+            section.note("keyid", "is ignored, since encrypt is not true");
+            None
+        }
+        (_, false) => None,
+    };
+    section.leave(&LEFT_OF_S3);
     Ok(Config {
         driver: DriverKind::S3,
         bucket: section.needed("bucket")?,
         prefix: section.text("rootdirectory")?.unwrap_or_default(),
+        encryption,
+        kms_key: section.text("keyid")?.filter(|_| encryption == Some(Encryption::Kms)),
+        storage_class: section
+            .text("storageclass")?
+            .map(|class| class.to_ascii_uppercase())
+            .filter(|class| class != NO_CLASS),
         path_style: if amazon.is_some() && custom.is_none() { Some(false) } else { path_style },
         // AWS refuses unsigned bytes that come without TLS.
         sign_payload: given.is_none() && !secure,
@@ -171,7 +249,7 @@ fn azure(section: &mut Section<'_>) -> Result<Config, String> {
     let realm = section.text("realm")?.filter(|realm| realm != AZURE);
     let elsewhere = realm.map(|realm| format!("https://{account}.blob.{realm}"));
     let endpoint = section.text("serviceurl")?.map(|url| url.trim_end_matches('/').to_owned());
-    section.pass_over(&["max_retries", "retry_delay"]);
+    section.leave(&LEFT_OF_AZURE);
     Ok(Config {
         driver: DriverKind::Azure,
         bucket: section.needed("container")?,
@@ -192,7 +270,7 @@ fn gcs(section: &mut Section<'_>) -> Result<Config, String> {
             section.path("credentials")
         ));
     }
-    section.pass_over(&["chunksize", "maxconcurrency", "useragent"]);
+    section.leave(&LEFT_OF_GCS);
     Ok(Config {
         driver: DriverKind::Gcs,
         bucket: section.needed("bucket")?,
