@@ -41,7 +41,7 @@ pub use authenticator::{Authenticator, Caller, Prepared, Proof, Unproven};
 pub use challenge::{Challenge, ChallengeError};
 pub use config::Config;
 pub use credential::Credential;
-pub use htpasswd::fault as htpasswd_fault;
+pub use htpasswd::{fault as htpasswd_fault, unused as htpasswd_unused};
 pub use identity::Identity;
 pub use logins::Shown;
 pub use metrics::Metrics;

@@ -40,7 +40,26 @@ pub struct Users {
     by_name: HashMap<Box<str>, User>,
     /// Costs what most of the users cost.
     dummy: Arc<Hash>,
-    skipped: Vec<(usize, &'static str)>,
+    skipped: Vec<Skipped>,
+}
+
+/// A line that is not used. Holds nothing of its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// From 1.
+    pub line: usize,
+    /// What stands before its colon; `None` where there is none: it may be anything, a password too.
+    pub user: Option<String>,
+    pub reason: &'static str,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.user {
+            Some(user) => write!(f, "line {} (user '{}') {}", self.line, user.escape_debug(), self.reason),
+            None => write!(f, "line {} {}", self.line, self.reason),
+        }
+    }
 }
 
 pub struct User {
@@ -63,8 +82,8 @@ impl Users {
         &self.dummy
     }
 
-    /// Numbers of the lines that are not used, from 1, with why; in order.
-    pub fn skipped(&self) -> &[(usize, &'static str)] {
+    /// The lines that are not used, in order.
+    pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 
@@ -72,12 +91,11 @@ impl Users {
         self.by_name.len()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "belongs to `len`"))]
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 
-    fn new(by_name: HashMap<Box<str>, User>, skipped: Vec<(usize, &'static str)>) -> Self {
+    fn new(by_name: HashMap<Box<str>, User>, skipped: Vec<Skipped>) -> Self {
         let mut kinds: BTreeMap<Work, (usize, &Hash)> = BTreeMap::new();
         for user in by_name.values() {
             kinds.entry(user.hash.work()).or_insert((0, &*user.hash)).0 += 1;
@@ -119,7 +137,7 @@ pub fn parse(bytes: &[u8]) -> Result<Users, ParseError> {
         };
         match read {
             Ok((name, user)) => drop(by_name.insert(name.into(), user)),
-            Err(told) => skipped.push((index + 1, told)),
+            Err(reason) => skipped.push(Skipped { line: index + 1, user: shown(line), reason }),
         }
     }
     Ok(Users::new(by_name, skipped))
@@ -147,6 +165,12 @@ pub(super) fn name(line: &[u8]) -> Option<&[u8]> {
         return None;
     }
     line.split(|byte| *byte == b':').next()
+}
+
+/// The name of a line, to be told; cut, so that a file of another kind fills no log.
+fn shown(line: &[u8]) -> Option<String> {
+    let name = line.contains(&b':').then(|| name(line)).flatten().filter(|name| !name.is_empty())?;
+    Some(String::from_utf8_lossy(name.get(..MAX_NAME).unwrap_or(name)).into_owned())
 }
 
 fn user(line: &[u8]) -> Result<(&str, User), &'static str> {

@@ -23,8 +23,8 @@ fn told(line: impl AsRef<[u8]>) -> &'static str {
     let users = parse(line.as_ref()).unwrap();
     assert!(users.is_empty());
     assert_eq!(users.skipped().len(), 1);
-    assert_eq!(users.skipped()[0].0, 1);
-    users.skipped()[0].1
+    assert_eq!(users.skipped()[0].line, 1);
+    users.skipped()[0].reason
 }
 
 #[test]
@@ -72,10 +72,10 @@ fn the_first_line_of_a_name_counts_also_when_it_cannot_be_used() {
     let other = BOB.replace("bob:", "alice:");
     let users = parse(format!("{ALICE}\n{other}\n").as_bytes()).unwrap();
     assert!(right(&users, "alice", "correct horse"));
-    assert_eq!(users.skipped().iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2]);
+    assert_eq!(users.skipped().iter().map(|skipped| skipped.line).collect::<Vec<_>>(), [2]);
     let users = parse(format!("alice:!\n{ALICE}\n{BOB}").as_bytes()).unwrap();
     assert!(users.find("alice").is_none() && users.find("bob").is_some());
-    assert_eq!(users.skipped().iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(users.skipped().iter().map(|skipped| skipped.line).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]
@@ -101,8 +101,30 @@ fn other_hashes_are_told_by_line_and_kind_and_never_shown() {
     }
     let text = format!("# x\n\n{}\n{ALICE}\n{}\n", lines[0].0, lines[2].0);
     let users = parse(text.as_bytes()).unwrap();
-    assert_eq!(users.skipped().iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 5]);
+    assert_eq!(users.skipped().iter().map(|skipped| skipped.line).collect::<Vec<_>>(), [3, 5]);
     assert_eq!(users.len(), 1);
+}
+
+#[test]
+fn lines_that_cannot_be_used_are_told_by_name_with_what_to_do() {
+    const MD5: &str = "$apr1$ol3O3ftQ$uyt7vrn8nkbz.KKc7AUEQ0";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users");
+    let shown = file.display();
+    std::fs::write(&file, format!("{ALICE}\ncarol:{MD5}\nit's:{{SHA}}x\n{MD5}\n{ALICE}\n")).unwrap();
+    assert_eq!(super::fault(&file), None, "alice can log in");
+    let told = super::unused(&file);
+    assert_eq!(told.len(), 4);
+    assert!(told[0].0.contains("line 2 (user 'carol') has an MD5 hash"), "{told:?}");
+    assert!(told[0].1.starts_with(&format!("`entrepot user passwd {shown} carol`")), "{told:?}");
+    assert!(told[1].1.starts_with(&format!("`entrepot user passwd {shown} 'it'\\''s'`")), "{told:?}");
+    assert!(told[2].0.contains("line 4 has no colon") && told[3].1.starts_with("correct the line"), "{told:?}");
+    assert!(!format!("{told:?}").contains("ol3O3ftQ"), "{told:?}");
+    std::fs::write(&file, format!("carol:{MD5}\n")).unwrap();
+    let fault = super::fault(&file).unwrap();
+    assert!(fault.contains("no user who can log in: line 1 (user 'carol')") && !fault.contains("ol3O3ftQ"), "{fault}");
+    std::fs::write(&file, "# none yet\n").unwrap();
+    assert_eq!(super::fault(&file), None);
 }
 
 #[test]

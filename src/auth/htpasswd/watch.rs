@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use super::parse::{MAX_FILE, ParseError, Users, parse};
+use super::parse::{MAX_FILE, ParseError, Skipped, Users, parse};
 
 /// Some write into the file as it stands, Apache's `htpasswd` too: what is read then may be half of it. Only what is the
 /// same after this time is taken.
@@ -71,8 +71,7 @@ type Digest = [u8; 32];
 impl HtpasswdFile {
     /// Reads it for the first time: then it has to be there.
     pub fn open(path: &Path) -> Result<Self, HtpasswdError> {
-        let found = read(path).and_then(|bytes| Ok((digest(&bytes), parse(&bytes)?)));
-        let (digest, users) = found.map_err(|fault| HtpasswdError { path: path.to_owned(), fault })?;
+        let (digest, users) = first(path)?;
         tell(path, &users);
         let seen = Mutex::new(Seen { digest, trouble: None });
         Ok(HtpasswdFile { path: path.to_owned(), users: ArcSwap::from_pointee(users), seen })
@@ -136,6 +135,16 @@ impl HtpasswdFile {
     }
 }
 
+/// Reads it once, and tells nobody what is skipped.
+pub(super) fn look(path: &Path) -> Result<Users, HtpasswdError> {
+    first(path).map(|(_, users)| users)
+}
+
+fn first(path: &Path) -> Result<(Digest, Users), HtpasswdError> {
+    let found = read(path).and_then(|bytes| Ok((digest(&bytes), parse(&bytes)?)));
+    found.map_err(|fault| HtpasswdError { path: path.to_owned(), fault })
+}
+
 enum Look {
     Same,
     Moving,
@@ -164,8 +173,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Fault> {
 
 fn tell(path: &Path, users: &Users) {
     let (path, skipped) = (path.display(), users.skipped());
-    for (line, reason) in skipped.iter().take(MAX_TOLD) {
-        tracing::warn!(%path, line, reason, "a line of the file of users is skipped");
+    for Skipped { line, user, reason } in skipped.iter().take(MAX_TOLD) {
+        let user = user.as_deref();
+        tracing::warn!(%path, line, user, reason, "a line of the file of users is skipped");
     }
     if skipped.len() > MAX_TOLD {
         tracing::warn!(%path, lines = skipped.len() - MAX_TOLD, "further lines of the file of users are skipped");
