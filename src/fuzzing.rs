@@ -40,6 +40,7 @@ targets!(
     rate_limit = crate::remote::fuzz::rate_limit,
     link = crate::mirror::fuzz::link,
     ns = crate::routing::fuzz::ns,
+    nginx = crate::cli::fuzz::nginx,
 );
 
 /// Runs the target of this name.

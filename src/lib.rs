@@ -5,6 +5,7 @@
 //! - `units`: sizes, spans of time, secrets
 //! - [`oci`]: digest, name, tag, reference, what is asked, range, error codes: values, no I/O
 //! - `outbound`: the way out to addresses that others name: which may be gone to
+//! - `sockets`: listening sockets: opened, inherited, handed on
 //! - `telemetry`: metrics registry, logs, access log
 //! - `cluster`: a pool of peers: choice, health, connections; knows no OCI
 //! - `cache`: verified bytes by digest in memory and on disk; knows no repositories
@@ -21,6 +22,7 @@
 //! - `mirror`: what is served of remotes, and kept of them
 //! - `maintenance`: what looks after the registry's storage while it serves: collection, retention, verification
 //! - `listener`: accept, TLS, framing
+//! - `acme`: certificates that come by themselves
 //! - `cors`: what browsers are told of who may read our answers
 //! - `routing`: who answers: hosts, repositories, clusters, the registry
 //! - `exchange`: one request and its answer
@@ -37,6 +39,7 @@
 pub mod cli;
 pub mod oci;
 
+mod acme;
 mod admin;
 mod app;
 mod audit;
@@ -60,6 +63,7 @@ mod outbound;
 mod registry;
 mod remote;
 mod routing;
+mod sockets;
 mod storage;
 mod telemetry;
 mod units;

@@ -1,5 +1,6 @@
 //! Answers for all rooms on the admin address.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,8 +11,10 @@ use futures::future::FutureExt as _;
 use futures::stream::BoxStream;
 use http::StatusCode;
 use parking_lot::Mutex;
-use prometheus::{IntCounterVec, Opts};
+use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::integrated::Integrated;
 use super::jobs::Jobs;
@@ -19,7 +22,9 @@ use super::ledger::InAudit;
 use super::maintenance::By;
 use super::presence::{Presence, Present};
 use super::rooms::Rooms;
+use super::upgrade::{self, Asked, Heirloom};
 use super::{Failure, operators, told};
+use crate::acme::Acme;
 use crate::admin::{Admin, AdminState, Asker, Config, Done, Operator, Order, Readiness, Refusal, WarmOrder};
 use crate::audit::{Audit, Deed, Ending, Outcome, reason};
 use crate::auth::{Authenticator, Refused, Unproven};
@@ -28,6 +33,7 @@ use crate::events::{Change, Listener};
 use crate::fleet::FleetSecret;
 use crate::front::Front;
 use crate::oci::Digest;
+use crate::sockets::{Address, Inherited, Role, Socket, Told};
 
 /// What is asked on the admin address.
 pub struct Status {
@@ -37,8 +43,14 @@ pub struct Status {
     secret: Arc<FleetSecret>,
     audit: Arc<Audit>,
     authenticator: Arc<Authenticator>,
+    acme: Arc<Acme>,
     draining: AtomicBool,
     reloads: IntCounterVec,
+    upgrades: IntCounterVec,
+    /// Where upgrades are ordered.
+    successors: mpsc::Sender<Asked>,
+    /// How the last one ended: this process began by it, or goes on though one was tried.
+    last_upgrade: Mutex<Option<Value>>,
     /// What this instance says of itself; once a registry is open, to the others too.
     presence: OnceLock<Presence>,
     present: Mutex<Option<Present>>,
@@ -46,13 +58,22 @@ pub struct Status {
 }
 
 impl Status {
-    pub fn new(rooms: &Rooms) -> prometheus::Result<Self> {
+    pub fn new(rooms: &Rooms, successors: mpsc::Sender<Asked>) -> prometheus::Result<Self> {
         let options = Opts::new("entrepot_config_reloads_total", "Reloads of the configuration on SIGHUP, by result.");
         let reloads = IntCounterVec::new(options, &["result"])?;
         for result in ["ok", "refused"] {
             reloads.with_label_values(&[result]);
         }
         rooms.registry.register(Box::new(reloads.clone()))?;
+        let options = Opts::new(
+            "entrepot_upgrades_total",
+            "Upgrades: this process took another's place, or one that was to take its.",
+        );
+        let upgrades = IntCounterVec::new(options, &["result"])?;
+        for result in ["ok", "refused"] {
+            upgrades.with_label_values(&[result]);
+        }
+        rooms.registry.register(Box::new(upgrades.clone()))?;
         Ok(Status {
             front: rooms.front.clone(),
             cache: rooms.cache.clone(),
@@ -60,8 +81,12 @@ impl Status {
             secret: rooms.secret.clone(),
             audit: rooms.audit.clone(),
             authenticator: rooms.authenticator.clone(),
+            acme: rooms.acme.clone(),
             draining: AtomicBool::new(false),
             reloads,
+            upgrades,
+            successors,
+            last_upgrade: Mutex::new(None),
             presence: OnceLock::new(),
             present: Mutex::new(None),
             jobs: OnceLock::new(),
@@ -93,8 +118,29 @@ impl Status {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// This process took another's place, or goes on, and why.
+    pub fn upgraded(&self, outcome: Result<(), &str>) {
+        self.upgrades.with_label_values(&[if outcome.is_ok() { "ok" } else { "refused" }]).inc();
+        let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        *self.last_upgrade.lock() = Some(json!({ "at": at, "refused": outcome.err() }));
+    }
+
     pub fn reloaded(&self, good: bool) {
         self.reloads.with_label_values(&[if good { "ok" } else { "refused" }]).inc();
+    }
+}
+
+impl Status {
+    async fn succeeded_by(&self, binary: Option<std::path::PathBuf>, operator: &Operator) -> Result<Done, Refusal> {
+        let reference = binary.as_ref().map(|binary| binary.display().to_string());
+        match upgrade::ask(&self.successors, binary, operator.origin.clone()).await {
+            Ok(outcome) => outcome.map(Done::Told),
+            Err(refusal) => {
+                let ending = Ending { outcome: Outcome::Failed, status: None, reason: Some(refusal.message.clone()) };
+                self.audit.note(&operator.origin, &Deed { action: "upgrade", reference, ..Deed::default() }, &ending);
+                Err(refusal)
+            }
+        }
     }
 }
 
@@ -130,6 +176,7 @@ impl Status {
             })
             .collect();
         told["login"] = json!(site.policy.is_some());
+        told["upgrade"] = self.last_upgrade.lock().clone().unwrap_or_default();
         told["jobs"] = self.jobs.get().map_or(Value::Null, |jobs| jobs.told(SystemTime::now()));
         if let Some(works) = self.registry.works()
             && let Value::Object(of_registry) = works.status().await
@@ -177,6 +224,9 @@ impl AdminState for Status {
     async fn perform(&self, order: Order, operator: &Operator) -> Result<Done, Refusal> {
         if order == Order::Status {
             return Ok(Done::Told(self.told_whole().await));
+        }
+        if let Order::Upgrade(order) = order {
+            return self.succeeded_by(order.binary, operator).await;
         }
         let Some(works) = self.registry.works() else {
             let message = "no route of this instance leads to the registry: there is nothing to look after";
@@ -243,16 +293,77 @@ impl AdminState for Status {
             "clusters": clusters,
             "fleet": { "secret": if self.secret.is_present() { "present" } else { "absent" } },
             "registry": registry,
+            "certificates": self.acme.told(),
         })
     }
 }
 
-/// Opens the admin address, and says which it is.
-pub async fn start(config: &Config, status: &Arc<Status>, rooms: &Rooms) -> Result<SocketAddr, Failure> {
-    let admin = Admin::bind(config).await.map_err(|error| format!("admin {}: {error}", config.address))?;
-    let address = admin.address();
-    tracing::info!(%address, "admin listening");
-    let (state, registry) = (status.clone(), rooms.registry.clone());
-    tokio::spawn(async move { admin.serve(state, registry).await });
-    Ok(address)
+/// The admin endpoint, open.
+pub struct Door {
+    admin: Arc<Admin>,
+    configured: Config,
+    status: Arc<Status>,
+    registry: Registry,
+    serving: Option<AbortOnDropHandle<Infallible>>,
 }
+
+impl Door {
+    /// Opens the address and the socket; nothing is answered yet. What listens already is taken from there.
+    pub fn open(
+        config: &Config,
+        status: &Arc<Status>,
+        rooms: &Rooms,
+        inherited: &mut Inherited,
+    ) -> Result<Self, Failure> {
+        let name = |address: &Address| if address.tcp().is_some() { ADMIN } else { ADMIN_SOCKET };
+        let mut take = |address: &Address| inherited.take(Role::Admin, address, Some(name(address)));
+        let admin = Admin::at(config, &mut take).map_err(|error| format!("admin {}: {error}", config.address))?;
+        let (admin, configured) = (Arc::new(admin), config.clone());
+        Ok(Door { admin, configured, status: status.clone(), registry: rooms.registry.clone(), serving: None })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Answers from now on.
+    pub fn serve(&mut self) {
+        tracing::info!(address = %self.address(), "admin listening");
+        self.admin.sockets().for_each(|socket| socket.own_file(true));
+        let (state, registry) = (self.status.clone(), self.registry.clone());
+        self.serving = Some(AbortOnDropHandle::new(tokio::spawn(self.admin.clone().serve(state, registry))));
+    }
+
+    /// Accepts nothing, until [`Self::serve`]: what comes waits.
+    pub async fn pause(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            let _ = serving.await;
+        }
+    }
+
+    /// What a successor gets.
+    pub fn heirlooms(&self) -> Vec<Heirloom> {
+        let configured = |socket: &Socket| match (socket.local().path(), &self.configured.unix) {
+            (Some(_), Some(path)) => Address::Unix(path.clone()),
+            _ => self.configured.address.into(),
+        };
+        let told = |socket: &Arc<Socket>| (socket.clone(), upgrade::told(Role::Admin, configured(socket), socket));
+        self.admin.sockets().map(told).collect()
+    }
+
+    /// Another process answers at the sockets, but at those that are `left`, which go with us.
+    pub fn give_away(&self, left: &[Told]) {
+        let kept = |told: &Told| left.iter().any(|left| left.role == told.role && left.address == told.address);
+        self.heirlooms().iter().filter(|(_, told)| !kept(told)).for_each(|(socket, _)| socket.own_file(false));
+    }
+
+    /// Closes the sockets; what is waited for is that what was asked is answered, for a while.
+    pub fn close(self) -> impl Future<Output = ()> + Send + use<> {
+        self.admin.answered()
+    }
+}
+
+/// What a service manager may call the sockets of the admin endpoint.
+const ADMIN: &str = "admin";
+const ADMIN_SOCKET: &str = "admin-socket";

@@ -146,6 +146,8 @@ impl Works {
                 Order::QuotaRecount => self.recount(job).boxed().await,
                 Order::Verify(order) => self.verify(order, job).boxed().await,
                 Order::Stats => self.count(job).boxed().await,
+                // The process's own: it is taken before it comes here, where there is one that serves.
+                Order::Upgrade(_) => Err(super::upgrade::nobody_serves()),
             }
         };
         work.boxed()

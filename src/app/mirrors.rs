@@ -89,6 +89,27 @@ impl Mirroring {
         Ok(mirrors)
     }
 
+    /// Writes down what the cache holds of remotes.
+    pub async fn save_all(&self) {
+        if let Some(keep) = self.in_cache.get() {
+            keep.save_all().await;
+        }
+    }
+
+    /// Another process writes down from now on what the cache holds of remotes.
+    pub async fn hand_over(&self) {
+        if let Some(keep) = self.in_cache.get() {
+            keep.hand_over().await;
+        }
+    }
+
+    /// This process does, from now on.
+    pub async fn take_over(&self) {
+        if let Some(keep) = self.in_cache.get() {
+            keep.take_over().await;
+        }
+    }
+
     /// One for all mirrors that keep there: what they hold of one digest is one thing.
     async fn keep(
         &self,

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use prometheus::Registry;
 
+use super::acme::RegistryShelf;
 use super::integrated::Integrated;
 use super::mirrors::Mirroring;
 use super::shelf::{Place, StorageShelf};
 use super::site::Others;
 use super::{Failure, site};
+use crate::acme::{self, Acme};
 use crate::audit::Audit;
 use crate::auth::{self, Authenticator, Prepared};
 use crate::cache::BlobCache;
@@ -23,17 +25,20 @@ use crate::limits::{self, Limits};
 use crate::listener::Metrics as ListenerMetrics;
 use crate::mirror::Fetching;
 use crate::routing::Site;
-use crate::telemetry::{AccessLog, HttpMetrics};
+use crate::telemetry::{AccessLog, HttpMetrics, Tracer};
 use crate::verdicts::Verdicts;
 use crate::{cache, cluster, telemetry, verdicts};
 
 /// At the end, storage has this long to take the last pulls.
 const LAST_PULLS: Duration = Duration::from_secs(2);
+/// And the collector to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// The rooms, built.
 pub struct Rooms {
     pub registry: Registry,
     pub access_log: Arc<AccessLog>,
+    pub tracer: Arc<Tracer>,
     pub audit: Arc<Audit>,
     pub cache: Arc<BlobCache>,
     pub verdicts: Arc<Verdicts>,
@@ -45,18 +50,22 @@ pub struct Rooms {
     pub integrated: Arc<Integrated>,
     mirroring: Mirroring,
     pub authenticator: Arc<Authenticator>,
+    /// Certificates that come by themselves.
+    pub acme: Arc<Acme>,
     limits_metrics: Arc<limits::Metrics>,
     pub front: Arc<Front>,
     pub proxy: Arc<Proxy>,
 }
 
 impl Rooms {
-    pub async fn build(config: &Config, threads: usize) -> Result<Self, Failure> {
+    /// `beside` another process that has the cache's folder, until [`Self::take_over`]: nothing is written there meanwhile.
+    pub async fn build(config: &Config, threads: usize, beside: bool) -> Result<Self, Failure> {
         let registry = telemetry::metrics::registry()?;
         let access_log = AccessLog::start(&config.log.access, &registry)?;
+        let tracer = Arc::new(Tracer::new(&registry)?);
+        tracer.commit(tracer.prepare(config.tracing.as_ref()).map_err(|error| format!("tracing: {error}"))?);
         let audit = Audit::start(config.audit.as_ref(), &registry).map_err(|error| format!("audit.to: {error}"))?;
-        let cache = BlobCache::open(&config.cache, Arc::new(cache::Metrics::new(&registry)?)).await?;
-        let verdicts = Verdicts::open(&config.cache.path, Arc::new(verdicts::Metrics::new(&registry)?))?;
+        let (cache, verdicts) = in_folder(config, beside, &registry).await?;
         let cluster_metrics = Arc::new(cluster::Metrics::new(&registry)?);
         let listener_metrics = Arc::new(ListenerMetrics::new(&registry)?);
         let http_metrics = Arc::new(HttpMetrics::new(&registry)?);
@@ -68,6 +77,8 @@ impl Rooms {
         let integrated = Arc::new(Integrated::new(&registry)?);
         let mirroring = Mirroring::new(&registry, &cache, &fetching, peers.own());
         let shelf = Arc::new(StorageShelf::new(Place::Registry(integrated.clone()), secret.clone()));
+        let certificates = Arc::new(RegistryShelf::new(integrated.clone(), secret.clone()));
+        let acme = Acme::new(certificates, acme::Metrics::new(&registry)?, peers.own().clone());
         let auth_metrics = Arc::new(auth::Metrics::new(&registry)?);
         let authenticator = Arc::new(Authenticator::new(Some(shelf), peers.own().clone(), auth_metrics));
         let others = Others {
@@ -91,12 +102,15 @@ impl Rooms {
             access_log: access_log.clone(),
             audit: audit.clone(),
             pulls: integrated.pulls().clone(),
+            acme: acme.clone(),
             metrics: http_metrics,
+            tracer: tracer.clone(),
         };
         let proxy = Arc::new(Proxy::new(shared, threads));
         Ok(Rooms {
             registry,
             access_log,
+            tracer,
             audit,
             cache,
             verdicts,
@@ -108,6 +122,7 @@ impl Rooms {
             integrated,
             mirroring,
             authenticator,
+            acme,
             limits_metrics,
             front,
             proxy,
@@ -132,8 +147,40 @@ impl Rooms {
         Ok((site.with(limits, config.cors.as_ref().map(Cors::new)), prepared))
     }
 
+    /// Writes down what is not yet in the cache's folder, so that little is left for [`Self::hand_over`].
+    pub async fn write_down(&self) {
+        self.mirroring.save_all().await;
+        self.cache.save().await;
+        let verdicts = self.verdicts.clone();
+        let _ = tokio::task::spawn_blocking(move || verdicts.flush()).await;
+    }
+
+    /// Another process writes to the cache's folder from now on. False: this one may still write there, and nobody else may.
+    pub async fn hand_over(&self) -> bool {
+        self.mirroring.hand_over().await;
+        self.cache.hand_over().await;
+        let verdicts = self.verdicts.clone();
+        tokio::task::spawn_blocking(move || verdicts.hand_over()).await.unwrap_or(false)
+    }
+
+    /// This process writes to the cache's folder from now on; what another one has left there counts.
+    ///
+    /// # Errors
+    /// Some of it cannot be written, and the rest is.
+    pub async fn take_over(&self, config: &Config) -> Result<(), Failure> {
+        let cache = self.cache.take_over().await;
+        let (verdicts, folder) = (self.verdicts.clone(), config.cache.path.clone());
+        let remembered = tokio::task::spawn_blocking(move || verdicts.take_over(&folder)).await;
+        self.mirroring.take_over().await;
+        cache?;
+        remembered??;
+        Ok(())
+    }
+
     /// Writes down what shall survive the process.
     pub async fn shutdown(&self) {
+        self.acme.end().await;
+        self.tracer.shutdown(LAST_SPANS).await;
         if tokio::time::timeout(LAST_PULLS, self.integrated.pulls().flush()).await.is_err() {
             tracing::warn!("storage does not answer: the last pulls are not remembered");
         }
@@ -152,6 +199,26 @@ impl Rooms {
             tracing::error!(%error, "the last lines of the audit are lost");
         }
     }
+}
+
+/// What is in the cache's folder.
+async fn in_folder(
+    config: &Config,
+    beside: bool,
+    registry: &Registry,
+) -> Result<(Arc<BlobCache>, Arc<Verdicts>), Failure> {
+    let (of_cache, of_verdicts) =
+        (Arc::new(cache::Metrics::new(registry)?), Arc::new(verdicts::Metrics::new(registry)?));
+    Ok(match beside {
+        true => {
+            let cache = BlobCache::open_beside(&config.cache, of_cache).await;
+            (cache, Verdicts::open_beside(&config.cache.path, of_verdicts)?)
+        }
+        false => {
+            let cache = BlobCache::open(&config.cache, of_cache).await?;
+            (cache, Verdicts::open(&config.cache.path, of_verdicts)?)
+        }
+    })
 }
 
 /// The limits of a configuration; counted by all instances together where they share a Redis.

@@ -100,6 +100,53 @@ impl BlobCache {
         Ok(Arc::new(BlobCache { shared }))
     }
 
+    /// The same while another process has the folder, and writes there: this one reads, until [`Self::take_over`].
+    pub async fn open_beside(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
+        let shared = Shared::new(config, metrics);
+        if config.disk.0 > 0 {
+            let disk = shared.disk.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || disk.load_as_guest()).await {
+                tracing::error!(%error, "reading the cache folder panicked");
+            }
+        }
+        Arc::new(BlobCache { shared })
+    }
+
+    /// Writes down in which order contents go, which another process can begin with.
+    pub async fn save(&self) {
+        let disk = self.shared.disk.clone();
+        let saving = move || {
+            if disk.is_on() {
+                disk.save();
+            }
+        };
+        if let Err(error) = tokio::task::spawn_blocking(saving).await {
+            tracing::error!(%error, "saving the cache's order panicked");
+        }
+    }
+
+    /// Another process writes to the folder from now on; this one reads there, and what it fills passes through.
+    pub async fn hand_over(&self) {
+        let disk = self.shared.disk.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || disk.hand_over()).await {
+            tracing::error!(%error, "handing the cache folder over panicked");
+        }
+    }
+
+    /// This process writes to the folder from now on.
+    ///
+    /// # Errors
+    /// The other one has not let it go, or it cannot be written to.
+    pub async fn take_over(&self) -> Result<(), Error> {
+        let disk = self.shared.disk.clone();
+        let panicked = |error| Error::Folder { path: std::path::PathBuf::new(), source: std::io::Error::other(error) };
+        tokio::task::spawn_blocking(move || disk.take_over()).await.map_err(panicked)??;
+        let disk = self.shared.disk.clone();
+        // Until then what the other has added counts as absent.
+        tokio::task::spawn_blocking(move || disk.catch_up());
+        Ok(())
+    }
+
     /// A peer was asked for content whose answer is not kept: counted.
     pub fn bypassed(&self) {
         self.shared.metrics.bypassed();

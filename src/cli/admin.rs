@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use clap::Args;
 use rustix::fs::{Access, access};
+use rustls::RootCertStore;
 use serde_json::Value;
 
 use super::login::Login;
 use super::words::printable;
 use crate::admin::{Config as Section, NOTHING_HERE};
 use crate::config::Source;
+use crate::outbound::{self, tls};
 
 /// A connection to it: it is near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,8 +83,9 @@ impl Admin {
     }
 
     fn at(place: Place, hint: &'static str, user: Option<&str>) -> Result<Self, String> {
-        // No proxy of the environment: the admin endpoint is ours and near.
-        let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT);
+        // It is ours and near, and speaks no TLS: no authority is needed, which a machine may have none of.
+        let tls = tls::http_client(RootCertStore::empty(), None).map_err(|error| format!("cannot start: {error}"))?;
+        let client = outbound::client(tls).connect_timeout(CONNECT_TIMEOUT);
         let client = match &place {
             Place::Address(_) => client,
             Place::Socket(path) => client.unix_socket(path.as_path()),
@@ -112,6 +115,10 @@ impl Admin {
             Place::Address(authority) => authority,
             Place::Socket(_) => "localhost",
         }
+    }
+
+    pub fn is_socket(&self) -> bool {
+        matches!(self.place, Place::Socket(_))
     }
 
     /// As people know it.
@@ -187,7 +194,7 @@ pub fn meaning(status: u16, body: &[u8]) -> Result<Value, String> {
 }
 
 /// An endpoint that listens on every address is asked on this machine's own.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

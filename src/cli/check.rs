@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::audit::Target;
-use crate::auth::{Config as Auth, Permission};
+use crate::auth::{Config as Auth, Permission, htpasswd_unused};
 use crate::config::{Config, Source};
 use crate::remote::RemoteNames;
 use crate::remote::config::KeepIn;
@@ -15,8 +15,16 @@ pub fn run(file: PathBuf) -> ExitCode {
     match (Source { path: Some(file) }).load() {
         Ok(config) => {
             super::out(&format!("{name}: ok\n{}", summary(&config).trim_end()));
+            if let Some(told) = &config.translated {
+                told.keys.iter().chain(&told.needless).for_each(|what| super::out(&format!("  key      {what}")));
+            }
             for warning in config.warnings() {
                 super::out(&format!("  warning: {warning}"));
+            }
+            for (what, remedy) in
+                config.auth.iter().filter_map(|auth| auth.htpasswd.as_deref()).flat_map(htpasswd_unused)
+            {
+                super::out(&format!("  warning: {what}: {remedy}"));
             }
             ExitCode::SUCCESS
         }
@@ -30,7 +38,8 @@ fn summary(config: &Config) -> String {
     // Writing to a String cannot fail.
     for listener in &config.listener {
         let speaks = if listener.tls.is_empty() { "http" } else { "https" };
-        let _ = writeln!(text, "  listener {} {speaks}", listener.address);
+        let below = if listener.prefix.is_none() { String::new() } else { format!(" below {}", listener.prefix) };
+        let _ = writeln!(text, "  listener {} {speaks}{below}", listener.address);
     }
     if let Some(admin) = &config.admin {
         let socket = admin.unix.as_ref().map(|path| format!(" and {}", path.display())).unwrap_or_default();

@@ -12,10 +12,10 @@ use std::time::Duration;
 use clap::Args;
 use parking_lot::Mutex;
 
-use super::distribution::{self, Distribution};
 use super::opened::of_another_user;
 use super::words::size;
 use super::{Failure, INTERRUPTED, interruptible};
+use crate::config::distribution::{self, Distribution};
 use crate::config::{Config, Source};
 use crate::fleet::{self, Fleet};
 use crate::maintenance::gc::{self, Collector, Needs, Order, Parts, Report, Step, Tell, Trash};
@@ -64,7 +64,7 @@ pub fn run(command: GarbageCollect) -> ExitCode {
         Ok(read) => read,
         Err(what) => return super::fail(format!("configuration error: {what}\n{USAGE}")),
     };
-    let own = match Source::find(None).load() {
+    let own = match Source::load_beside() {
         Ok(config) => config,
         Err(errors) => {
             return super::fail(format!("configuration error: of Entrepot's own, whose [gc] counts: {errors}"));

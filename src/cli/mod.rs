@@ -1,16 +1,22 @@
 //! The command line: one file per command. Exit codes: 0 it worked, 1 it did not, 2 it was misused, 130 it was interrupted (Ctrl-C).
 
+mod access;
 mod admin;
 mod auth;
+mod bench;
 mod cache;
 mod check;
 mod check_token;
-mod distribution;
+mod client;
+mod doctor;
 mod explain;
 mod fleet;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod garbage_collect;
 mod gc;
 mod health;
+mod import;
 mod lines;
 mod login;
 mod maintenance;
@@ -28,6 +34,7 @@ mod stats;
 mod status;
 mod tag;
 mod token;
+mod upgrade;
 mod uploads;
 mod user;
 mod verify;
@@ -56,19 +63,45 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM; SIGHUP reads the configuration again, SIGUSR1 reopens the access log and the audit.
+    /// Serve until SIGTERM; SIGHUP reads the configuration again, SIGUSR1 reopens the access log and the audit, SIGUSR2 upgrades.
+    #[command(
+        long_about = "Serve until SIGTERM; SIGHUP reads the configuration again, SIGUSR1 reopens the access log and the audit, SIGUSR2 \
+        upgrades.\n\n\
+        A configuration of distribution (registry:2, registry:3) is understood as it is, with its REGISTRY_ variables over it: the log \
+        says what each of its keys is here, and which have no counterpart. REGISTRY_ variables alone are enough, where nothing of \
+        Entrepot's own is there."
+    )]
     Serve {
-        /// The configuration file [default: $ENTREPOT_CONFIG, then /etc/entrepot/entrepot.toml, then a registry in
-        /// ./data on 127.0.0.1:5000]
-        #[arg(long, value_name = "FILE")]
+        /// The configuration file [default: $ENTREPOT_CONFIG, then $REGISTRY_CONFIGURATION_PATH, then /etc/entrepot/entrepot.toml,
+        /// then REGISTRY_ variables, then a registry in ./data on 127.0.0.1:5000]
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
+        /// The same, as `registry serve FILE` has it
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
     },
-    /// Check a configuration file, with the ENTREPOT_ variables of the environment over it.
+    /// Check a configuration file, with the variables of the environment over it: of Entrepot (ENTREPOT_), or of distribution (REGISTRY_).
     Check {
         /// The configuration file
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Make a configuration of what stood here before: entrepot import nginx /etc/nginx/nginx.conf > entrepot.toml
+    Import {
+        #[command(subcommand)]
+        command: import::Command,
+    },
+    /// Look for what is wrong with an installation, before and after it goes live: names, ports, certificates, clock, limits, disk,
+    /// storage, Redis, peers; then push, pull and delete a small image. Each line says ok, warning or error, and what to do. Exit code
+    /// 0: no errors, 1: some.
+    Doctor(doctor::Doctor),
+    /// Measure a registry as its clients use it, alone or beside another one: pushes, pulls, pulls at once, requests; then delete what was
+    /// pushed.
+    #[command(long_about = bench::ABOUT)]
+    Bench(Box<bench::Bench>),
+    /// Have another process take the place of the running one, at the same sockets: no connection is refused, and requests under way
+    /// end. Exit code 0: it accepts now, 1: the old one goes on, and why.
+    Upgrade(upgrade::Upgrade),
     /// Look after the cache of a running Entrepot.
     Cache {
         #[command(subcommand)]
@@ -168,9 +201,13 @@ enum Command {
 pub fn run() -> ExitCode {
     // One provider for everything that speaks TLS. It fails only when one is installed, and then that one is ours.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match Arguments::parse().command {
-        Command::Serve { config } => serve::run(config),
+    match Arguments::parse_from(serve::spelled_out(std::env::args_os().collect())).command {
+        Command::Serve { config, file } => serve::run(config.or(file)),
         Command::Check { file } => check::run(file),
+        Command::Import { command } => import::run(command),
+        Command::Doctor(command) => doctor::run(command),
+        Command::Bench(command) => bench::run(*command),
+        Command::Upgrade(command) => upgrade::run(command),
         Command::Cache { command } => cache::run(command),
         Command::Mirror { command } => mirror::run(command),
         Command::Explain(command) => explain::run(command),
@@ -222,15 +259,31 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 
 /// Does what waits for others, until Ctrl-C.
 fn interruptible<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Failure> {
-    let runtime = runtime()?;
+    // A collection that was cut off keeps the next one from beginning as long as that is not said; whoever does not want to wait for it
+    // presses it once more.
+    interruptible_then(work, given_back())
+}
+
+/// Does what waits for others, until Ctrl-C; then what has to be done after it, until that is pressed once more.
+fn interruptible_then<T>(
+    work: impl Future<Output = Result<T, String>>,
+    after: impl Future<Output = ()>,
+) -> Result<T, Failure> {
+    interruptible_on(runtime()?, work, after)
+}
+
+/// The same on that runtime.
+fn interruptible_on<T>(
+    runtime: tokio::runtime::Runtime,
+    work: impl Future<Output = Result<T, String>>,
+    after: impl Future<Output = ()>,
+) -> Result<T, Failure> {
     let done = runtime.block_on(async {
         tokio::select! {
             done = work => done.map_err(Failure::Told),
             _ = tokio::signal::ctrl_c() => {
-                // A collection that was cut off keeps the next one from beginning as long as that is not said; whoever does not want to
-                // wait for it presses it once more.
                 tokio::select! {
-                    () = given_back() => {}
+                    () = after => {}
                     _ = tokio::signal::ctrl_c() => {}
                 }
                 Err(Failure::Interrupted)

@@ -11,6 +11,9 @@ use super::words::{age, printable, size, text};
 use super::{AT_ONCE, ordered};
 use crate::admin::Order;
 
+/// Names of one certificate that are shown.
+const NAMES: usize = 5;
+
 #[derive(Args)]
 pub struct Status {
     #[command(flatten)]
@@ -37,8 +40,13 @@ fn shown(report: &Value) -> String {
     if report["version"].is_string() {
         instance(report, &mut told);
     }
+    if let Some(why) = report["upgrade"]["refused"].as_str() {
+        let at = text(&report["upgrade"]["at"]);
+        let _ = writeln!(told, "upgrade      given up at {at}, this process goes on: {}", printable(why));
+    }
     instances(report, &mut told);
     peers(report, &mut told);
+    certificates(report, &mut told);
     for remote in items(&report["remotes"]) {
         let _ = writeln!(told, "remote       {}: {}", text(&remote["remote"]), text(&remote["registry"]));
     }
@@ -145,6 +153,30 @@ fn peers(report: &Value, told: &mut String) {
     }
 }
 
+/// Those that come by themselves.
+fn certificates(report: &Value, told: &mut String) {
+    for certificate in items(&report["certificates"]) {
+        let names: Vec<_> = items(&certificate["names"]).iter().take(NAMES).map(text).collect();
+        let more = items(&certificate["names"]).len().saturating_sub(NAMES);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let until = match certificate["until"].as_str() {
+            Some(until) => format!("until {}", printable(until)),
+            None => "MISSING, clients are refused".to_owned(),
+        };
+        let next = match (certificate["ordering"] == true, certificate["next"].as_str()) {
+            (true, _) => "; is ordered now".to_owned(),
+            (false, Some(next)) => format!("; ordered next at {}", printable(next)),
+            (false, None) => String::new(),
+        };
+        let error = match certificate["last_error"]["what"].as_str() {
+            Some(what) => format!("; FAILED at {}: {}", text(&certificate["last_error"]["at"]), printable(what)),
+            None => String::new(),
+        };
+        let trouble = certificate["trouble"].as_str().map(|what| format!("; {}", printable(what))).unwrap_or_default();
+        let _ = writeln!(told, "certificate  {}{more}: {until}{next}{error}{trouble}", names.join(", "));
+    }
+}
+
 fn storage(report: &Value, told: &mut String) {
     let storage = &report["storage"];
     if storage.is_object() {
@@ -191,6 +223,10 @@ mod tests {
                 { "id": "b", "program": "0.1.0", "addresses": ["10.0.0.2:5000"], "host": "two", "seen_seconds": 200, "up": false },
             ],
             "clusters": { "main": { "peers": [{ "address": "10.0.0.9:5000", "healthy": false, "in_flight": 0 }] } },
+            "certificates": [
+                { "names": ["a.example", "b.example"], "until": "2027-01-01T00:00:00Z", "next": "2026-12-01T00:00:00Z", "ordering": false, "last_error": null, "trouble": null },
+                { "names": ["c.example"], "until": null, "next": "2026-12-01T00:00:00Z", "ordering": true, "last_error": { "at": "2026-11-30T00:00:00Z", "what": "no" }, "trouble": "no storage" },
+            ],
             "remotes": [{ "remote": "hub", "registry": "docker.io" }],
             "storage": { "place": "storage.root /x", "trouble": null, "write_trouble": null, "used": 50, "total": 200, "disk": "warned" },
             "redis": { "up": false },
@@ -204,6 +240,8 @@ mod tests {
             "entrepot     0.1.0 on 127.0.0.1:5000: ready; who asks has to log in\n\
              instance     0.1.0 on 10.0.0.2:5000 at two: gone, seen 3m ago\n\
              peer         main: 10.0.0.9:5000 down, 0 requests under way\n\
+             certificate  a.example, b.example: until 2027-01-01T00:00:00Z; ordered next at 2026-12-01T00:00:00Z\n\
+             certificate  c.example: MISSING, clients are refused; is ordered now; FAILED at 2026-11-30T00:00:00Z: no; no storage\n\
              remote       hub: docker.io\n\
              storage      storage.root /x: well, 50 B of 200 B used (25 %), nearly full\n\
              redis        does not answer: it goes without\n\
@@ -212,6 +250,8 @@ mod tests {
              collection   the last one ended at 2026-11-30T02:10:00.000Z; unlinked 3 (2.0 KiB), in the trash 0 (0 B)\n\
              job          gc: 0 2 * * *, next at 2026-12-01T02:00:00Z, runs now\n"
         );
+        let upgrade = shown(&json!({ "upgrade": { "at": "2026-11-30T00:00:00Z", "refused": "it ended" } }));
+        assert_eq!(upgrade, "upgrade      given up at 2026-11-30T00:00:00Z, this process goes on: it ended\n");
         assert_eq!(shown(&json!({})), "");
         let full = shown(&json!({
             "storage": { "place": "/x", "trouble": null, "write_trouble": null, "used": 199, "total": 200, "disk": "full" },

@@ -172,11 +172,18 @@ impl FromStr for Address {
     }
 }
 
+impl Address {
+    /// Host and port.
+    pub fn authority(&self) -> String {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "rediss" } else { "redis" };
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}/{}", self.host, self.port, self.database)
+        write!(f, "{scheme}://{}/{}", self.authority(), self.database)
     }
 }
 

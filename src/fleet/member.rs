@@ -55,6 +55,13 @@ impl FromStr for Advertised {
     }
 }
 
+impl Advertised {
+    /// Host and port, or the host alone where the port is the scheme's own.
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or("", |(_, authority)| authority)
+    }
+}
+
 impl fmt::Display for Advertised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -32,6 +32,7 @@ use lease::LocalLeases;
 pub use member::{Advertised, MemberConfig};
 pub use metrics::Metrics;
 use redis::Redis;
+pub use redis::{Inspected, inspect};
 pub use secret::FleetSecret;
 
 /// How long a deletion that never said that it is done keeps its repository from being believed.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::outbound::via::Passed;
+use crate::telemetry::spans;
 
 /// Questions under way of one kind; further ones are refused. Each ends in bounded time by itself.
 const MOST: usize = 4096;
@@ -74,7 +75,7 @@ where
         under_way.insert(key.clone(), told.clone());
         drop(under_way);
         let over = Over { table: self.under_way.clone(), key };
-        let asking = Passed::here().along(ask());
+        let asking = spans::carried(Passed::here().along(ask()));
         tokio::spawn(async move {
             let value = asking.await;
             // Whoever asks from now on asks anew.

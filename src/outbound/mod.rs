@@ -11,6 +11,7 @@
 //! - [`OwnAddresses`]: where this process itself listens
 //! - [`client()`]: what all HTTP clients of ours have in common
 //! - [`hop`]: the fields of one connection
+//! - [`program()`]: what all programs of others that we run have in common
 //! - [`tls`]: what is trusted and shown, for all who speak to others
 
 mod address;
@@ -19,6 +20,7 @@ mod client;
 mod home;
 pub mod hop;
 mod own;
+mod program;
 mod reach;
 mod resolver;
 pub mod tls;
@@ -28,7 +30,8 @@ mod way;
 pub use causes::causes;
 pub use client::client;
 pub use home::{Home, HomeResolver, NotFound};
-pub use own::OwnAddresses;
+pub use own::{OwnAddresses, is_of_this_machine};
+pub use program::program;
 pub use reach::{Forbidden, Reach};
 pub use resolver::{Lookup, system_lookup};
 pub use way::{NoWay, Way};

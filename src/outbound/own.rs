@@ -51,7 +51,7 @@ fn is_same(own: IpAddr, named: IpAddr) -> bool {
 }
 
 /// The system lets a socket be bound to an address of this machine only. Nothing is sent.
-fn is_of_this_machine(ip: IpAddr) -> bool {
+pub fn is_of_this_machine(ip: IpAddr) -> bool {
     let ip = match ip {
         // A scope cannot be told here, and no stranger may name such an address anyway.
         IpAddr::V6(v6) if v6.is_unicast_link_local() => IpAddr::V6(Ipv6Addr::LOCALHOST),

@@ -1,32 +1,19 @@
 //! From a route to its verb.
 
-use std::time::Instant;
-
 use http::header::ALLOW;
 use http::{Method, StatusCode};
 
 use super::publish::Writing;
 use super::reply::{self, Answer, Refusal, unsupported};
 use super::watermark::{self, Guarded};
-use super::{
-    Body, Content, ContentBytes, Registry, Reply, ReplyBody, Request, blob, catalog, manifest, referrers, tags, upload,
-};
+use super::{Body, Registry, Reply, Request, blob, catalog, manifest, referrers, tags, upload};
 use crate::oci::{ErrorCode, Resource};
 
 pub(super) async fn answer(registry: &Registry, request: Request, body: &mut dyn Body) -> Reply {
-    let began = Instant::now();
-    let _in_flight = registry.metrics.begin(&request.action.resource);
     let mut reply = minding_the_disk(registry, &request, body).await.unwrap_or_else(Refusal::into_reply);
     if reply.status == StatusCode::METHOD_NOT_ALLOWED {
         reply = reply.with(ALLOW, allowed(registry, &request.action.resource));
     }
-    registry.metrics.answered(&super::metrics::Done {
-        action: &request.action,
-        status: reply.status,
-        time: began.elapsed(),
-        received: body.length().unwrap_or_default(),
-        sent: sent(&request.action.method, &reply.body),
-    });
     reply
 }
 
@@ -91,19 +78,5 @@ async fn dispatch(registry: &Registry, request: &Request, body: &mut dyn Body) -
         Resource::UploadStart { name, start } => upload::start(writing(name), start, body).await,
         Resource::Upload { name, id, digest } => upload::go_on(writing(name), (id, digest.as_ref()), body).await,
         Resource::Outside => Err(Refusal::of(ErrorCode::NameUnknown)),
-    }
-}
-
-/// Bytes of the answer's body, were it sent whole.
-fn sent(method: &Method, body: &ReplyBody) -> u64 {
-    if *method == Method::HEAD {
-        return 0;
-    }
-    match body {
-        ReplyBody::Bytes(bytes) | ReplyBody::Content(Content { bytes: ContentBytes::Whole(bytes), .. }) => {
-            bytes.len() as u64
-        }
-        ReplyBody::Content(Content { bytes: ContentBytes::Local(blob), .. }) => blob.size,
-        ReplyBody::Content(Content { bytes: ContentBytes::Remote(size), .. }) => *size,
     }
 }

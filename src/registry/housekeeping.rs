@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::changed::KeptLists;
 use super::config::Purge;
+use super::metrics::Access;
 use super::{DiskLevel, Health, Metrics, Registry, Stores, catalog, maintenance};
 use crate::storage::format::{self, Format};
 use crate::storage::{Error, OwnKey, Precondition, Storage};
@@ -38,6 +39,7 @@ pub(super) async fn run(registry: Arc<Registry>) -> Infallible {
     let probes = async {
         for number in 0_u32.. {
             probe(&registry.stores.storage, &registry.health).await;
+            registry.metrics.probed(Access::Read, registry.trouble().is_none());
             probe_disk(&registry).await;
             probe_writes(&registry, number.is_multiple_of(WRITES_EVERY)).await;
             tokio::time::sleep(PROBE_EVERY).await;
@@ -63,6 +65,11 @@ pub(super) async fn run(registry: Arc<Registry>) -> Infallible {
     let (never, ..): (Infallible, Infallible, Infallible, Infallible, Infallible) =
         tokio::join!(probes, counts, purges, watching, quotas);
     never
+}
+
+/// The same at once, for who cannot wait for its turn.
+pub(super) async fn probe_now(registry: &Registry) {
+    tokio::join!(probe(&registry.stores.storage, &registry.health), probe_writes(registry, true));
 }
 
 /// A reload may change the interval while it is waited for.
@@ -140,6 +147,7 @@ async fn probe_writes(registry: &Registry, due: bool) {
         _ => before.clone(),
     };
     *registry.health.write_trouble.lock() = trouble.clone();
+    registry.metrics.probed(Access::Write, trouble.is_none());
     match (before, trouble) {
         (None, Some(trouble)) => tracing::error!(trouble, "nothing can be pushed to the registry"),
         (Some(_), None) => tracing::info!("the registry's storage can be written to again"),

@@ -289,6 +289,11 @@ impl Registry {
         self.health.maintenance.load_full()
     }
 
+    /// Looks now whether storage can be read, and written to. Ends within seconds.
+    pub async fn probe(&self) {
+        housekeeping::probe_now(self).await;
+    }
+
     /// Runs until dropped: probes of storage, purge of expired uploads, gauges.
     pub async fn housekeeping(self: Arc<Self>) -> std::convert::Infallible {
         housekeeping::run(self).await

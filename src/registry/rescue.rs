@@ -125,8 +125,8 @@ impl Rescue {
             return Ok(taken);
         }
         let epoch = storage.epoch().await?;
-        if self.journals.get(name).is_some_and(|kept| kept.are_of(&epoch)) {
-            return Ok(false);
+        if let Some(kept) = self.journals.get(name).filter(|kept| kept.are_of(&epoch)) {
+            return Ok(kept.holds(digest));
         }
         // Nobody closes it. Who waits may find what another has read; who reads waits for nothing else.
         let _reading = self.reading.acquire().await;
@@ -151,6 +151,7 @@ impl Rescue {
         match named::is_named(registry, (name, digest), tag, known).await? {
             Named::Yes => return Ok(true),
             Named::NoneOf(among) => self.unnamed.insert(key, among),
+            Named::Unknown | Named::Remembered => {}
         }
         Ok(false)
     }
@@ -221,9 +222,12 @@ async fn needed(
     if storage.blob_size(digest).await?.is_none() && storage.trashed(digest).await?.is_none() {
         return Ok(false);
     }
+    if !rescue.taken(storage, (name, digest), since).await? {
+        return Ok(false);
+    }
     // Nobody closes it.
     let _turn = rescue.turns.acquire().await;
-    if !rescue.taken(storage, (name, digest), since).await? || !rescue.named(registry, (name, digest), tag).await? {
+    if !rescue.named(registry, (name, digest), tag).await? {
         return Ok(false);
     }
     if bytes(registry, digest).await?.is_none() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::units::{Size, Span, gibibytes, seconds};
+use crate::units::{Secret, Size, Span, gibibytes, seconds};
 
 /// One remote.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -69,7 +69,10 @@ pub enum Credentials {
 #[serde(deny_unknown_fields)]
 pub struct Password {
     pub username: String,
-    pub password_file: PathBuf,
+    /// The file that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Or the password itself.
+    pub password: Option<Secret>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

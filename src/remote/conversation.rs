@@ -12,6 +12,7 @@ use super::question::{Answer, Question, What};
 use super::tokens::read;
 use super::{Remote, RemoteError, answer, path, status};
 use crate::outbound::via;
+use crate::telemetry::spans;
 
 /// Most times that one question is put: a challenge, a token that is good no more, a scope too small, a login that ended.
 const MAX_TRIES: usize = 6;
@@ -152,5 +153,6 @@ fn headers(question: &Question<'_>) -> Result<HeaderMap, RemoteError> {
         headers.append(http::header::VIA, value.clone());
     }
     via::add(&mut headers, Version::HTTP_11);
+    spans::hand_on(&mut headers);
     Ok(headers)
 }

@@ -46,6 +46,8 @@ pub enum CredentialError {
     Content { path: PathBuf },
     #[error("a username must not be empty, and holds no colon: '{0}'")]
     Username(String),
+    #[error("there is neither a password for '{0}' nor a file with one")]
+    NoPassword(String),
     #[error("a credential helper needs a program")]
     NoProgram,
 }
@@ -102,7 +104,11 @@ impl Source {
                 if username.is_empty() || username.contains(':') {
                     return Err(CredentialError::Username(username.clone()));
                 }
-                let secret = read_secret(&password.password_file)?;
+                let secret = match (&password.password, &password.password_file) {
+                    (Some(secret), _) => secret.clone(),
+                    (None, Some(file)) => read_secret(file)?,
+                    (None, None) => return Err(CredentialError::NoPassword(username.clone())),
+                };
                 Ok(Source::Password(Arc::new(Login::new(username, &secret))))
             }
             config::Credentials::Exec(exec) if exec.exec.is_empty() => Err(CredentialError::NoProgram),
@@ -212,7 +218,8 @@ mod tests {
         let path = folder.path().join("password");
         let load = |text: &str, username: &str| {
             std::fs::write(&path, text).unwrap();
-            let password = config::Password { username: username.into(), password_file: path.clone() };
+            let password =
+                config::Password { username: username.into(), password_file: Some(path.clone()), password: None };
             Source::load(&config::Credentials::Password(password), "r.example")
         };
         let login = load("hush\r\n", "alice").unwrap().login().await.unwrap();
@@ -220,7 +227,7 @@ mod tests {
         assert!(load("", "alice").is_err() && load("\n", "alice").is_err());
         assert!(load("hush", "").is_err() && load("hush", "a:b").is_err());
         std::fs::remove_file(&path).unwrap();
-        let gone = config::Password { username: "a".into(), password_file: path.clone() };
+        let gone = config::Password { username: "a".into(), password_file: Some(path.clone()), password: None };
         assert!(Source::load(&config::Credentials::Password(gone), "r").is_err());
     }
 }

@@ -89,13 +89,14 @@ impl Metrics {
     }
 }
 
-fn kind(what: &What<'_>) -> &'static str {
+pub(super) fn kind(what: &What<'_>) -> &'static str {
     match what {
         What::Manifest(_) => "manifest",
         What::Blob(_) => "blob",
         What::Tags(_) => "tags",
         What::Referrers(..) => "referrers",
         What::Catalog(_) => "catalog",
+        What::Ping => "ping",
     }
 }
 

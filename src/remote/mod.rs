@@ -34,6 +34,7 @@ mod trust;
 
 pub use breaker::BreakerState;
 pub use budget::BudgetState;
+pub use challenge::{Offer, offers};
 pub use config::Config;
 pub use error::{RemoteError, Throttle};
 pub use metrics::Metrics;
@@ -50,6 +51,7 @@ use parking_lot::Mutex;
 use reqwest::Url;
 use serde::Serialize;
 
+use crate::telemetry::spans;
 use breaker::{Breaker, Turn};
 use budget::{Budget, Cost};
 use conversation::{Conversation, Trouble};
@@ -149,7 +151,15 @@ impl Remote {
     /// whom the request passed that this task works for, so that one that goes round is ended.
     pub async fn ask(&self, question: Question<'_>) -> Result<Answer, RemoteError> {
         let began = Instant::now();
+        let mut waiting = spans::waiting(|| format!("remote {}", metrics::kind(&question.what)).into());
         let result = self.admitted(&question).await;
+        if let Some(waiting) = &mut waiting {
+            waiting.set("entrepot.remote", self.name.as_str());
+            if let Err(error) = &result {
+                waiting.fail(&error.to_string());
+            }
+        }
+        drop(waiting);
         match &result {
             Err(RemoteError::Resting { .. } | RemoteError::Exhausted { .. }) => {}
             result => *self.heard.lock() = Some((Instant::now(), !matches!(result, Err(RemoteError::Down(_))))),

@@ -20,6 +20,7 @@ pub fn url(base: &Url, question: &Question<'_>) -> Result<Url, RemoteError> {
         What::Tags(query) => (format!("{}/tags/list", name()?), query),
         What::Referrers(digest, query) => (format!("{}/referrers/{digest}", name()?), query),
         What::Catalog(query) => ("_catalog".to_owned(), query),
+        What::Ping => (String::new(), ""),
     };
     if query.len() > MAX_QUERY {
         return Err(RemoteError::Useless("the query is too long".into()));
@@ -30,11 +31,12 @@ pub fn url(base: &Url, question: &Question<'_>) -> Result<Url, RemoteError> {
     Ok(url)
 }
 
-/// The scope that it needs.
-pub fn scope(question: &Question<'_>) -> String {
-    match question.repository {
-        Some(name) => format!("repository:{name}:pull"),
-        None => "registry:catalog:*".to_owned(),
+/// The scope that it needs; a ping needs none.
+pub fn scope(question: &Question<'_>) -> Option<String> {
+    match (question.repository, question.what) {
+        (_, What::Ping) => None,
+        (Some(name), _) => Some(format!("repository:{name}:pull")),
+        (None, _) => Some("registry:catalog:*".to_owned()),
     }
 }
 
@@ -50,7 +52,7 @@ pub fn accept(question: &Question<'_>, headers: &mut HeaderMap) {
         }
         What::Blob(_) => "*/*",
         What::Referrers(..) => OCI_INDEX,
-        What::Tags(_) | What::Catalog(_) => JSON,
+        What::Tags(_) | What::Catalog(_) | What::Ping => JSON,
     };
     headers.insert(http::header::ACCEPT, HeaderValue::from_static(plain));
 }
@@ -61,7 +63,7 @@ pub fn is_proven(question: &Question<'_>) -> bool {
         // A piece, and a size, nobody can check.
         What::Blob(_) => !question.head && question.range.is_none_or(|(_, end)| end.is_none()),
         What::Manifest(reference) => matches!(reference, crate::oci::Reference::Digest(_)),
-        What::Tags(_) | What::Referrers(..) | What::Catalog(_) => false,
+        What::Tags(_) | What::Referrers(..) | What::Catalog(_) | What::Ping => false,
     }
 }
 
@@ -109,8 +111,10 @@ mod tests {
         assert!(strange.fragment().is_none() && !strange.as_str().contains(' '));
         let catalog = asked(What::Catalog("n=1"), None);
         assert_eq!(url(&base, &catalog).unwrap().as_str(), "https://r.example/v2/_catalog?n=1");
-        assert_eq!(scope(&catalog), "registry:catalog:*");
-        assert_eq!(scope(&asked(What::Tags(""), Some(&name))), "repository:library/alpine:pull");
+        assert_eq!(scope(&catalog).unwrap(), "registry:catalog:*");
+        assert_eq!(scope(&asked(What::Tags(""), Some(&name))).unwrap(), "repository:library/alpine:pull");
+        let ping = asked(What::Ping, None);
+        assert_eq!((url(&base, &ping).unwrap().as_str(), scope(&ping)), ("https://r.example/v2/", None));
         assert!(url(&base, &asked(What::Tags(""), None)).is_err());
         assert!(url(&base, &asked(What::Tags(&"x".repeat(10_000)), Some(&name))).is_err());
     }

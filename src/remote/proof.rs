@@ -51,8 +51,8 @@ pub struct Proof<'a> {
     who: Who,
     deadline: tokio::time::Instant,
     began: Instant,
-    /// The scope that the specification has for the question.
-    plain: String,
+    /// The scope that the specification has for the question, if it needs one.
+    plain: Option<String>,
     scopes: Vec<String>,
     used: Used,
     moved: bool,
@@ -62,13 +62,16 @@ pub struct Proof<'a> {
 }
 
 impl<'a> Proof<'a> {
-    pub fn new(remote: &'a Remote, who: Who, scope: String, deadline: tokio::time::Instant) -> Self {
+    pub fn new(remote: &'a Remote, who: Who, scope: Option<String>, deadline: tokio::time::Instant) -> Self {
         Proof {
             remote,
             who,
             deadline,
             began: Instant::now(),
-            scopes: remote.wider.get(&scope).unwrap_or_else(|| vec![scope.clone()]),
+            scopes: scope
+                .iter()
+                .flat_map(|scope| remote.wider.get(scope).unwrap_or_else(|| vec![scope.clone()]))
+                .collect(),
             plain: scope,
             used: Used::Nothing,
             moved: false,
@@ -232,7 +235,9 @@ impl<'a> Proof<'a> {
     fn want(&mut self, scopes: Vec<String>) {
         self.scopes = scopes;
         self.scopes.truncate(MAX_SCOPES);
-        self.remote.wider.insert(self.plain.clone(), self.scopes.clone());
+        if let Some(plain) = &self.plain {
+            self.remote.wider.insert(plain.clone(), self.scopes.clone());
+        }
     }
 
     /// `invalid`: the remote says that it is the token. One that is new has no better one.

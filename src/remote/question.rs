@@ -11,7 +11,7 @@ use crate::oci::{Digest, Reference, RepositoryName};
 
 /// One question.
 pub struct Question<'a> {
-    /// As the remote calls it; `None` for the catalog.
+    /// As the remote calls it; `None` for the catalog and the ping.
     pub repository: Option<&'a RepositoryName>,
     pub what: What<'a>,
     /// HEAD, where `what` has one.
@@ -34,6 +34,8 @@ pub enum What<'a> {
     Tags(&'a str),
     Referrers(&'a Digest, &'a str),
     Catalog(&'a str),
+    /// Whether it speaks this protocol, and to whoever asks: `/v2/`.
+    Ping,
 }
 
 /// By whose right is asked.

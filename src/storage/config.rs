@@ -29,6 +29,12 @@ pub struct Config {
     /// `s3`: blobs are hashed a second time for the signatures of requests. For stores that refuse `UNSIGNED-PAYLOAD`
     /// without TLS, as AWS itself does.
     pub sign_payload: bool,
+    /// `s3`: how the store encrypts what is written. Left out: as the bucket's defaults say.
+    pub encryption: Option<Encryption>,
+    /// `s3`, with `aws:kms`: the key. Left out: the store's own.
+    pub kms_key: Option<String>,
+    /// `s3`: of blobs of 1 MiB and more. Left out: as the store has it.
+    pub storage_class: Option<String>,
     /// PEM file of authorities to trust beside the system's.
     pub ca: Option<PathBuf>,
     /// `gcs`: the JSON file of a service account. Left out: the environment's or the instance's.
@@ -54,6 +60,28 @@ pub enum DriverKind {
     Memory,
 }
 
+/// As S3 calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Encryption {
+    #[serde(rename = "AES256")]
+    Aes256,
+    #[serde(rename = "aws:kms")]
+    Kms,
+}
+
+impl Encryption {
+    pub fn word(self) -> &'static str {
+        match self {
+            Encryption::Aes256 => "AES256",
+            Encryption::Kms => "aws:kms",
+        }
+    }
+}
+
+/// Classes whose objects can be read at once.
+pub const STORAGE_CLASSES: [&str; 7] =
+    ["STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "OUTPOSTS", "GLACIER_IR"];
+
 /// Of calls to an object store.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,6 +104,9 @@ impl Default for Config {
             secret_access_key: None,
             path_style: None,
             sign_payload: false,
+            encryption: None,
+            kms_key: None,
+            storage_class: None,
             ca: None,
             service_account: None,
             account: None,
@@ -118,6 +149,7 @@ impl Config {
             }
             _ => {}
         }
+        self.check_kept(&mut faults);
         let bounds = [("timeouts.connect", self.timeouts.connect), ("timeouts.request", self.timeouts.request)];
         for (key, span) in bounds {
             if !(seconds(1)..=seconds(300)).contains(&span) {
@@ -131,6 +163,30 @@ impl Config {
             faults.push(("max_connections", format!("is {}; allowed: 1 to 10000", self.max_connections)));
         }
         faults
+    }
+
+    /// How an object store keeps what is written.
+    fn check_kept(&self, faults: &mut Vec<(&'static str, String)>) {
+        let keys = [
+            ("encryption", self.encryption.is_some()),
+            ("kms_key", self.kms_key.is_some()),
+            ("storage_class", self.storage_class.is_some()),
+        ];
+        if self.driver != DriverKind::S3 {
+            let given = keys.into_iter().filter(|(_, given)| *given);
+            faults.extend(given.map(|(key, _)| (key, "is for driver = \"s3\"".to_owned())));
+            return;
+        }
+        if self.kms_key.is_some() && self.encryption != Some(Encryption::Kms) {
+            faults.push(("kms_key", "is for encryption = \"aws:kms\"".to_owned()));
+        }
+        let visible = |key: &String| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if self.kms_key.as_ref().is_some_and(|key| !visible(key)) {
+            faults.push(("kms_key", "is empty or has other characters than a key's name".to_owned()));
+        }
+        if let Some(class) = self.storage_class.as_deref().filter(|class| !STORAGE_CLASSES.contains(class)) {
+            faults.push(("storage_class", format!("is \"{class}\"; allowed: {}", STORAGE_CLASSES.join(", "))));
+        }
     }
 
     /// As an operator looks for it: for the log and readiness.
@@ -200,6 +256,10 @@ mod tests {
             ("access_key_id", Config { secret_access_key: secret(), ..s3() }),
             ("secret_access_key", Config { access_key_id: Some("a".into()), ..s3() }),
             ("account", Config { driver: DriverKind::Azure, ..s3() }),
+            ("encryption", Config { encryption: Some(Encryption::Aes256), ..Config::default() }),
+            ("kms_key", Config { kms_key: Some("k".into()), encryption: Some(Encryption::Aes256), ..s3() }),
+            ("kms_key", Config { kms_key: Some("a b".into()), encryption: Some(Encryption::Kms), ..s3() }),
+            ("storage_class", Config { storage_class: Some("GLACIER".into()), ..s3() }),
             ("retries", Config { retries: 21, ..Config::default() }),
             ("max_connections", Config { max_connections: 0, ..Config::default() }),
             ("timeouts.request", Config { timeouts: Timeouts { request: seconds(0), ..Default::default() }, ..s3() }),

@@ -40,7 +40,10 @@
 //! | `quota/<word>-<stamp>-…` | which contents those are, and what has changed since they were counted | the key |
 //! | `stats/<day>` | JSON: how much there was on a day | `version` |
 //! | `instances/<id>` | JSON: an instance that serves; written again each minute | `version` |
+//! | `acme/accounts/<id>`, `acme/certificates/<id>` | JSON, sealed with the fleet's secret: our account with an authority; a certificate and its key | the seal's own, then `version` |
+//! | `acme/plans/<id>`, `acme/challenges/<id>`, `acme/leases/<id>` | JSON: when a certificate is ordered next, and why not before; what the authority asks meanwhile; who orders it | `version` |
 //! | `auth/token-keys` | JSON, sealed with the fleet's secret: what tokens are signed with | the seal's own |
+//! | `doctor/<nonce>/…` | what `entrepot doctor` tries its rights with, for a moment | the key |
 //! | `probe`, `lock` | nothing that is read | the key |
 
 mod found;
@@ -86,6 +89,8 @@ pub const PULLS: &str = "entrepot/v1/pulls";
 pub const PULLS_FILE: &str = "/_pulls";
 /// Folder of how much there was, one file for each day.
 pub const STATS: &str = "entrepot/v1/stats";
+/// Folder of what is written to find out what may be done, and removed at once.
+pub const DOCTOR: &str = "entrepot/v1/doctor";
 /// Held while a file of ours is replaced conditionally on a filesystem.
 pub const LOCK: &str = "entrepot/v1/lock";
 
@@ -161,6 +166,8 @@ pub enum OwnKey {
     Stats(String),
     /// `instances/<id>`: an instance that serves.
     Instance(String),
+    /// `acme/<kind>/<id>`: of a certificate that comes by itself.
+    Acme(String),
 }
 
 impl Link {
@@ -209,6 +216,7 @@ impl OwnKey {
             OwnKey::Quota(word) => format!("{QUOTAS}/{word}"),
             OwnKey::Instance(id) => format!("{INSTANCES}/{id}"),
             OwnKey::Stats(day) => format!("{STATS}/{day}"),
+            OwnKey::Acme(path) => format!("{OWN}/acme/{path}"),
         }
     }
 }
@@ -366,6 +374,7 @@ mod tests {
                 "entrepot/v1/mirror/docker.io/a/_tags/v1".into(),
             ),
             (OwnKey::Probe.key(), "entrepot/v1/probe".into()),
+            (OwnKey::Acme("plans/a".into()).key(), "entrepot/v1/acme/plans/a".into()),
             (OwnKey::Pulls(name("a/b")).key(), "entrepot/v1/pulls/a/b/_pulls".into()),
             (OwnKey::Restored(name("a/b")).key(), "entrepot/v1/gc/restored/a/b/_restored".into()),
             (OwnKey::Recording.key(), "entrepot/v1/pulls/_recording".into()),

@@ -4,6 +4,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Re
 
 use super::Error;
 use super::config::DriverKind;
+use crate::telemetry::spans;
 
 /// Registered once per process.
 pub struct Metrics {
@@ -23,6 +24,12 @@ pub(super) enum Action {
     Reader,
     Writer,
     RedirectUrl,
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        ACTIONS.get(self as usize).map_or("", |(_, word)| word)
+    }
 }
 
 const ACTIONS: [(Action, &str); 9] = [
@@ -89,10 +96,14 @@ impl DriverMetrics {
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let start = std::time::Instant::now();
+        let mut waiting = spans::waiting(|| format!("storage {}", action.word()).into());
         let outcome = call.await;
         self.took(action, start.elapsed());
         if let Err(error) = &outcome {
             self.failed(error);
+            if let Some(waiting) = waiting.as_mut().filter(|_| !matches!(error, Error::TooLarge(_) | Error::Conflict)) {
+                waiting.fail(&error.to_string());
+            }
         }
         outcome
     }

@@ -4,6 +4,7 @@
 //! - `layout`: every key of the tree and of our own files, as values; `format`: the versions of our own
 //! - `driver`: what a store has to do, whatever its kind; `disk` does it, and `remote`, the only user of `object_store`
 //! - `store`: the configured one, measured
+//! - `rights`: what may be done in it, found out by doing it
 //! - `lists`, `walk`, `links`: what is in it; `trash`, `epoch`: bytes that are taken away, and that somebody does so; `dropping`: tags
 
 pub mod config;
@@ -22,6 +23,7 @@ mod lists;
 mod metrics;
 mod references;
 mod remote;
+mod rights;
 #[allow(clippy::module_inception)] // the door, as `cluster::cluster`
 mod storage;
 mod store;
@@ -40,5 +42,6 @@ pub use layout::{Found, Link, OwnKey};
 pub use links::{FoundAt, StoredBlob, TrashedBlob};
 pub use metrics::Metrics;
 pub use references::{References, Refers};
+pub use rights::Rights;
 pub use storage::{BlobStream, LocalBlob, Precondition, Stamp, Storage, Usage, Version};
 pub(crate) use store::Store;

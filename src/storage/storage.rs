@@ -1,12 +1,13 @@
 //! The door of the room.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::layout::{self, Link, OwnKey};
+use super::metrics::Action;
 use super::store::Store;
 use super::{Config, Error, Metrics};
 use crate::oci::Digest;
@@ -237,6 +238,18 @@ impl Storage {
 
     pub async fn link_delete(&self, link: &Link) -> Result<bool, Error> {
         self.store.delete(&link.key()).await
+    }
+
+    /// Deletes a link that was written last at that time, as a look has told just before; on a disk it is looked once more, and nothing
+    /// comes between. Whether it is gone by that.
+    pub async fn link_delete_unchanged(&self, link: &Link, changed: SystemTime) -> Result<bool, Error> {
+        let key = link.key();
+        match self.store.files() {
+            Some(disk) => {
+                self.store.with_disk(Action::Delete, disk, move |disk| disk.remove_unchanged(&key, changed)).await
+            }
+            None => self.store.delete(&key).await.map(|_| true),
+        }
     }
 
     /// The tag's whole folder (`current` first), as other programs delete it; we do by [`Self::tag_drop`].

@@ -23,6 +23,12 @@ impl Clock {
         Clock { started: Instant::now(), base: wall().max(floor), ahead: AtomicU64::new(0) }
     }
 
+    /// Shows `floor` at least from now on: for who reads facts of a process whose clock ran ahead.
+    pub fn start_at_least(&self, floor: Moment) {
+        let monotonic = self.base + nanoseconds(self.started.elapsed());
+        self.ahead.fetch_max(floor.saturating_sub(monotonic), Ordering::Relaxed);
+    }
+
     /// One read of the monotonic clock.
     pub fn now(&self) -> Moment {
         self.base + nanoseconds(self.started.elapsed()) + self.ahead.load(Ordering::Relaxed)

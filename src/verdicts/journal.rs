@@ -10,13 +10,14 @@ mod line;
 mod load;
 mod writer;
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::clock::Clock;
 use super::facts::Facts;
@@ -32,7 +33,7 @@ const QUEUE: usize = 16_384;
 /// The last part of the queue is for withdrawals only.
 const QUEUE_FOR_FACTS: usize = QUEUE / 4 * 3;
 
-/// How long `flush` waits.
+/// How long `flush` waits, and whoever waits for the end of the thread that writes.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The file never grows beyond this, and at a rewrite not beyond the half of it.
@@ -47,6 +48,18 @@ pub struct Journal {
     sender: Sender<Message>,
     lost: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
+    ended: Ended,
+}
+
+/// Whether the thread that writes has ended, after its journal was dropped.
+#[derive(Clone)]
+pub struct Ended(Receiver<Infallible>);
+
+impl Ended {
+    /// Blocks until it has; false if that takes too long.
+    pub fn wait(&self) -> bool {
+        matches!(self.0.recv_timeout(FLUSH_TIMEOUT), Err(RecvTimeoutError::Disconnected))
+    }
 }
 
 /// What the thread that writes shares with the memory.
@@ -68,8 +81,13 @@ impl Journal {
         let lost = Arc::new(AtomicBool::new(false));
         let metrics = shared.metrics.clone();
         let writer = Writer::open(path, check.to_owned(), &loaded, lost.clone(), shared)?;
-        std::thread::Builder::new().name("memory".into()).spawn(move || writer.run(&receiver))?;
-        Ok(Journal { sender, lost, metrics })
+        let (lives, ended) = bounded(0);
+        std::thread::Builder::new().name("memory".into()).spawn(move || {
+            // Goes last, when the file is closed.
+            let _lives: Sender<Infallible> = lives;
+            writer.run(&receiver);
+        })?;
+        Ok(Journal { sender, lost, metrics, ended: Ended(ended) })
     }
 
     /// Never waits: what finds no room is dropped, and if that was a withdrawal, the file is written anew from memory.
@@ -83,6 +101,11 @@ impl Journal {
         if withdraws {
             self.lost.store(true, Ordering::Release);
         }
+    }
+
+    /// To be waited for once the journal is dropped.
+    pub fn ended(&self) -> Ended {
+        self.ended.clone()
     }
 
     /// Blocks until what was written before is on disk; false if that takes too long.

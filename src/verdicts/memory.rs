@@ -4,12 +4,16 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 
 use super::clock::{Clock, Moment, nanoseconds};
 use super::credential::Credential;
 use super::facts::{Dated, Facts, PingAnswer, TagAnswer};
-use super::journal::{self, Journal, Line};
+use super::journal::{self, Ended, Journal, Line};
 use super::key::{Jurisdiction, KeyError, Keys};
 use super::metrics::Metrics;
 use crate::oci::{AcceptClass, Digest, RepositoryName, Tag};
@@ -39,7 +43,12 @@ pub struct Verdicts {
     keys: Keys,
     clock: Arc<Clock>,
     facts: Arc<Facts>,
-    journal: Option<Journal>,
+    /// `None`: another process writes it, or nobody does.
+    journal: ArcSwapOption<Journal>,
+    /// The one before it, which was handed over: two must not write.
+    before: Mutex<Option<Ended>>,
+    /// A journal was loaded already.
+    loaded: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -49,23 +58,76 @@ impl Verdicts {
     /// # Errors
     /// If the folder cannot be made, or the key or the journal cannot be read or made there.
     pub fn open(folder: &Path, metrics: Arc<Metrics>) -> Result<Arc<Verdicts>, Error> {
+        let verdicts = Verdicts::open_beside(folder, metrics)?;
+        verdicts.take_over(folder)?;
+        Ok(verdicts)
+    }
+
+    /// The same while another process writes there: this one writes once it takes over.
+    pub fn open_beside(folder: &Path, metrics: Arc<Metrics>) -> Result<Arc<Verdicts>, Error> {
         let failed = |source| Error::Folder { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
         let keys = Keys::open(folder)?;
-        let facts = Arc::new(Facts::new());
+        Ok(Arc::new(Verdicts::with(keys, metrics)))
+    }
+
+    fn with(keys: Keys, metrics: Arc<Metrics>) -> Verdicts {
+        Verdicts {
+            keys,
+            clock: Arc::new(Clock::starting_at_least(0)),
+            facts: Arc::new(Facts::new()),
+            journal: ArcSwapOption::empty(),
+            before: Mutex::new(None),
+            loaded: AtomicBool::new(false),
+            metrics,
+        }
+    }
+
+    /// Remembers what is written in `folder`, and goes on writing there: nobody else does any more. Blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be written to, or what this process wrote there before is not at its end yet.
+    pub fn take_over(&self, folder: &Path) -> Result<(), Error> {
+        if self.journal.load().is_some() {
+            // It was not handed over after all.
+            return Ok(());
+        }
+        let before = self.before.lock().clone();
+        if before.is_some_and(|before| !before.wait()) {
+            return Err(Error::Folder { path: folder.to_owned(), source: std::io::ErrorKind::TimedOut.into() });
+        }
         let path = journal::path(folder);
-        let loaded = journal::load(&path, keys.check(), &facts);
-        let clock = Arc::new(Clock::starting_at_least(loaded.latest.saturating_add(1)));
-        let shared = journal::Shared { facts: facts.clone(), clock: clock.clone(), metrics: metrics.clone() };
-        let journal = Journal::start(path, keys.check(), loaded, shared).map_err(failed)?;
-        Ok(Arc::new(Verdicts { keys, clock, facts, journal: Some(journal), metrics }))
+        let mut loaded = journal::load(&path, self.keys.check(), &self.facts);
+        // What was learnt and withdrawn since it was handed over is in memory alone.
+        loaded.rewrite |= self.loaded.swap(true, Ordering::AcqRel);
+        self.clock.start_at_least(loaded.latest.saturating_add(1));
+        let (facts, clock, metrics) = (self.facts.clone(), self.clock.clone(), self.metrics.clone());
+        let journal = Journal::start(path, self.keys.check(), loaded, journal::Shared { facts, clock, metrics });
+        let journal = journal.map_err(|source| Error::Folder { path: folder.to_owned(), source })?;
+        self.journal.store(Some(Arc::new(journal)));
+        Ok(())
+    }
+
+    /// Another process goes on with the file. What is learnt and withdrawn here from now on is not told to it: as between instances
+    /// that have nothing in common, it counts there as long as it would without that. Blocks, for at most ten seconds.
+    ///
+    /// False: this process may still write there, and nobody else may.
+    pub fn hand_over(&self) -> bool {
+        let Some(journal) = self.journal.load_full() else { return true };
+        if !journal.flush() {
+            return false;
+        }
+        let ended = journal.ended();
+        *self.before.lock() = Some(ended.clone());
+        self.journal.store(None);
+        drop(journal);
+        ended.wait()
     }
 
     #[cfg(test)]
     /// A memory that ends with the process.
     pub fn volatile(metrics: Arc<Metrics>) -> Arc<Verdicts> {
-        let clock = Arc::new(Clock::starting_at_least(0));
-        Arc::new(Verdicts { keys: Keys::random(), clock, facts: Arc::new(Facts::new()), journal: None, metrics })
+        Arc::new(Verdicts::with(Keys::random(), metrics))
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -95,7 +157,7 @@ impl Verdicts {
     /// Waits until all that was recorded is on disk; for shutdown. Blocks, for at most five seconds; false if that was
     /// not enough.
     pub fn flush(&self) -> bool {
-        self.journal.as_ref().is_none_or(Journal::flush)
+        self.journal.load().as_ref().is_none_or(|journal| journal.flush())
     }
 }
 
@@ -292,7 +354,7 @@ impl Verdicts {
     }
 
     fn write(&self, line: Line) {
-        if let Some(journal) = &self.journal {
+        if let Some(journal) = &*self.journal.load() {
             journal.write(line);
         }
     }

@@ -13,6 +13,7 @@ mod room;
 mod scan;
 mod snapshot;
 mod start;
+mod succession;
 pub(super) mod trailer;
 mod writer;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::blob_file::{How, OpenError, Opened};
 use self::index::Index;
@@ -55,6 +56,8 @@ pub(super) struct Disk {
     saved_at: Mutex<Instant>,
     saving: Mutex<()>,
     lock: Mutex<Option<File>>,
+    /// Another process writes here, and this one only reads: its successor before it takes over, its predecessor after that.
+    guest: RwLock<bool>,
     metrics: Arc<Metrics>,
     /// Who says what leaves together.
     groups: Mutex<Option<Arc<dyn Groups>>>,
@@ -91,6 +94,7 @@ impl Disk {
             saved_at: Mutex::new(Instant::now()),
             saving: Mutex::default(),
             lock: Mutex::default(),
+            guest: RwLock::new(false),
             metrics,
             groups: Mutex::default(),
             leaves_free: AtomicBool::new(false),
@@ -109,7 +113,9 @@ impl Disk {
 
     /// Whether writing makes sense at this time. Does not block.
     pub(super) fn writable(&self) -> bool {
-        self.cap.load(Ordering::Relaxed) > 0 && self.paused.lock().is_none_or(|until| until <= Instant::now())
+        self.cap.load(Ordering::Relaxed) > 0
+            && self.paused.lock().is_none_or(|until| until <= Instant::now())
+            && !*self.guest.read_recursive()
     }
 
     /// Bytes taken and promised by fills.
@@ -227,6 +233,10 @@ impl Disk {
 
     fn unlink(&self, digest: &Digest) {
         self.open.remove(digest);
+        let guest = self.guest.read_recursive();
+        if *guest {
+            return; // the name may be the other's new file by now
+        }
         match std::fs::remove_file(self.layout.blob(digest)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%digest, %error, "a cache file cannot be removed");

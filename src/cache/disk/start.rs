@@ -19,7 +19,7 @@ impl Disk {
     /// Takes the folder and finds what it holds. Contents admitted meanwhile stay.
     pub(in crate::cache) fn load(&self) -> Result<(), Error> {
         let begun = Instant::now();
-        self.prepare()?;
+        self.prepare(|_| false)?;
         let saved = snapshot::read(&self.layout.index());
         let seen = scan::scan(&self.layout.blobs(), &snapshot::sizes(&saved));
         let count = seen.len();
@@ -29,8 +29,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Creates the folders, takes the lock, removes what interrupted fills left.
-    fn prepare(&self) -> Result<(), Error> {
+    /// Creates the folders, takes the lock, removes what interrupted fills left, but files of such names as `stays` says.
+    pub(super) fn prepare(&self, stays: impl Fn(&str) -> bool) -> Result<(), Error> {
         let folder = |source| Error::Folder { path: self.layout.root().to_owned(), source };
         for path in [self.layout.blobs(), self.layout.fills()] {
             match std::fs::create_dir_all(path) {
@@ -48,7 +48,8 @@ impl Disk {
             Err(error) => return Err(folder(error)),
         }
         for entry in std::fs::read_dir(self.layout.fills()).map_err(folder)?.flatten() {
-            if entry.path() != self.layout.lock() {
+            let stays = entry.file_name().to_str().is_some_and(&stays);
+            if entry.path() != self.layout.lock() && !stays {
                 _ = std::fs::remove_file(entry.path());
             }
         }
@@ -71,7 +72,7 @@ impl Disk {
     }
 
     /// Order: what the snapshot lists, as it lists it, then what came later, by its time.
-    fn restore(&self, saved: Vec<Saved>, seen: Vec<Seen>) {
+    pub(super) fn restore(&self, saved: Vec<Saved>, seen: Vec<Seen>) {
         let (listed, mut later): (Vec<_>, Vec<_>) = seen.into_iter().partition(|seen| seen.modified.is_none());
         later.sort_by_key(|seen| seen.modified);
         let exists: std::collections::HashSet<_> = listed.into_iter().map(|seen| seen.digest).collect();
@@ -97,6 +98,9 @@ impl Disk {
     /// Saves the eviction order. Failing costs only a slower start.
     pub(in crate::cache) fn save(&self) {
         let _one_at_a_time = self.saving.lock();
+        if *self.guest.read_recursive() {
+            return;
+        }
         let entries = self.state.lock().index.saved();
         if let Err(error) = snapshot::write(&self.layout.index(), &entries) {
             tracing::warn!(%error, "the cache index could not be saved");

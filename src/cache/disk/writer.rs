@@ -44,6 +44,9 @@ struct Temp {
 impl Disk {
     /// Begins a file of `total` bytes. An error says that the disk is of no use for it now.
     pub(in crate::cache) fn create(self: &Arc<Self>, total: Option<u64>) -> io::Result<Writer> {
+        if *self.guest.read_recursive() {
+            return Err(io::Error::other("another process writes to the folder"));
+        }
         let room = self.promise(total).ok_or_else(|| io::Error::from(io::ErrorKind::QuotaExceeded))?;
         let created = self.create_temp().inspect_err(|error| self.pause(error))?;
         let (temp, file) = created;
@@ -142,8 +145,13 @@ impl Writer {
         self.room.grow(size)?;
         self.write_at(&bytes, self.written)?;
         let target = self.disk.layout.blob(digest);
+        let guest = self.disk.guest.read_recursive();
+        if *guest {
+            return Err(io::Error::other("another process writes to the folder now"));
+        }
         self.temp.name(&target).inspect_err(|error| self.disk.pause(error))?;
         let seq = self.room.hand_over(digest, size, asked);
+        drop(guest);
         self.disk.save_if_due();
         Ok(seq)
     }

@@ -16,6 +16,7 @@ use crate::cache::content::Content;
 use crate::cache::error::FillError;
 use crate::cache::shared::Shared;
 use crate::oci::Hasher;
+use crate::telemetry::spans;
 
 /// Bytes hashed and written at once, and gathered meanwhile, at most (and one item of the stream).
 const CHUNK: usize = 256 << 10;
@@ -26,10 +27,10 @@ impl Fill {
     /// Starts the download on the present runtime.
     pub(in crate::cache) fn start(self: &Arc<Self>, shared: &Arc<Shared>) {
         let running = Running { fill: self.clone(), shared: shared.clone() };
-        tokio::spawn(async move {
+        tokio::spawn(spans::carried(async move {
             let end = running.download().await;
             running.end(end).await;
-        });
+        }));
     }
 
     fn set_head(&self, head: Head) {

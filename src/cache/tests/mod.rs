@@ -10,6 +10,7 @@ mod keeping;
 mod ranges;
 mod restart;
 mod single_flight;
+mod succession;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

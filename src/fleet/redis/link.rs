@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::connect::{Connection, Connector};
 use super::words::Keys;
+use crate::telemetry::spans::{self, Waiting};
 
 /// Questions in a row without an answer in time, until we stop asking.
 const TRIP: u32 = 3;
@@ -43,6 +44,14 @@ pub(super) struct Live {
 /// No answer.
 #[derive(Debug, Clone)]
 pub(in crate::fleet) struct Silence(pub(super) String);
+
+/// Ends a span with what came of it.
+fn told<T>(mut waiting: Option<Waiting>, outcome: Result<T, Silence>) -> Result<T, Silence> {
+    if let (Some(waiting), Err(silence)) = (&mut waiting, &outcome) {
+        waiting.fail(&silence.0);
+    }
+    outcome
+}
 
 impl Link {
     /// Tries once; goes on trying beside if it must.
@@ -97,8 +106,15 @@ impl Link {
         patience: Duration,
     ) -> Result<T, Silence> {
         let Some(mut handle) = live.handle() else { return Err(Silence("no connection".into())) };
+        let waiting = self.waiting();
         let answer = timeout(patience, command.query_async::<T>(&mut handle)).await;
-        self.judge(live, answer, patience)
+        told(waiting, self.judge(live, answer, patience))
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        let mut waiting = spans::waiting(|| "redis".into())?;
+        waiting.set("server.address", self.connector.address().authority().as_str());
+        Some(waiting)
     }
 
     /// One script, one answer. Its text is sent only when Redis does not know it yet. `telling`: no answer in time counts against the
@@ -111,15 +127,16 @@ impl Link {
         telling: bool,
     ) -> Result<T, Silence> {
         let Some(mut handle) = live.handle() else { return Err(Silence("no connection".into())) };
+        let waiting = self.waiting();
         let answer = timeout(patience, call.invoke_async::<T>(&mut handle)).await;
         match &answer {
             Ok(Err(error)) if !is_broken(error) => {
                 warn!(server = %self.connector.address(), %error, "Redis refuses to run a script of ours");
             }
-            Err(_) if !telling => return Err(Silence(format!("no answer within {patience:?}"))),
+            Err(_) if !telling => return told(waiting, Err(Silence(format!("no answer within {patience:?}")))),
             _ => {}
         }
-        self.judge(live, answer, patience)
+        told(waiting, self.judge(live, answer, patience))
     }
 
     /// What an answer, or none, says of the connections.

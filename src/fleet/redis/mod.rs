@@ -3,6 +3,7 @@
 mod claim;
 mod connect;
 mod count;
+mod inspection;
 mod link;
 mod notes;
 mod words;
@@ -17,6 +18,7 @@ use tracing::warn;
 
 pub(super) use self::claim::{Claimed, HeldClaim};
 use self::connect::Connector;
+pub use self::inspection::{Inspected, inspect};
 use self::link::{Link, Live, Silence};
 use self::words::{CLOSE, Generation, Keys, OPEN_AGAIN, RELEASE};
 use super::{CLOSED_FOR, Config, Holding, Lookup, Metrics, Proof, Unreachable};

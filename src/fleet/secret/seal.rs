@@ -84,6 +84,13 @@ impl Keyring {
         text.truncate(length.map_err(|_| OpenError::Altered)?);
         Ok(text)
     }
+
+    /// Whether it was sealed with a secret that is about to be taken away, and not with the one that seals now.
+    pub fn is_of_a_former(&self, label: &str, sealed: &[u8]) -> bool {
+        let Some(name) = sealed.get(1..=NAME) else { return false };
+        let is_of = |secret: &Secret| secret.derive::<NAME>(Use::SealName(label)).is_ok_and(|known| known == name);
+        !is_of(&self.current) && self.former.iter().any(is_of)
+    }
 }
 
 fn key(secret: &Secret, label: &str) -> Result<LessSafeKey, SealError> {

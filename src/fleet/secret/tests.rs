@@ -170,6 +170,8 @@ fn while_a_secret_is_changed_both_open_and_the_first_seals() {
     let of_both = both.seal("a", b"y", b"").unwrap();
     assert_eq!(new.open("a", &of_both, b"").unwrap(), b"y");
     assert_eq!(old.open("a", &of_both, b""), Err(OpenError::AnotherSecret));
+    assert!(both.is_of_a_former("a", &of_old) && !both.is_of_a_former("a", &of_both));
+    assert!(!new.is_of_a_former("a", &of_old) && !both.is_of_a_former("a", b""));
     assert_eq!(new.verify("p", b"m", &both.prove("p", b"m").unwrap()), Ok(()));
     assert_eq!((both.count(), both.name()), (2, new.name()));
     assert_ne!(old.name(), new.name());

@@ -107,6 +107,10 @@ impl Work<'_> {
     async fn unlink(&self, name: &RepositoryName, decided: &View, lines: &[Taken]) -> Result<Unneeded, GcError> {
         let mut gone = Unneeded::default();
         for part in lines.rchunks(PART) {
+            // Another run may have said meanwhile that it is over: whoever read the journals before ours was written learns of it now.
+            if !self.storage.epoch().await?.is_moving() {
+                self.storage.epoch_moving().await?;
+            }
             // What is remembered of the repository is forgotten by all instances; a deletion that takes too long is not.
             let deleting = self.tools.fleet.deleting(name).await?;
             let outcome = self.unlink_part(name, decided, part).await;
@@ -147,12 +151,12 @@ impl Work<'_> {
         for _ in 0..LOOKS {
             self.pace.take(2).await;
             let looked = Stopwatch::start();
-            let written = self.storage.link_changed(link).await?;
-            if written.is_none() || written != decided {
+            let Some(written) = self.storage.link_changed(link).await?.filter(|written| Some(*written) == decided)
+            else {
                 return Ok(false);
-            }
+            };
             if looked.elapsed() <= GOOD {
-                return self.storage.link_delete(link).await.map(|_| true);
+                return self.storage.link_delete_unchanged(link, written).await;
             }
         }
         Ok(false)

@@ -165,8 +165,8 @@ impl Collector {
         self.tools.metrics.ended(result, report.begun, report.ended, &report.counts);
         // The epoch need not stay odd until the next run.
         let still = match outcome {
-            // Another moves bytes.
-            Err(GcError::Overtaken) => work.still().await,
+            // Another moves bytes, and says so by the same epoch.
+            Err(GcError::Overtaken) => Ok(()),
             _ => work.still_at_last().await,
         };
         match (outcome, still) {

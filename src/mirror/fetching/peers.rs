@@ -9,14 +9,15 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use http::header::HeaderName;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use percent_encoding::percent_decode_str;
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use tokio::time::timeout;
 
 use crate::fleet::{Advertised, FleetSecret};
 use crate::oci::{Digest, RepositoryName};
 use crate::outbound::{self, tls};
+use crate::telemetry::spans;
 
 /// Where instances are asked for blobs.
 const PATH: &str = "/entrepot/fleet/v1/blobs/";
@@ -131,16 +132,30 @@ impl Peers {
             self.secret.need("Reading blobs from other instances").map_err(|error| gone(error.to_string()))?;
         let proof = keyring.prove(PURPOSE, &asked.message(&address.to_string()));
         let proof = proof.map_err(|error| gone(error.to_string()))?;
-        let request = self.client.get(format!("{address}{}", asked.target())).header(PROOF, proof);
-        let response = match timeout(within, request.send()).await {
-            Err(_) => return Err(PeerError::Waiting),
-            Ok(Err(error)) => return Err(gone(error.without_url().to_string())),
-            Ok(Ok(response)) => response,
-        };
-        match response.status() {
-            StatusCode::OK => Ok(Given { total: total(&response), body: body(response) }),
-            status => Err(gone(format!("it answers {}", status.as_u16()))),
+        let mut told = HeaderMap::new();
+        spans::hand_on(&mut told);
+        let request = self.client.get(format!("{address}{}", asked.target())).headers(told).header(PROOF, proof);
+        let mut waiting = spans::waiting(|| "instance GET".into());
+        let given = given(request, within).await;
+        if let Some(waiting) = &mut waiting {
+            waiting.set("server.address", address.authority());
+            if let Err(error) = &given {
+                waiting.fail(&error.to_string());
+            }
         }
+        given
+    }
+}
+
+async fn given(request: RequestBuilder, within: Duration) -> Result<Given, PeerError> {
+    let response = match timeout(within, request.send()).await {
+        Err(_) => return Err(PeerError::Waiting),
+        Ok(Err(error)) => return Err(PeerError::Gone(error.without_url().to_string())),
+        Ok(Ok(response)) => response,
+    };
+    match response.status() {
+        StatusCode::OK => Ok(Given { total: total(&response), body: body(response) }),
+        status => Err(PeerError::Gone(format!("it answers {}", status.as_u16()))),
     }
 }
 

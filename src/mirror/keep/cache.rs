@@ -8,6 +8,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -36,6 +37,8 @@ pub struct CacheKeep {
     books: Mutex<Books>,
     /// One file is written at a time, so that none is written over by an older state.
     saving: tokio::sync::Mutex<()>,
+    /// Another process writes the files now.
+    away: AtomicBool,
 }
 
 impl CacheKeep {
@@ -48,7 +51,7 @@ impl CacheKeep {
             Books::default()
         });
         let (books, saving) = (Mutex::new(books), tokio::sync::Mutex::default());
-        let keep = Arc::new(CacheKeep { cache, folder, books, saving });
+        let keep = Arc::new(CacheKeep { cache, folder, books, saving, away: AtomicBool::new(false) });
         keep.cache.group_by(keep.clone());
         keep
     }
@@ -56,6 +59,9 @@ impl CacheKeep {
     /// Writes the repository's file, unless somebody wrote it since it changed; and some others that changed.
     async fn save(&self, name: &RepositoryName) -> Result<(), KeepError> {
         let _one_at_a_time = self.saving.lock().await;
+        if self.away.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let changed = {
             let mut books = self.books.lock();
             let mut names = books.dirty(BESIDE);
@@ -75,6 +81,34 @@ impl CacheKeep {
             self.books.lock().mark(names);
         }
         written.map_err(|error| KeepError(format!("what the cache holds of a repository cannot be written: {error}")))
+    }
+
+    /// Writes down what is not yet.
+    pub async fn save_all(&self) {
+        loop {
+            let Some(name) = self.books.lock().dirty(1).pop() else { break };
+            if let Err(error) = self.save(&name).await {
+                tracing::warn!(%error, "what the cache holds of a repository is not handed over");
+                break;
+            }
+        }
+    }
+
+    /// Another process goes on with the files from now on; what changes here is known here alone.
+    pub async fn hand_over(&self) {
+        self.save_all().await;
+        let _one_at_a_time = self.saving.lock().await;
+        self.away.store(true, Ordering::Release);
+    }
+
+    /// Goes on with the files as another process has left them.
+    pub async fn take_over(&self) {
+        let root = self.folder.clone();
+        match tokio::task::spawn_blocking(move || files::read(&root)).await {
+            Ok(books) => *self.books.lock() = books,
+            Err(error) => tracing::error!(%error, "what the cache holds of remotes is not known"),
+        }
+        self.away.store(false, Ordering::Release);
     }
 
     /// Changes the books, and saves them.

@@ -165,9 +165,11 @@ async fn listed(writing: Writing<'_>, manifest: &Manifest) -> Result<(), Error> 
     let mut listed: Vec<_> = listed.take(LISTED).collect();
     listed.sort_unstable_by_key(|(digest, _)| *digest);
     listed.dedup_by_key(|(digest, _)| *digest);
+    // What is taken from here on is looked at again once the index is linked.
+    let since = Instant::now();
     let each = listed.into_iter().map(|(digest, kind)| async move {
         if registry.bounds.fan.ask(rescue::held(registry, name, &digest)).await? == Held::No {
-            rescue::restore(registry, name, (digest, kind), Instant::now()).await?;
+            rescue::restore(registry, name, (digest, kind), since).await?;
         }
         Ok::<_, Error>(())
     });

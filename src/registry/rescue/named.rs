@@ -25,8 +25,12 @@ pub(super) struct Among(u64);
 pub(super) enum Named {
     /// By a manifest of the repository, or by a tag.
     Yes,
-    /// By none of these manifests.
+    /// By none of these manifests, all of which were looked at.
     NoneOf(Among),
+    /// By none of those that could be looked at.
+    Unknown,
+    /// By none, as was found out lately.
+    Remembered,
 }
 
 /// A manifest of the repository names it, or the tag leads to it. `known`: manifests of which that is known already that none does.
@@ -46,21 +50,22 @@ pub(super) async fn is_named(
     let mut revisions = storage.revisions(name).await?;
     revisions.sort_unstable();
     let among = Among(registry.rescue.hasher.hash_one(&revisions));
-    if revisions.is_empty() || known == Some(among) {
-        return Ok(Named::NoneOf(among));
+    if known == Some(among) {
+        return Ok(Named::Remembered);
     }
-    let text = digest.text();
-    for revision in candidates(storage, name, &text, revisions).await? {
-        // The file is a hint, the manifest the truth. One that cannot be read names nothing.
-        let found = registry.reads.content.manifest(storage, &revision).await;
-        if revision != *digest
-            && let Ok(Some(manifest)) = found
-            && mentions(&manifest.bytes, &format!("\"{text}\""))
-        {
-            return Ok(Named::Yes);
+    let (text, mut all) = (digest.text(), true);
+    let quoted = format!("\"{text}\"");
+    let candidates = candidates(storage, name, &text, revisions).await?;
+    all &= candidates.len() < READ;
+    for revision in candidates.into_iter().filter(|revision| revision != digest) {
+        // The file is a hint, the manifest the truth. One that cannot be read names nothing now, and may later.
+        match registry.reads.content.manifest(storage, &revision).await {
+            Ok(Some(manifest)) if mentions(&manifest.bytes, &quoted) => return Ok(Named::Yes),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => all = false,
         }
     }
-    Ok(Named::NoneOf(among))
+    Ok(if all { Named::NoneOf(among) } else { Named::Unknown })
 }
 
 /// Manifests of the repository that may name it: those of which the file of references says so, then those that are not in it.

@@ -77,7 +77,7 @@ impl Cost {
             What::Manifest(_) if spare => Cost::Spare,
             What::Manifest(_) => Cost::Pull,
             What::Referrers(..) => Cost::Extra,
-            What::Blob(_) | What::Tags(_) | What::Catalog(_) => Cost::Free,
+            What::Blob(_) | What::Tags(_) | What::Catalog(_) | What::Ping => Cost::Free,
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
+
+use crate::outbound;
 
 /// Until the program has ended.
 const TIME: Duration = Duration::from_secs(10);
@@ -20,7 +22,7 @@ const TOLD: usize = 200;
 
 /// Its output, if it ended well.
 pub(super) async fn run(program: &str, arguments: &[String], input: &str) -> Result<Vec<u8>, String> {
-    let mut command = Command::new(program);
+    let mut command = outbound::program(program);
     command.args(arguments).arg("get");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // With a group of its own, what it began ends with it.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -59,6 +60,13 @@ impl Disk {
         // without which the repository would be gone.
         self.remove_empty(path)?;
         Ok(true)
+    }
+
+    /// Removes a file if it was written then, and not since. Nobody who writes it anew has more than a moment between the two.
+    pub(in crate::storage) fn remove_unchanged(&self, key: &str, changed: SystemTime) -> io::Result<bool> {
+        let (path, name) = split(key);
+        let found = self.list_entries(path)?.files.into_iter().find(|file| file.name == name);
+        if found.is_some_and(|file| file.changed == changed) { self.remove(key) } else { Ok(false) }
     }
 
     /// Removes a folder with all that is in it.

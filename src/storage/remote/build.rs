@@ -53,6 +53,16 @@ fn s3(config: &Config) -> Result<Remote, Error> {
     } else {
         builder = builder.with_virtual_hosted_style_request(!config.path_style.unwrap_or(false));
     }
+    // The library tells the names of these two to nobody but by their text.
+    let kept = [
+        ("aws_server_side_encryption", config.encryption.map(|kind| kind.word())),
+        ("aws_sse_kms_key_id", config.kms_key.as_deref()),
+    ];
+    for (key, value) in kept {
+        if let Some(value) = value {
+            builder = builder.with_config(key.parse().map_err(store_error)?, value);
+        }
+    }
     builder = builder
         .with_bucket_name(&config.bucket)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
@@ -138,6 +148,7 @@ impl<S: ObjectStore + MultipartStore> Stores<S> {
             signer: self.signer,
             copier: self.copier,
             prefix: if bare { String::new() } else { format!("{prefix}/") },
+            class: config.storage_class.clone(),
             limit: config.timeouts.request.0,
             retries: config.retries,
             bucket_missing: AtomicBool::new(false),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{Attributes, GetOptions, GetRange, ObjectMeta, ObjectStoreExt as _, PutMode, PutOptions};
 
 use super::errors::{self, store_error};
 use super::tries::Before;
@@ -136,9 +136,12 @@ impl Driver for Remote {
             Precondition::Absent => PutMode::Create,
             Precondition::Unchanged(version) => PutMode::Update(self.parse_version(version)),
         };
-        let store = if bytes.len() < BULK { &self.writes } else { &self.bulk };
+        let (store, attributes) = match bytes.len() < BULK {
+            true => (&self.writes, Attributes::new()),
+            false => (&self.bulk, self.attributes()),
+        };
         let put = async |before: Before| {
-            let options = PutOptions::from(mode.clone());
+            let options = PutOptions { attributes: attributes.clone(), ..PutOptions::from(mode.clone()) };
             match store.put_opts(&path, bytes.clone().into(), options).await {
                 Ok(done) => Ok(self.name_version(done.e_tag, done.version)),
                 Err(error) if conditional && is_conflict(&error) => match before {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::signer::Signer;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, UpdateVersion};
+use object_store::{Attribute, Attributes, ObjectMeta, ObjectStore, ObjectStoreExt as _, UpdateVersion};
 
 use errors::store_error;
 use s3::Copier;
@@ -46,6 +46,8 @@ pub(super) struct Remote {
     signer: Option<Arc<dyn Signer>>,
     /// S3 only.
     copier: Option<Copier>,
+    /// Of blobs; S3 only.
+    class: Option<String>,
     /// "" or ends with '/'.
     prefix: String,
     /// For one small call with its tries.
@@ -58,6 +60,12 @@ pub(super) struct Remote {
 }
 
 impl Remote {
+    /// What the store is to keep of a blob beside its bytes.
+    fn attributes(&self) -> Attributes {
+        let class = self.class.clone().map(|class| (Attribute::StorageClass, class));
+        class.into_iter().collect()
+    }
+
     /// Does not ask the store anything.
     pub(super) fn open(config: &Config) -> Result<Self, Error> {
         build::remote(config)

@@ -5,8 +5,8 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{StreamExt as _, TryStreamExt as _};
-use object_store::ObjectStoreExt as _;
 use object_store::multipart::PartId;
+use object_store::{ObjectStoreExt as _, PutMultipartOptions};
 
 use super::errors::{is_unknown_upload, store_error};
 use super::tries::Before;
@@ -53,7 +53,8 @@ impl Parts for Remote {
     /// removes it.
     async fn begin(&self, key: &str) -> Result<String, Error> {
         let path = self.path(key)?;
-        self.tried(self.limit, |_| self.asked(self.parts.create_multipart(&path))).await
+        let options = PutMultipartOptions::from(self.attributes());
+        self.tried(self.limit, |_| self.asked(self.parts.create_multipart_opts(&path, options.clone()))).await
     }
 
     async fn put_part(&self, PartOf { key, id, index }: PartOf<'_>, bytes: Bytes) -> Result<Part, Error> {

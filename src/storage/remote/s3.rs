@@ -22,6 +22,9 @@ use crate::storage::driver::{Part, too_slow};
 
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 const COPY_RANGE: HeaderName = HeaderName::from_static("x-amz-copy-source-range");
+const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
+const KMS_KEY: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
+const CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
 
 /// Objects larger than this are copied by parts: a store works on one copy in silence, and silence is bounded.
 const WHOLE: u64 = 64 << 20;
@@ -41,6 +44,8 @@ pub(super) struct Copier {
     store: Arc<AmazonS3>,
     client: Client,
     bucket: String,
+    /// How the store keeps what is copied whole; parts are kept as their upload was begun.
+    kept: Vec<(HeaderName, String)>,
     /// For what makes a signature.
     limit: Duration,
     whole: u64,
@@ -53,6 +58,7 @@ impl Copier {
             store,
             client,
             bucket: config.bucket.clone(),
+            kept: kept(config),
             limit: config.timeouts.request.0,
             whole: WHOLE,
             part: PART,
@@ -147,6 +153,11 @@ impl Copier {
             let bytes = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
             let bytes = HeaderValue::from_str(&bytes).map_err(|error| impossible(&error))?;
             options = options.with_signed_header(COPY_RANGE, bytes);
+        } else {
+            for (name, value) in &self.kept {
+                let value = HeaderValue::from_str(value).map_err(|error| impossible(&error))?;
+                options = options.with_signed_header(name.clone(), value);
+            }
         }
         let signing = self.store.signed_url_opts(Method::PUT, to, VALID, &options);
         let url = timeout(self.limit, signing).await.map_err(|_| too_slow(self.limit))?.map_err(store_error)?;
@@ -156,6 +167,14 @@ impl Copier {
         }
         request.body(HttpRequestBody::empty()).map_err(|error| impossible(&error))
     }
+}
+
+/// What a copy does not take over from what it is a copy of.
+fn kept(config: &Config) -> Vec<(HeaderName, String)> {
+    let encryption = config.encryption.map(|kind| (ENCRYPTION, kind.word().to_owned()));
+    let key = config.kms_key.clone().map(|key| (KMS_KEY, key));
+    let class = config.storage_class.clone().map(|class| (CLASS, class));
+    [encryption, key, class].into_iter().flatten().collect()
 }
 
 /// Parts of about `part` bytes, never more than S3 takes.

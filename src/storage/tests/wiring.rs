@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::content;
 use super::{part_of, whole_of};
-use crate::storage::config::DriverKind;
+use crate::storage::config::{DriverKind, Encryption};
 use crate::storage::{Config, Precondition, Storage};
 
 /// A request as it came: its first line, its Host, and how many bytes followed.
@@ -21,6 +21,7 @@ struct Heard {
     line: String,
     host: String,
     bytes: usize,
+    head: String,
 }
 
 type Ear = Arc<Mutex<Vec<Heard>>>;
@@ -65,7 +66,12 @@ async fn hear(mut client: TcpStream, ear: Ear) -> Option<()> {
     } else {
         ""
     };
-    ear.lock().push(Heard { line, host: field("host").unwrap_or_default(), bytes: length });
+    ear.lock().push(Heard {
+        line,
+        host: field("host").unwrap_or_default(),
+        bytes: length,
+        head: head.to_ascii_lowercase(),
+    });
     let fields = "ETag: \"tag\"\r\nx-goog-generation: 7\r\nLast-Modified: Sat, 01 Jan 2022 00:00:00 GMT";
     let length = answer.len();
     let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}");
@@ -171,4 +177,34 @@ async fn the_bucket_is_in_the_host_or_in_the_path() {
             assert!(path.starts_with(if in_path { "/wired/below/" } else { "/below/" }), "{one:?}");
         }
     }
+}
+
+/// How S3 is to keep what is written is said with whatever makes an object, and signed.
+#[tokio::test]
+async fn encryption_and_class_are_asked_for_with_every_object_that_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, ear) = server().await;
+    let config = Config {
+        encryption: Some(Encryption::Kms),
+        kms_key: Some("the-key".into()),
+        storage_class: Some("STANDARD_IA".into()),
+        ..config(DriverKind::S3, port, folder.path())
+    };
+    let storage: Arc<Storage> = super::storage(&config).await;
+    let driver = storage.store();
+    let encrypted = ["x-amz-server-side-encryption: aws:kms", "x-amz-server-side-encryption-aws-kms-key-id: the-key"];
+    let class = "x-amz-storage-class: standard_ia";
+    let says = |one: &Heard, field: &str| one.head.contains(field);
+    for (size, blob) in [(10, false), (1 << 20, true)] {
+        let (put, heard) = heard_of(&ear, driver.put("whole", content(size), Precondition::None)).await;
+        put.expect("put");
+        let one = heard.iter().find(|one| one.line.starts_with("PUT")).expect("a PUT");
+        assert!(encrypted.iter().all(|field| says(one, field)), "{one:?}");
+        assert_eq!(says(one, class), blob, "{size}: {one:?}");
+    }
+    let (id, heard) = heard_of(&ear, driver.multipart_begin("parts")).await;
+    assert!(encrypted.iter().chain([&class]).all(|field| says(&heard[0], field)), "{heard:?}");
+    let id = id.expect("begun");
+    let (_, heard) = heard_of(&ear, driver.multipart_put(part_of("parts", &id, 0), content(5 << 20))).await;
+    assert!(!heard[0].head.contains("x-amz-server-side-encryption"), "S3 takes it with the beginning only: {heard:?}");
 }

@@ -126,7 +126,7 @@ impl Replay<'_> {
                 at
             }
             Line::Hold(id, at) => {
-                if self.is_good(id, at) {
+                if self.is_good(id, at) && at > facts.withdrawn.at(id) {
                     facts.holds.update(id, |known| Some(known.map_or(at, |known| at.max(*known))));
                 }
                 at

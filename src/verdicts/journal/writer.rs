@@ -107,7 +107,12 @@ impl Writer {
             open = collect(receiver, &mut batch);
             self.shared.clock.follow_wall();
             self.append(&batch);
-            self.rewrite_if_due();
+            if open {
+                self.rewrite_if_due();
+            } else if self.lost.load(Ordering::Acquire) {
+                // Whoever goes on with the file waits for this thread's end, and not for a whole file.
+                self.empty();
+            }
             self.show();
             for waiting in batch.waiting {
                 let _ = waiting.send(()); // it may have lost patience

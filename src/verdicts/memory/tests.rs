@@ -458,3 +458,52 @@ fn a_hundred_thousand_lines_load_in_a_second_and_what_is_evicted_stays_forgotten
     assert!(took < Duration::from_secs(5), "{took:?}: unoptimised and on a busy machine; a second otherwise");
     assert!(!memory.may_read(&jurisdiction, &who, &repository("r0"), HOUR));
 }
+
+#[test]
+fn another_process_goes_on_with_what_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = open(&folder);
+    let (who, name) = (old.credential(Some(b"Basic YTpi")), repository("team/app"));
+    let there = old.jurisdiction("main", None);
+    let new = Verdicts::open_beside(folder.path(), metrics()).unwrap();
+    old.record_read(&there, &who, &name, old.generation());
+    assert!(!new.may_read(&there, &who, &name, MINUTE));
+    assert!(old.hand_over());
+    new.take_over(folder.path()).unwrap();
+    assert!(new.may_read(&there, &who, &name, MINUTE));
+    // What the old one still learns it writes nowhere.
+    let before = lines(folder.path());
+    old.record_read(&there, &who, &repository("team/late"), old.generation());
+    assert!(old.flush() && new.flush());
+    assert_eq!(lines(folder.path()), before);
+    new.forget_read(&there, &who, &name);
+    assert!(new.flush());
+    drop((old, new));
+    let again = open(&folder);
+    assert!(!again.may_read(&there, &who, &name, MINUTE));
+}
+
+#[test]
+fn what_was_taken_back_while_nobody_took_the_file_is_written_when_it_is_ours_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = open(&folder);
+    let (who, name) = (memory.credential(Some(b"Basic YTpi")), repository("team/app"));
+    let there = memory.jurisdiction("main", None);
+    let (kept, deleted) = (digest("kept"), digest("deleted"));
+    memory.record_read(&there, &who, &name, memory.generation());
+    memory.record_holds(&there, &name, &kept, memory.generation());
+    memory.record_holds(&there, &name, &deleted, memory.generation());
+    assert!(memory.hand_over());
+    memory.forget_read(&there, &who, &name);
+    memory.forget_holds(&there, &name, &deleted);
+    memory.take_over(folder.path()).unwrap();
+    let knows = |memory: &Verdicts| {
+        let holds = |digest: &Digest| memory.holds(&there, &name, digest, None);
+        (memory.may_read(&there, &who, &name, MINUTE), holds(&deleted), holds(&kept))
+    };
+    // The file still has them.
+    assert_eq!(knows(&memory), (false, false, true));
+    assert!(memory.flush());
+    drop(memory);
+    assert_eq!(knows(&open(&folder)), (false, false, true));
+}

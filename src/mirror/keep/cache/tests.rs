@@ -134,3 +134,25 @@ async fn what_the_cache_lost_is_not_said_to_be_here() {
     assert_eq!(fixture.keep.blob_size(&name("hub/a"), &image.1).await.unwrap(), None);
     assert!(fixture.keep.blob(&name("hub/a"), &image.1).await.unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_goes_on_with_what_is_held() {
+    let old = Fixture::new(10 * MIB).await;
+    let metrics = Arc::new(crate::cache::Metrics::new(&prometheus::Registry::new()).unwrap());
+    let cache = BlobCache::open_beside(&old.config, metrics).await;
+    let keep = CacheKeep::open(cache.clone(), &old.config.path).await;
+    let image = old.pull("hub/a", 1, MIB).await;
+    old.keep.hand_over().await;
+    old.cache.hand_over().await;
+    cache.take_over().await.unwrap();
+    keep.take_over().await;
+    while !cache.holds(&image.1) {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert!(keep.manifest(&name("hub/a"), &image.0).await.unwrap().is_some());
+    // What the old one still learns, it knows alone.
+    old.keep.put_tag(&name("hub/a"), &"late".parse().unwrap(), &TagRecord::new(image.0, 2)).await.unwrap();
+    assert!(old.keep.tag(&name("hub/a"), &"late".parse().unwrap()).await.unwrap().is_some());
+    let again = CacheKeep::open(cache, &old.config.path).await;
+    assert!(again.tag(&name("hub/a"), &"late".parse().unwrap()).await.unwrap().is_none());
+}
