@@ -1,7 +1,7 @@
 //! Redis killed, flushed and stalled during 2,000 pulls and 200 pushes at three instances.
 
 #[path = "../fleet/instances.rs"]
-mod instances;
+pub mod instances;
 #[path = "../fleet/redis_faults.rs"]
 mod redis_faults;
 
