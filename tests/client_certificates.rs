@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::harness::authority::Issued;
 use crate::harness::tools::{output, run};
-use crate::harness::{Authority, Entrepot, Setup, scratch};
+use crate::harness::{Authority, Entrepot, Setup, eventually, scratch};
 
 const RULES: &str = r#"[
     { repositories = "public/**", who = ["anonymous"], allow = ["pull"] },
@@ -109,4 +109,29 @@ fn a_proxys_certificate_says_nothing_of_its_clients() {
     let ground = ground(|setup| setup.set("listener.0.trusted_proxies", "[\"127.0.0.0/8\", \"::1/128\"]"));
     let ci = ground.clients.issue("ci", &[]);
     assert_eq!(ground.status(Some(&ci), &["-X", "POST"], "/v2/any/a/blobs/uploads/"), "401");
+}
+
+#[test]
+fn a_certificate_that_is_revoked_gives_no_connection() {
+    let ground = ground(|setup| setup);
+    let (ci, other) = (ground.clients.issue("ci", &[]), ground.clients.issue("other", &[]));
+    let connects = |ground: &Ground, shown| output(&mut ground.curl(shown, &[], "/healthz")).status.success();
+    assert!(connects(&ground, Some(&ci)));
+    let mut ground = ground;
+    let reload = |ground: &mut Ground, revoked: &[&Issued], year| {
+        let list = ground.clients.revoke(revoked, year);
+        ground.entrepot.reload(|setup| setup.set("listener.0.client_crl", &format!("{list:?}")), "ok");
+    };
+    reload(&mut ground, &[&ci], 2099);
+    assert!(!connects(&ground, Some(&ci)));
+    assert!(connects(&ground, Some(&other)) && connects(&ground, None));
+    // The same file with other bytes, and one that nobody has renewed.
+    reload(&mut ground, &[&other], 2099);
+    assert!(connects(&ground, Some(&ci)) && !connects(&ground, Some(&other)));
+    reload(&mut ground, &[], 2025);
+    assert!(!connects(&ground, Some(&ci)) && connects(&ground, None));
+    // Another list is taken over without anybody's word.
+    ground.clients.revoke(&[&other], 2099);
+    eventually("the list is read again", || connects(&ground, Some(&ci)));
+    assert!(!connects(&ground, Some(&other)));
 }

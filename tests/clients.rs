@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod engines;
+mod helm;
 mod libraries;
 
 use serde_json::json;

@@ -229,7 +229,7 @@ fn a_variable_that_is_no_key_is_refused_with_the_one_that_was_meant() {
             "ENTREPOT_STORAGE_DRIVER: storage_driver: is not a key; did you mean ENTREPOT_STORAGE__DRIVER?",
         ),
         ("ENTREPOT_THREDS", "ENTREPOT_THREDS: threds: is not a key; did you mean ENTREPOT_THREADS?"),
-        ("ENTREPOT_ANYTHING", "ENTREPOT_ANYTHING: anything: is not a key; allowed: admin, audit, auth, cache, "),
+        ("ENTREPOT_ANYTHING", "ENTREPOT_ANYTHING: anything: is not a key; allowed: acme, admin, audit, auth, cache, "),
         ("ENTREPOT_CACHE__DISK__SIZE", "ENTREPOT_CACHE__DISK__SIZE: cache.disk: "),
     ] {
         for value in ["10GiB", ""] {

@@ -21,8 +21,8 @@ mod cold_herd;
 mod collect_soak;
 #[path = "proof/ended_tokens.rs"]
 mod ended_tokens;
-#[path = "proof/helm.rs"]
-mod helm;
+#[path = "proof/key_swaps.rs"]
+mod key_swaps;
 #[path = "proof/killed_pushes.rs"]
 mod killed_pushes;
 #[path = "proof/large_pushes.rs"]
@@ -39,7 +39,11 @@ mod redis_fails;
 mod registry_killed;
 #[path = "proof/rolling_changes.rs"]
 mod rolling_changes;
+#[path = "proof/rolling_restart.rs"]
+mod rolling_restart;
 #[path = "proof/rotating_keys.rs"]
 mod rotating_keys;
 #[path = "proof/six_gibibytes.rs"]
 mod six_gibibytes;
+#[path = "proof/upgrade_load.rs"]
+mod upgrade_load;

@@ -148,8 +148,11 @@ fn readiness_says_that_the_storage_does_not_answer_and_when_it_does_again() {
     assert!(said.status == 503 && said.text().contains("registry: "), "{}", said.text());
     let status = Request::get("/status").send(entrepot.admin).json();
     assert!(status["registry"]["trouble"].is_string(), "{status}");
+    let up = |access| entrepot.metric("entrepot_storage_up", &[("access", access)]);
+    assert_eq!(up("read"), 0.0);
     minio.restart();
     eventually("it is ready again", || entrepot.is_ready());
+    eventually("a metric says so", || up("read") == 1.0 && up("write") == 1.0);
     Repository::at(entrepot.address, "team/app").push_blob(&random_bytes(1, 1000));
 }
 
@@ -164,4 +167,19 @@ fn it_starts_while_its_storage_does_not_answer() {
     minio.restart();
     eventually("it is ready", || entrepot.is_ready());
     Repository::at(entrepot.address, "team/app").push_random("v1", 1, 1000);
+}
+
+#[test]
+fn a_machine_without_any_authority_serves_and_is_asked() {
+    let folder = scratch();
+    let none = folder.path().join("none.pem");
+    std::fs::write(&none, "").expect("a file");
+    let none = none.display().to_string();
+    let setup = Setup::registry().environment("SSL_CERT_FILE", &none).environment("SSL_CERT_DIR", "");
+    let entrepot = setup.start();
+    Repository::at(entrepot.address, "team/app").push_random("v1", 1, 1000);
+    let mut status = std::process::Command::new(BINARY);
+    status.args(["status", "--config"]).arg(entrepot.config_path()).env("SSL_CERT_FILE", &none);
+    let told = status.output().expect("it runs");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
 }

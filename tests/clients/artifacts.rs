@@ -1,4 +1,4 @@
-//! What keeps other things than images in a registry: oras. (helm takes long to build: `tests/proof/helm.rs`.)
+//! What keeps other things than images in a registry: oras.
 
 use std::process::Command;
 

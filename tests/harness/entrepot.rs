@@ -220,7 +220,9 @@ impl Entrepot {
         std::fs::write(&self.config, self.setup.text()).expect("the configuration's file");
         let mut command = command(BINARY);
         command.args(["serve", "--config"]).arg(&self.config).current_dir(self.folder.path());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENTREPOT_")) {
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| name.starts_with("ENTREPOT_") || name.starts_with("REGISTRY_"))
+        {
             command.env_remove(name);
         }
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));

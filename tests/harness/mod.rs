@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod azurite;
+pub mod collector;
 pub mod containerd;
 pub mod content;
 pub mod docker;
@@ -17,8 +18,10 @@ pub mod http;
 pub mod issuer;
 pub mod minio;
 pub mod nginx;
+pub mod pebble;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod redis;
 pub mod registry;
 pub mod remote;
@@ -30,6 +33,7 @@ pub mod tools;
 
 pub use authority::Authority;
 pub use azurite::{Azurite, Container};
+pub use collector::{Collector, Span};
 pub use containerd::Containerd;
 pub use content::{digest, random_bytes};
 pub use docker::Dockerd;
@@ -39,6 +43,8 @@ pub use forge::Signer;
 pub use http::{Answer, Connection, Request};
 pub use issuer::Issuer;
 pub use minio::{Bucket, Minio};
+pub use pebble::Pebble;
+pub use prometheus::Prometheus;
 pub use redis::{Redis, ServingRedis};
 pub use registry::{Registry, Serving};
 pub use remote::{FakeRemote, Manner};
@@ -51,10 +57,15 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `holds`; says what it waited for when it never does.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    within(PATIENCE, what, holds);
+}
+
+/// [`eventually`], for what others do in their own time.
+pub fn within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !holds() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -22,6 +22,8 @@ pub struct Registry {
     token: Option<String>,
     address: Option<SocketAddr>,
     tls: Option<(PathBuf, PathBuf)>,
+    metrics: Option<SocketAddr>,
+    deletes: bool,
 }
 
 impl Registry {
@@ -37,6 +39,8 @@ impl Registry {
             token: None,
             address: None,
             tls: None,
+            metrics: None,
+            deletes: true,
         }
     }
 
@@ -61,6 +65,12 @@ impl Registry {
     /// Content lives in an object store, and is not redirected to: for v3 only, since Debian's 2.8 panics on any.
     pub fn bucket(mut self, bucket: &Bucket) -> Self {
         self.bucket = Some(bucket.clone());
+        self
+    }
+
+    /// Deletes nothing, as without `REGISTRY_STORAGE_DELETE_ENABLED`, which is the default of this make.
+    pub fn keeping_all(mut self) -> Self {
+        self.deletes = false;
         self
     }
 
@@ -111,6 +121,12 @@ impl Registry {
         self
     }
 
+    /// Tells Prometheus of itself there, at /metrics (`http.debug`).
+    pub fn metrics_at(mut self, address: SocketAddr) -> Self {
+        self.metrics = Some(address);
+        self
+    }
+
     pub fn start(self) -> Serving {
         let folder = scratch();
         for _ in 0..5 {
@@ -147,6 +163,12 @@ impl Registry {
             }
             None => String::new(),
         };
+        let metrics = match &self.metrics {
+            Some(address) => {
+                format!("\n  debug: {{addr: \"{address}\", prometheus: {{enabled: true, path: /metrics}}}}")
+            }
+            None => String::new(),
+        };
         let (cache, redis) = match self.remembers {
             None => ("", String::new()),
             Some(None) => ("\n  cache: {blobdescriptor: inmemory}", String::new()),
@@ -157,12 +179,13 @@ impl Registry {
 log: {{level: info, accesslog: {{disabled: true}}}}
 {redis}storage:
   {storage}{cache}
-  delete: {{enabled: true}}
+  delete: {{enabled: {}}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
 http:
   addr: {address}
-  secret: {secret}{tls}
-{auth}"
+  secret: {secret}{tls}{metrics}
+{auth}",
+            self.deletes
         );
         std::fs::write(folder.join("config.yml"), text).expect("the registry's configuration");
     }

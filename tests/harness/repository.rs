@@ -19,6 +19,8 @@ pub const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, applicatio
 pub struct Repository {
     pub address: SocketAddr,
     pub name: String,
+    /// Before `/v2/`.
+    prefix: String,
     authorization: Option<String>,
 }
 
@@ -33,7 +35,12 @@ pub struct Image {
 
 impl Repository {
     pub fn at(address: SocketAddr, name: &str) -> Self {
-        Repository { address, name: name.into(), authorization: None }
+        Repository { address, name: name.into(), prefix: String::new(), authorization: None }
+    }
+
+    /// Where the registry is reached below a path, such as `/registry`.
+    pub fn below(self, prefix: &str) -> Self {
+        Repository { prefix: prefix.into(), ..self }
     }
 
     /// Another repository, by the same client.
@@ -52,15 +59,15 @@ impl Repository {
     }
 
     pub fn blob(&self, digest: &str) -> String {
-        format!("/v2/{}/blobs/{digest}", self.name)
+        format!("{}/v2/{}/blobs/{digest}", self.prefix, self.name)
     }
 
     pub fn manifest(&self, reference: &str) -> String {
-        format!("/v2/{}/manifests/{reference}", self.name)
+        format!("{}/v2/{}/manifests/{reference}", self.prefix, self.name)
     }
 
     pub fn uploads(&self) -> String {
-        format!("/v2/{}/blobs/uploads/", self.name)
+        format!("{}/v2/{}/blobs/uploads/", self.prefix, self.name)
     }
 
     /// A request with this client's credentials.

@@ -42,9 +42,12 @@ pub fn note_form(form: &str) {
 
 /// What of it stands in a log: one line for each, which does not repeat the secret.
 pub fn found_in(text: &str) -> Vec<String> {
-    let known = KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let secrets = known.iter().map(String::as_str).filter(|secret| text.contains(secret));
-    let whole: Vec<_> = secrets.chain(FORMS.into_iter().filter(|form| text.contains(form))).collect();
+    let known = KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    // All at once: there are thousands of them at last, and logs of a hundred thousand lines.
+    let all: Vec<&str> = known.iter().map(String::as_str).chain(FORMS).collect();
+    let searched = aho_corasick::AhoCorasick::new(&all).expect("texts");
+    let whole: BTreeSet<&str> =
+        searched.find_overlapping_iter(text).map(|found| all[found.pattern().as_usize()]).collect();
     let line = |what: &&str| {
         let line = text.lines().find(|line| line.contains(*what)).unwrap_or_default();
         format!(

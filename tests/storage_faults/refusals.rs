@@ -173,6 +173,8 @@ fn a_read_only_root_serves_pulls_and_says_why_it_takes_no_push() {
         let view = ReadOnly::view(folder.path());
         let entrepot = Setup::registry().storage_at(view.0.path()).start();
         said(&entrepot, READ_ONLY);
+        let up = |access| entrepot.metric("entrepot_storage_up", &[("access", access)]);
+        eventually("a metric says so", || (up("read"), up("write")) == (1.0, 0.0));
         let repository = Repository::at(entrepot.address, "team/app");
         assert_eq!(repository.get_manifest("v1").expect(200), image.manifest);
         assert_eq!(repository.get_blob(&image.layers[0]).status, 200);
