@@ -26,8 +26,9 @@ lint:
 	scripts/install build
 	scripts/lint
 
-# What is too long for every commit: 6 GiB both ways, 10,000 pulls with a peer killed among them, a soak of collections while everybody
-# pushes: 20 minutes, or ENTREPOT_SOAK=3h make proof.
+# What is too long for every commit: 6 GiB both ways, 10,000 pulls with a peer killed among them, 10,000 requests while processes take
+# each other's place, instances are restarted and keys change, a soak of collections while everybody pushes: 30 minutes, or
+# ENTREPOT_SOAK=3h make proof.
 proof:
 	scripts/install test proof
 	cargo test --release --test proof -- --nocapture --test-threads=1
