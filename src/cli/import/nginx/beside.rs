@@ -17,35 +17,8 @@ pub fn forward<'a>(
     backends: &Backends<'a>,
     notes: &mut Notes,
 ) -> Vec<(String, String)> {
-    let mut forward: Vec<(String, String)> = Vec::new();
-    let Some(first) = drafts.first() else { return forward };
-    let locked = is_locked(first);
-    let mirror = backends.is_mirror(&first.target);
-    for entry in entries {
-        let path = match &entry.about {
-            About::Everything => "/",
-            About::Outside(path) => path.as_str(),
-            _ => continue,
-        };
-        match &entry.answer {
-            Answer::Proxy(Ok(target)) if *target != first.target => {
-                let why = format!(
-                    "paths outside /v2/ go to the cluster of the host's first route, and it goes to {}",
-                    target.authority
-                );
-                entry.lost(Weight::Lost, why, notes);
-            }
-            Answer::Proxy(Ok(_)) if locked || !is_open(entry) => {
-                let why = "what is outside /v2/ is not handed on: no rule judges it, and nginx asks who may";
-                entry.lost(Weight::Other, why, notes);
-            }
-            Answer::Proxy(Ok(_)) if !mirror && forward.iter().all(|(known, _)| known != path) => {
-                forward.push((path.to_owned(), format!("{}: {}", entry.at, entry.shown)));
-            }
-            Answer::Proxy(Err(why)) if entry.about != About::Everything => entry.lost(Weight::Lost, why, notes),
-            _ => {}
-        }
-    }
+    let Some(first) = drafts.first() else { return Vec::new() };
+    let mut forward = opened(entries, first, backends.is_mirror(&first.target), notes);
     let mut closed: Vec<(String, String)> = Vec::new();
     // What goes elsewhere, or is answered by nginx itself, the peers of the first route are not asked for.
     let is_elsewhere = |entry: &&Entry<'_>| match &entry.answer {
@@ -94,6 +67,38 @@ fn widened(entries: &[Entry<'_>], forward: &[(String, String)], notes: &mut Note
             entry.lost(Weight::Other, format!("what is below {path} is handed on"), notes);
         }
     }
+}
+
+/// What nginx hands to where the first route leads, and asks nobody who may; by its beginning, and who says so.
+fn opened<'a>(entries: &[Entry<'a>], first: &Draft<'a>, mirror: bool, notes: &mut Notes) -> Vec<(String, String)> {
+    let mut forward: Vec<(String, String)> = Vec::new();
+    let locked = is_locked(first);
+    for entry in entries {
+        let path = match &entry.about {
+            About::Everything => "/",
+            About::Outside(path) => path.as_str(),
+            _ => continue,
+        };
+        match &entry.answer {
+            Answer::Proxy(Ok(target)) if *target != first.target => {
+                let why = format!(
+                    "paths outside /v2/ go to the cluster of the host's first route, and it goes to {}",
+                    target.authority
+                );
+                entry.lost(Weight::Lost, why, notes);
+            }
+            Answer::Proxy(Ok(_)) if locked || !is_open(entry) => {
+                let why = "what is outside /v2/ is not handed on: no rule judges it, and nginx asks who may";
+                entry.lost(Weight::Other, why, notes);
+            }
+            Answer::Proxy(Ok(_)) if !mirror && forward.iter().all(|(known, _)| known != path) => {
+                forward.push((path.to_owned(), format!("{}: {}", entry.at, entry.shown)));
+            }
+            Answer::Proxy(Err(why)) if entry.about != About::Everything => entry.lost(Weight::Lost, why, notes),
+            _ => {}
+        }
+    }
+    forward
 }
 
 fn close(closed: &mut Vec<(String, String)>, path: &str, entry: &Entry<'_>) {
