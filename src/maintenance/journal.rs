@@ -91,6 +91,12 @@ impl Taken {
         })
     }
 
+    /// Whether it was written before that time of the store, of which a journal has the seconds; one of which that is not known was not.
+    pub fn is_before(&self, time: SystemTime) -> bool {
+        let time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.changed.is_some_and(|changed| changed < time)
+    }
+
     fn key(&self) -> (Kind, Option<Tag>, Digest) {
         (self.kind, self.tag.clone(), self.digest)
     }
@@ -115,7 +121,7 @@ pub fn run_id(word: &str, now: SystemTime) -> String {
 }
 
 /// When a run began, as its name says.
-fn began(run: &str) -> Option<SystemTime> {
+pub fn began(run: &str) -> Option<SystemTime> {
     let time = run.split('-').nth(1)?;
     let time = chrono::NaiveDateTime::parse_from_str(time, "%Y%m%dT%H%M%SZ").ok()?.and_utc().timestamp();
     UNIX_EPOCH.checked_add(std::time::Duration::from_secs(u64::try_from(time).ok()?))

@@ -140,7 +140,8 @@ pub(super) async fn delete(writing: Writing<'_>, digest: &Digest) -> Result<Writ
     let _alone = if concerned { Some(registry.bounds.locks.deleting(name).await) } else { None };
     let link = Link::Layer(name.clone(), *digest);
     // Object stores do not tell at removal.
-    if !registry.stores.storage.link_exists(&link).await? {
+    // What a collection took and a manifest names is as good as there.
+    if !registry.stores.storage.link_exists(&link).await? && !rescue::layer(registry, name, digest).await? {
         return Err(unknown());
     }
     if concerned {
@@ -149,9 +150,11 @@ pub(super) async fn delete(writing: Writing<'_>, digest: &Digest) -> Result<Writ
     let deleting = registry.stores.fleet.deleting(name).await?;
     let deleted = registry.stores.storage.link_delete(&link).await;
     deleting.done().await;
-    if !deleted? {
+    // A collection that takes it meanwhile has not made it absent to whoever asked for it to go.
+    if !deleted? && !rescue::was_taken(registry, name, digest).await? {
         return Err(unknown());
     }
+    rescue::deleted(registry, name, &[*digest]).await?;
     let published = publish(writing, vec![What::BlobUnlinked { digest: *digest }], ForLists::Nothing).await?;
     Ok(published.deleted().with(DOCKER_CONTENT_DIGEST, digest.text()))
 }

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::fan::PER_REQUEST;
 use super::publish::{ForLists, Writing, publish};
-use super::{Registry, Request, kept, maintenance, manifest};
+use super::{Registry, Request, kept, maintenance, manifest, rescue};
 use crate::events::{Listener, What};
 use crate::oci::{Digest, Reference, RepositoryName, Resource, Tag};
 use crate::storage::{Error, Found, Link, Storage};
@@ -190,7 +190,9 @@ impl Registry {
             })
             .buffer_unordered(PER_REQUEST)
             .boxed();
-        gather(layers, changes).await
+        gather(layers, changes).await?;
+        let gone: Vec<Digest> = links.revisions.iter().chain(&links.layers).copied().collect();
+        Ok(rescue::deleted(self, name, &gone).await?)
     }
 }
 

@@ -3,11 +3,13 @@
 //! - *Bytes*: a link leads to them, and they are in the trash.
 //! - *Links*: the repository has none, but a collection took it away, as its journal says, and a manifest of the repository, or
 //!   a tag, names the content. That happens where another program took a manifest by what it remembered. What clients deleted
-//!   is in no such journal, and stays deleted; and what only another repository ever held is not given away to whoever names it.
+//!   is in no such journal, or it is written down that they deleted it since: it stays deleted. And what only another repository
+//!   ever held is not given away to whoever names it.
 //!
 //! Where no collection ever ran nothing is asked, but whether that is so, now and then.
 
 mod below;
+mod deleted;
 mod named;
 mod taken;
 
@@ -23,8 +25,9 @@ use super::Registry;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::storage::{Error, Link, Storage};
 pub(super) use below::{Held, Restored, held, kind_of, read, restore};
+pub(super) use deleted::deleted;
 use named::{Among, Named};
-use taken::Journals;
+use taken::{Journals, Written};
 
 /// How often it is asked whether a collection has ever run, until one has: for so long the first of all may be missed.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
@@ -109,24 +112,46 @@ impl Rescue {
         self.unnamed.invalidate_all();
     }
 
-    /// Whether a journal of the repository tells of the digest, of all that collections took until `since` or later. A collection says
-    /// in the epoch that it takes something before it writes that down: what was read under the same epoch tells of all.
+    /// Whether collections took it from the repository, of all that they took until `since` or later, and no client has deleted it since.
     async fn taken(
         &self,
         storage: &Storage,
         (name, digest): (&RepositoryName, &Digest),
         since: Instant,
     ) -> Result<bool, Error> {
-        let known = |kept: Option<Arc<Journals>>| {
-            let kept = kept?;
-            (kept.holds(digest) || kept.are_since(since)).then(|| kept.holds(digest))
+        // That it was taken stays true, however old the knowledge is.
+        let known = self.journals.get(name).and_then(|kept| kept.taken(digest));
+        let deleted = match known {
+            Some(written) => match storage.deleted_at(name, digest).await? {
+                Some(deleted) if written.is_before(deleted) => Some(deleted),
+                _ => return Ok(true),
+            },
+            None => None,
         };
+        let Some(written) = self.journaled(storage, (name, digest), since).await? else { return Ok(false) };
+        let deleted = match deleted {
+            None => storage.deleted_at(name, digest).await?,
+            deleted => deleted,
+        };
+        Ok(deleted.is_none_or(|deleted| !written.is_before(deleted)))
+    }
+
+    /// What a journal of the repository tells of the digest. A collection says in the epoch that it takes something before it writes
+    /// that down: what was read under the same epoch tells of all.
+    async fn journaled(
+        &self,
+        storage: &Storage,
+        (name, digest): (&RepositoryName, &Digest),
+        since: Instant,
+    ) -> Result<Option<Written>, Error> {
+        let known =
+            |kept: Option<Arc<Journals>>| kept.filter(|kept| kept.are_since(since)).map(|kept| kept.taken(digest));
         if let Some(taken) = known(self.journals.get(name)) {
             return Ok(taken);
         }
         let epoch = storage.epoch().await?;
         if let Some(kept) = self.journals.get(name).filter(|kept| kept.are_of(&epoch)) {
-            return Ok(kept.holds(digest));
+            return Ok(kept.taken(digest));
         }
         // Nobody closes it. Who waits may find what another has read; who reads waits for nothing else.
         let _reading = self.reading.acquire().await;
@@ -136,7 +161,7 @@ impl Rescue {
         }
         let journals = Arc::new(Journals::read(storage, name, before.as_deref()).await?);
         self.journals.insert(name.clone(), journals.clone());
-        Ok(journals.holds(digest))
+        Ok(journals.taken(digest))
     }
 
     /// Whether a manifest of the repository names it, or the tag leads to it.

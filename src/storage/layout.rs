@@ -30,6 +30,7 @@
 //! | `gc/unlinked/<alg>/<hh>` | JSON: blobs that no repository links, since when, and whether they were moved | `version` |
 //! | `gc/marked/<run>/<n>` | digests that a run found linked | the key |
 //! | `gc/journal/<run>/<name>/_journal` | JSON lines: links that were taken away | `version` of the first |
+//! | `gc/deleted/<name>/_deleted/<alg>/<hex>/at` | nothing that is read: its time is when a client deleted what a collection had taken before | the key |
 //! | `gc/restored/<name>/_restored` | JSON: when tags were pushed that were brought back | `version` |
 //! | `trash/<alg>/<hh>/<hex>/<name>` | bytes of a blob that are about to be deleted, for each move one | the key |
 //! | `maintenance` | JSON: that nothing is written now, and why | `version` |
@@ -77,6 +78,10 @@ pub const CLOCK: &str = "entrepot/v1/gc/clock";
 pub const INSTANCES: &str = "entrepot/v1/instances";
 /// Folder of what collections took away, one folder for each run.
 pub const JOURNALS: &str = "entrepot/v1/gc/journal";
+/// Folder of what clients deleted of what collections took before, below which stand repositories.
+pub const DELETED: &str = "entrepot/v1/gc/deleted";
+/// What follows a repository's name there.
+pub const DELETED_FILES: &str = "/_deleted/";
 /// Folder of which blobs no repository links.
 pub const UNLINKED: &str = "entrepot/v1/gc/unlinked";
 /// Folder of what collections under way found to be needed, one folder for each run.
@@ -147,6 +152,8 @@ pub enum OwnKey {
     Marked(String, u32),
     /// `gc/journal/<run>/<name>/_journal`: links of a repository that a run took away.
     Journal(String, RepositoryName),
+    /// `gc/deleted/<name>/_deleted/<alg>/<hex>/at`: that a client deleted what a collection took before, and when.
+    Deleted(RepositoryName, Digest),
     /// `gc/restored/<name>/_restored`: when tags of a repository were pushed that an undelete brought back.
     Restored(RepositoryName),
     /// `trash/<alg>/<hh>/<hex>/<name>`: bytes that are about to be deleted; each move has a name of its own, so that whoever deletes
@@ -207,6 +214,7 @@ impl OwnKey {
             OwnKey::Unlinked(algorithm, shard) => format!("{UNLINKED}/{}/{shard:02x}", algorithm.name()),
             OwnKey::Marked(run, number) => format!("{MARKED}/{run}/{number:08}"),
             OwnKey::Journal(run, name) => format!("{JOURNALS}/{run}/{name}/_journal"),
+            OwnKey::Deleted(name, digest) => format!("{DELETED}/{name}{DELETED_FILES}{}/at", digest_path(digest)),
             OwnKey::Restored(name) => format!("{OWN}/gc/restored/{name}/_restored"),
             OwnKey::Trash(digest, name) => format!("{}/{name}", trash_folder(digest)),
             OwnKey::Maintenance => format!("{OWN}/maintenance"),
@@ -285,6 +293,17 @@ pub fn upload_folder(id: &uuid::Uuid) -> String {
 /// A file of one of our uploads; `file` is a plain name.
 pub fn upload_file(id: &uuid::Uuid, file: &str) -> String {
     format!("{UPLOADS}/{}/{file}", id.hyphenated())
+}
+
+/// Folder of what clients deleted of a repository, see [`OwnKey::Deleted`].
+pub fn deleted_folder(name: &RepositoryName) -> String {
+    format!("{DELETED}/{name}{}", DELETED_FILES.trim_end_matches('/'))
+}
+
+/// `<alg>/<hex>/at`, below that folder.
+pub fn deleted_digest(file: &str) -> Option<Digest> {
+    let (algorithm, hex) = file.strip_suffix("/at")?.split_once('/')?;
+    format!("{algorithm}:{hex}").parse().ok()
 }
 
 /// `<alg>/<hex>`
@@ -376,6 +395,10 @@ mod tests {
             (OwnKey::Probe.key(), "entrepot/v1/probe".into()),
             (OwnKey::Acme("plans/a".into()).key(), "entrepot/v1/acme/plans/a".into()),
             (OwnKey::Pulls(name("a/b")).key(), "entrepot/v1/pulls/a/b/_pulls".into()),
+            (
+                OwnKey::Deleted(name("a/b"), digest()).key(),
+                format!("entrepot/v1/gc/deleted/a/b/_deleted/sha256/{HEX}/at"),
+            ),
             (OwnKey::Restored(name("a/b")).key(), "entrepot/v1/gc/restored/a/b/_restored".into()),
             (OwnKey::Recording.key(), "entrepot/v1/pulls/_recording".into()),
             (OwnKey::Robot("a".into()).key(), "entrepot/v1/auth/robots/a".into()),

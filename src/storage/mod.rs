@@ -5,12 +5,14 @@
 //! - `driver`: what a store has to do, whatever its kind; `disk` does it, and `remote`, the only user of `object_store`
 //! - `store`: the configured one, measured
 //! - `rights`: what may be done in it, found out by doing it
-//! - `lists`, `walk`, `links`: what is in it; `trash`, `epoch`: bytes that are taken away, and that somebody does so; `dropping`: tags
+//! - `lists`, `walk`, `links`: what is in it; `trash`, `epoch`: bytes that are taken away, and that somebody does so; `deleted`: what
+//!   clients deleted of it; `dropping`: tags
 
 pub mod config;
 pub mod layout;
 
 mod body;
+mod deleted;
 pub(crate) mod disk;
 pub(crate) mod driver;
 mod dropping;

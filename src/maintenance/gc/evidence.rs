@@ -55,12 +55,19 @@ impl Evidence {
 }
 
 impl Work<'_> {
-    /// What collections, this one too, have taken from a repository, as far as anybody remembers: blobs and manifests.
+    /// What collections, this one too, have taken from a repository, as far as anybody remembers, and no client has deleted since: blobs
+    /// and manifests.
     pub async fn taken(&self, name: &RepositoryName) -> Result<Vec<Taken>, Error> {
         let runs: Vec<String> = {
             let evidence = self.evidence.lock();
             evidence.of(name).into_iter().map(str::to_owned).collect()
         };
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pace.take(1).await;
+        let deleted = self.storage.deleted_of(name).await?;
+        let counts = |line: &Taken| deleted.get(&line.digest).is_none_or(|at| !line.is_before(*at));
         let (mut found, mut known) = (Vec::new(), HashSet::<(Kind, Digest)>::new());
         for run in runs {
             self.pace.take(1).await;
@@ -73,7 +80,8 @@ impl Work<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let links = lines.into_iter().filter(|line| matches!(line.kind, Kind::Layer | Kind::Manifest));
+            let links =
+                lines.into_iter().filter(|line| matches!(line.kind, Kind::Layer | Kind::Manifest) && counts(line));
             found.extend(links.filter(|line| known.insert((line.kind, line.digest))));
         }
         Ok(found)

@@ -1,6 +1,6 @@
 //! One run from its beginning, or from where another was cut off, to its end.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::FutureExt as _;
 use futures::stream::TryStreamExt as _;
@@ -274,18 +274,21 @@ impl Work<'_> {
         let lasts = self.config.reap_after.0 + self.grace() * 2;
         // A run takes its time between the two.
         let waits = self.waits_since.lock().and_then(|since| since.get().checked_sub(self.grace()));
-        let mut old = Vec::new();
+        let (mut old, mut oldest) = (Vec::new(), now);
         let mut all = journal::all(&self.storage);
         while let Some(kept) = all.try_next().await? {
             let is_waited_for = waits.is_some_and(|waits| kept.changed >= waits);
             if is_past(kept.changed, lasts, now) && (!is_waited_for || is_past(kept.changed, lasts * LONGER, now)) {
                 old.push(kept);
+            } else {
+                oldest = oldest.min(journal::began(&kept.run).unwrap_or(UNIX_EPOCH));
             }
         }
         for kept in old {
             self.pace.take(1).await;
             journal::forget(&self.storage, &kept.run, &kept.repository).await?;
         }
+        self.forget_deleted(oldest).await?;
         let mut files = Vec::new();
         let mut marked = self.storage.below(layout::MARKED, None);
         while let Some(file) = marked.try_next().await? {
@@ -296,6 +299,23 @@ impl Work<'_> {
         for (run, number) in files {
             self.pace.take(1).await;
             self.storage.own_delete(&OwnKey::Marked(run, number)).await?;
+        }
+        Ok(())
+    }
+
+    /// That something was deleted of which no journal tells any more: they tell of what was taken since `oldest`. A run's name has the
+    /// time of who began it, which may be another than the store's.
+    async fn forget_deleted(&self, oldest: SystemTime) -> Result<(), GcError> {
+        let mut old = Vec::new();
+        let mut all = self.storage.deleted_all();
+        while let Some(deleted) = all.try_next().await? {
+            if is_past(deleted.at, self.grace(), oldest) {
+                old.push(OwnKey::Deleted(deleted.name, deleted.digest));
+            }
+        }
+        for key in old {
+            self.pace.take(1).await;
+            self.storage.own_delete(&key).await?;
         }
         Ok(())
     }

@@ -61,8 +61,8 @@ async fn revision(writing: Writing<'_>, digest: &Digest) -> Result<(bool, Vec<Wh
         return Ok((false, Vec::new()));
     }
     let leading = tags_to(registry, name, digest).await?;
-    // A collection took its link, and what a tag leads to would be linked again: that is as good as there.
-    if !linked && leading.is_empty() {
+    // A collection took its link. What a tag leads to, or an index names, would be linked again: that is as good as there.
+    if !linked && leading.is_empty() && !rescue::revision(registry, name, digest, None).await? {
         return Ok((false, Vec::new()));
     }
     leading.iter().try_for_each(|tag| keep_immutable(registry, name, tag))?;
@@ -123,6 +123,7 @@ pub(crate) async fn delete_links(
     }
     let was_there = registry.stores.storage.link_delete(&Link::Revision(name.clone(), *digest)).await?;
     deleted.extend(was_there.then_some(What::ManifestDeleted { digest: *digest }));
+    rescue::deleted(registry, name, &[*digest]).await?;
     Ok(was_there)
 }
 

@@ -1,8 +1,8 @@
-//! What collections took from a repository lately, by their journals.
+//! What collections took from a repository lately, by their journals, and when what they took had been written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -23,6 +23,10 @@ const MAY_GROW: usize = 2;
 const PREFIX: usize = 16;
 /// Longest text that is looked at: a digest has 135 bytes.
 const LONGEST: usize = 136;
+/// The key of a line's time.
+const CHANGED: &[u8] = b"changed";
+/// Of a link of which it is not told when it was written: later than anything.
+const UNKNOWN: u32 = u32::MAX;
 
 /// What collections took from one repository.
 pub(super) struct Journals {
@@ -36,16 +40,24 @@ pub(super) struct Journals {
 /// What one of them took.
 struct Run {
     id: String,
-    /// How the hashes of the digests in its journal begin, sorted.
-    taken: Arc<[[u8; PREFIX]]>,
+    /// Sorted, each hash once, with the last time.
+    taken: Arc<[One]>,
 }
 
-/// Finds the digests among the strings of a text that comes in pieces.
-#[derive(Default)]
+/// How the hash of a digest in a journal begins, and when the link was written that was taken: in seconds since 1970, [`UNKNOWN`]
+/// where the journal does not tell.
+type One = ([u8; PREFIX], u32);
+
+/// Finds the digests among the strings of a text that comes in pieces, and the times of their lines.
 struct Strings {
-    /// The one that has begun; what is longer than a digest can be is not kept.
+    /// What has begun, a string or what is between two; what is longer than a digest can be is not kept.
     begun: Vec<u8>,
-    found: Vec<[u8; PREFIX]>,
+    found: Vec<One>,
+    /// How many were found before the line that has begun, and its time.
+    line: usize,
+    time: u32,
+    /// The string before was the key of a time.
+    is_time: bool,
 }
 
 impl Journals {
@@ -58,8 +70,12 @@ impl Journals {
         let (since, epoch) = (Instant::now(), storage.epoch().await?);
         let ids: Vec<String> =
             storage.journals().await?.into_iter().filter(|run| run.starts_with(COLLECTION)).take(RUNS).collect();
-        // What was among the newest then may have grown since.
-        let known = |id: &str| before?.runs.iter().skip(MAY_GROW).find(|run| run.id == id).map(|run| run.taken.clone());
+        // What was among the newest then may have grown since; so may what began in the same second as the last of those.
+        let newest = before.and_then(|before| before.runs.get(MAY_GROW - 1)).map(|run| began(&run.id));
+        let known = |id: &str| {
+            let runs = before?.runs.iter().filter(|run| newest.is_some_and(|newest| began(&run.id) < newest));
+            runs.filter(|run| run.id == id).map(|run| run.taken.clone()).next()
+        };
         let left = Left { bytes: AtomicUsize::new(JOURNALS), digests: AtomicUsize::new(DIGESTS) };
         let left = &left;
         let mut each = Vec::with_capacity(ids.len());
@@ -95,15 +111,32 @@ impl Journals {
         !epoch.is_moving() && self.epoch == *epoch
     }
 
-    /// Whether the digest is among what was taken.
-    pub(super) fn holds(&self, digest: &Digest) -> bool {
+    /// When the link to it that was taken last had been written; `None`: none was taken.
+    pub(super) fn taken(&self, digest: &Digest) -> Option<Written> {
         let prefix = prefix(digest);
-        self.runs.iter().any(|run| run.taken.binary_search(&prefix).is_ok())
+        let of = |run: &Run| {
+            let place = run.taken.binary_search_by_key(&prefix, |(hash, _)| *hash).ok()?;
+            run.taken.get(place).map(|(_, written)| Written(*written))
+        };
+        self.runs.iter().filter_map(of).max()
     }
 
     /// Bytes of memory.
     pub(super) fn weight(&self) -> usize {
-        self.runs.iter().map(|run| size_of::<Run>() + run.id.len() + run.taken.len() * PREFIX).sum()
+        self.runs.iter().map(|run| size_of::<Run>() + run.id.len() + run.taken.len() * size_of::<One>()).sum()
+    }
+}
+
+/// When a link that was taken had been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Written(u32);
+
+impl Written {
+    /// Whether that was before a client deleted it. Both are times of the store, of which journals have the seconds; what was written in
+    /// the same one counts as written later: a collection takes nothing that is so young.
+    pub(super) fn is_before(self, deleted: SystemTime) -> bool {
+        let deleted = deleted.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        u64::from(self.0) < deleted
     }
 }
 
@@ -134,11 +167,28 @@ fn take(left: &AtomicUsize, amount: usize) -> bool {
     left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(amount)).is_ok()
 }
 
+/// The part of a run's name that tells when it began, to the second: all but what no other has.
+fn began(run: &str) -> &str {
+    run.rsplit_once('-').map_or(run, |(began, _)| began)
+}
+
+/// What follows the key of a time: `:1764547200,`
+fn seconds(text: &str) -> Option<u32> {
+    let digits = text.trim_start_matches(':').split([',', '}']).next()?;
+    digits.trim().parse().ok()
+}
+
 /// How its hash begins.
 fn prefix(digest: &Digest) -> [u8; PREFIX] {
     let mut prefix = [0; PREFIX];
     prefix.iter_mut().zip(digest.hash()).for_each(|(to, from)| *to = *from);
     prefix
+}
+
+impl Default for Strings {
+    fn default() -> Self {
+        Strings { begun: Vec::new(), found: Vec::new(), line: 0, time: UNKNOWN, is_time: false }
+    }
 }
 
 impl Strings {
@@ -148,16 +198,31 @@ impl Strings {
             self.grow(first);
         }
         for part in parts {
-            let digest = std::str::from_utf8(&self.begun).ok().and_then(|text| text.parse().ok());
-            self.found.extend(digest.as_ref().map(prefix));
+            self.ended();
             self.begun.clear();
             self.grow(part);
         }
     }
 
-    fn sorted(mut self) -> Arc<[[u8; PREFIX]]> {
-        self.found.sort_unstable();
-        self.found.dedup();
+    /// A string has ended, or what is between two: journals hold no string with a quotation mark in it.
+    fn ended(&mut self) {
+        let text = std::str::from_utf8(&self.begun).unwrap_or_default();
+        if let Some(written) = std::mem::take(&mut self.is_time).then(|| seconds(text)).flatten() {
+            self.time = written;
+            self.found.iter_mut().skip(self.line).for_each(|(_, time)| *time = written);
+        }
+        self.is_time = self.begun == CHANGED;
+        // A string holds no such byte.
+        if self.begun.contains(&b'\n') {
+            (self.line, self.time) = (self.found.len(), UNKNOWN);
+        }
+        self.found.extend(text.parse().ok().as_ref().map(|digest| (prefix(digest), self.time)));
+    }
+
+    fn sorted(mut self) -> Arc<[One]> {
+        self.ended();
+        self.found.sort_unstable_by_key(|(hash, written)| (*hash, std::cmp::Reverse(*written)));
+        self.found.dedup_by_key(|(hash, _)| *hash);
         self.found.into()
     }
 
@@ -183,7 +248,38 @@ mod tests {
         for size in [1, 7, 64, 100_000] {
             let mut strings = Strings::default();
             text.as_bytes().chunks(size).for_each(|piece| strings.take(piece));
-            assert_eq!(strings.found, [prefix(&one), prefix(&long)], "{size}");
+            assert_eq!(strings.found, [(prefix(&one), UNKNOWN), (prefix(&long), UNKNOWN)], "{size}");
         }
+    }
+
+    #[test]
+    fn each_has_the_last_time_of_its_lines_however_the_text_is_cut() {
+        let [one, other, third] = ["a", "b", "c"].map(|text| Digest::of(Algorithm::Sha256, text.as_bytes()));
+        let text = format!(
+            "{{\"version\":1,\"changed\":9}}\n\
+             {{\"digest\":\"{one}\",\"target\":\"{one}\",\"changed\":1764547200,\"manifest\":\"bWFu\"}}\n\
+             {{\"digest\":\"{other}\",\"tag\":\"changed\",\"target\":\"{other}\"}}\n\
+             {{\"digest\":\"{third}\",\"changed\":5}}\n{{\"changed\":7,\"digest\":\"{third}\"}}\n\
+             {{\"digest\":\"{third}\",\"changed\": 8}}"
+        );
+        for size in [1, 7, 64, 100_000] {
+            let mut strings = Strings::default();
+            text.as_bytes().chunks(size).for_each(|piece| strings.take(piece));
+            let found = strings.sorted();
+            let written =
+                |digest: &Digest| found.iter().find(|(hash, _)| *hash == prefix(digest)).map(|(_, time)| *time);
+            assert_eq!(
+                [one, other, third].map(|digest| written(&digest)),
+                [Some(1_764_547_200), Some(UNKNOWN), Some(8)]
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_written_in_the_second_of_the_deletion_counts_as_written_later() {
+        let at = |millis| UNIX_EPOCH + std::time::Duration::from_millis(millis);
+        assert!(Written(9).is_before(at(10_000)));
+        assert!(!Written(10).is_before(at(10_999)));
+        assert!(!Written(UNKNOWN).is_before(at(10_999)));
     }
 }

@@ -54,14 +54,20 @@ async fn deleted(storage: Arc<Storage>, digests: Vec<Digest>) {
 
 /// A collection has run; in a repository it took links to these away.
 async fn condemned(storage: &Storage, repository: &str, digests: &[Digest]) {
+    let lines = digests.iter().map(|digest| json!({"kind": "layer", "digest": digest.text()}));
+    journaled(storage, repository, "gc-20261130", lines).await;
+}
+
+/// A collection has run, and left these lines.
+pub(super) async fn journaled(storage: &Storage, repository: &str, run: &str, lines: impl IntoIterator<Item = Value>) {
     let put = async |key: OwnKey, text: String| {
         storage.own_put(&key, text.into(), Precondition::None).await.unwrap();
     };
     put(OwnKey::GcRun, "{}".into()).await;
     storage.epoch_moving().await.unwrap();
-    let lines = digests.iter().map(|digest| json!({"kind": "layer", "digest": digest.text()}).to_string() + "\n");
+    let lines = lines.into_iter().map(|line| line.to_string() + "\n");
     let head = json!({"version": 1}).to_string() + "\n";
-    put(OwnKey::Journal("gc-20261130".into(), name(repository)), head + &lines.collect::<String>()).await;
+    put(OwnKey::Journal(run.into(), name(repository)), head + &lines.collect::<String>()).await;
     storage.epoch_still().await.unwrap();
 }
 

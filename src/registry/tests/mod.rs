@@ -5,6 +5,7 @@ mod blobs;
 mod bounds;
 mod changes;
 mod collected;
+mod collected_and_deleted;
 mod deletions;
 pub mod harness;
 mod kept;

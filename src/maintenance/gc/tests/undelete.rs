@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use super::yard::{Yard, config, name, order};
 use crate::maintenance::gc::{Config, GcError, Order, Undelete, Untagged};
 use crate::maintenance::journal::{Journal, Taken};
 use crate::oci::{Digest, Tag, media_type};
-use crate::registry::tests::harness::digest_of;
+use crate::registry::tests::harness::{digest_of, index};
 use crate::storage::Link;
 use crate::units::seconds;
 
@@ -208,4 +210,34 @@ async fn a_manifest_comes_back_from_its_journal_when_its_bytes_are_gone() {
     yard.pulls("a", &digest.text(), &manifest).await;
     let history = Link::TagIndex(name("a"), "v1".parse().unwrap(), digest);
     assert!(!yard.storage.link_exists(&history).await.unwrap(), "its tag was deleted before, with its history");
+}
+
+/// An index brought it back, then a client deleted it: it is no collection's to bring it back again. An undelete may.
+#[tokio::test]
+async fn what_a_client_deleted_since_comes_back_by_an_undelete_only() {
+    for yard in Yard::each().await {
+        let yard = yard.with(untagged()).await;
+        let manifest = yard.harness.push_image("a", "v1", "x").await;
+        let child = digest_of(&manifest);
+        assert_eq!(yard.harness.status("DELETE", "/v2/a/manifests/v1").await, 202);
+        yard.hours(25);
+        assert_eq!(yard.run().await.counts.condemned_manifests, 1);
+        let listed = json!({"mediaType": media_type::OCI_MANIFEST, "digest": child.text(), "size": 1});
+        assert_eq!(yard.harness.push_manifest("a", "all", &index(&[listed])).await.status, 201);
+        assert!(yard.revision("a", &child).await, "the index brings it back");
+        // The time of what is written now is that of the store, which no test puts ahead.
+        yard.ahead.store(0, std::sync::atomic::Ordering::Relaxed);
+        // Journals tell whole seconds.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        assert_eq!(yard.harness.status("DELETE", &format!("/v2/a/manifests/{child}")).await, 202);
+        yard.run().await;
+        assert!(!yard.revision("a", &child).await);
+        assert_eq!(yard.storage.deleted_of(&name("a")).await.unwrap().len(), 1);
+        let restored = yard.collector.undelete(Undelete::Digest(child), &()).await.unwrap();
+        assert_eq!(restored.manifests, 1);
+        assert!(yard.revision("a", &child).await);
+        yard.run_for_weeks().await;
+        assert!(yard.revision("a", &child).await, "the index names it");
+        assert_eq!(yard.files("entrepot/v1/gc/deleted").await, Vec::<String>::new());
+    }
 }
