@@ -6,6 +6,7 @@ mod load;
 mod manager;
 mod refused;
 mod sockets;
+mod storage;
 mod world;
 
 use std::io::Read;

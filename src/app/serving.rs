@@ -17,7 +17,8 @@ use super::manager::Manager;
 use super::presence::Presence;
 use super::rooms::Rooms;
 use super::signals::{Order, Signals};
-use super::upgrade::{self, Asked, Successor};
+use super::upgrade::{self, Asked, Condition, Successor};
+use super::words::Home;
 use super::{Beginning, Failure, acme, secret};
 use crate::audit::{Deed, Ending, Origin, Outcome};
 use crate::config::{Config, Source};
@@ -276,7 +277,8 @@ impl Serving {
         let program = binary.or_else(|| self.program.clone());
         let program = program.ok_or("where this program was started from is not known: name one")?;
         let reasons = crate::admin::AdminState::ready(&*self.status).reasons;
-        let successor = Successor::find(program, self.folders(), reasons).await?;
+        let storage = Home::of(self.rooms.integrated.storage()).await?;
+        let successor = Successor::find(program, self.folders(), Condition { reasons, storage }).await?;
         let admin = self.admin.iter().flat_map(Door::heirlooms);
         let endowed = successor.endow(self.listeners.heirlooms().into_iter().chain(admin).collect()).await;
         let left = match endowed {
