@@ -4,6 +4,7 @@ mod activation;
 mod killed;
 mod load;
 mod manager;
+mod parent;
 mod refused;
 mod sockets;
 mod storage;

@@ -69,25 +69,6 @@ pub fn nobody_serves() -> Refusal {
     Refusal::new(StatusCode::CONFLICT, "UNSUPPORTED", what)
 }
 
-/// Why this process cannot have a successor, wherever it comes from. `has_succeeded`: it has taken another one's place itself.
-pub fn hindrance(has_succeeded: bool) -> Option<String> {
-    if std::process::id() == 1 {
-        return Some(
-            "this is process 1 of a container, which ends with it: replace the container, and let the new one begin before the old \
-             one ends"
-                .to_owned(),
-        );
-    }
-    let of_kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty());
-    let in_container =
-        of_kubernetes || ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
-    let below_init = rustix::process::getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == 1);
-    // Process 1 is everybody's parent whose own has ended, as that of a process which took its place has.
-    (in_container && below_init && !has_succeeded).then(|| {
-        "process 1 of this container has started us and ends with us, and the container with it: replace the container".to_owned()
-    })
-}
-
 /// How a process is, as the other one is compared with it.
 #[derive(Default)]
 pub struct Condition {
