@@ -3,8 +3,8 @@
 //! - `tokens`, `parse`, `files`: words, directives and blocks, files that are included; `tree`: what comes of them
 //! - `scope`: what counts at a place; `values`: spans, sizes, addresses, networks
 //! - `servers`, `paths`: servers and what their locations are about; `access`: who may
-//! - `translate`: the whole; `routes`, `beside`, `listeners`, `backends`, `upstream`, `fields`, `general`: a part each, into `made`;
-//!   `globs`: whether two of its parts are about the same
+//! - `translate`: the whole; `routes` with `drafts`, `rules` and `clients`, `beside`, `listeners`, `backends`, `upstream`, `fields`,
+//!   `general`: a part each, into `made`; `globs`: whether two of its parts are about the same
 //! - `known`: why nothing is made of the other directives; `notes`: what is told of all that; `write`: the file
 //!
 //! What nginx keeps somebody from must not be open here: where that cannot be said, a server is left out.
@@ -12,6 +12,8 @@
 mod access;
 mod backends;
 mod beside;
+mod clients;
+mod drafts;
 mod fields;
 mod files;
 mod general;
@@ -23,6 +25,7 @@ mod notes;
 mod parse;
 mod paths;
 mod routes;
+mod rules;
 mod scope;
 mod servers;
 #[cfg(test)]

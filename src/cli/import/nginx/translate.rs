@@ -9,6 +9,7 @@ use super::listeners;
 use super::made::Made;
 use super::notes::Notes;
 use super::routes;
+use super::rules;
 use super::scope::Scope;
 use super::servers::{Does, Server};
 use super::tree::{Directive, Fault};
@@ -83,7 +84,7 @@ pub fn translate(mut tree: Vec<Directive>, wanted: &Wanted<'_>, notes: Notes) ->
     let used: Vec<&Directive> = backends.caches().collect();
     general::cache(&scope, &used, &mut made);
     made.take_backends(backends.finish());
-    routes::shut(&mut made);
+    rules::shut(&mut made);
     known::rest(&tree, &imported, &mut made.notes);
     Ok(made)
 }
