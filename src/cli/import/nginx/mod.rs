@@ -31,6 +31,8 @@ mod servers;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_left;
+#[cfg(test)]
 mod tests_shut;
 mod tokens;
 mod translate;
@@ -67,19 +69,21 @@ pub struct Nginx {
     /// Write it to a file that is not there yet, and passwords beside it (0600); otherwise it goes to stdout, and passwords nowhere
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Only servers with this `server_name`; may be given more than once [default: all]
+    /// Only servers with this `server_name`, letter by letter; may be given more than once [default: all]
     #[arg(long, value_name = "NAME")]
     server: Vec<String>,
 }
 
 pub fn run(command: Nginx) -> ExitCode {
     match import(&command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(super::INCOMPLETE),
         Err(what) => crate::cli::fail(what),
     }
 }
 
-fn import(command: &Nginx) -> Result<(), String> {
+/// Whether no server and no part of one is left out.
+fn import(command: &Nginx) -> Result<bool, String> {
     let output = command.output.as_deref().map(whole).transpose()?;
     output.iter().try_for_each(|output| absent(output))?;
     let made = read(&Disk, &command.file, output.as_deref(), &command.server).map_err(|fault| fault.to_string())?;
@@ -87,9 +91,10 @@ fn import(command: &Nginx) -> Result<(), String> {
     let told: String = made.notes.lines().into_iter().map(|line| format!("{line}\n")).collect();
     made.secrets().filter(|_| output.is_some()).try_for_each(|secret| absent(&secret.path))?;
     crate::cli::print_err(&told);
+    let complete = made.notes.is_complete();
     let Some(output) = output else {
         crate::cli::print(&text);
-        return Ok(());
+        return Ok(complete);
     };
     create(&output, text.as_bytes(), PUBLIC)?;
     for secret in made.secrets() {
@@ -100,7 +105,7 @@ fn import(command: &Nginx) -> Result<(), String> {
         Ok(_) => crate::cli::err(&format!("{}: ok", output.display())),
         Err(errors) => crate::cli::err(&format!("Before it can be served:\n{errors}")),
     }
-    Ok(())
+    Ok(complete)
 }
 
 /// All that a file of nginx's and what it includes become.
