@@ -38,7 +38,7 @@ impl Storage {
         match (&self.bucket, self.store().files()) {
             (Some(bucket), _) => Ok(bucket.clone()),
             (None, Some(disk)) => {
-                let (device, inode) = super::disk::on_disk(disk, |disk| disk.identity()).await?;
+                let (device, inode) = super::disk::on_disk(disk, |disk| disk.root_identity()).await?;
                 Ok(format!("folder {device}:{inode}"))
             }
             (None, None) => Err(super::driver::wrong_kind()),

@@ -29,7 +29,7 @@ fn quoted(path: &Path) -> String {
 fn whoever_has_another_folder_takes_no_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let (data, other, link) = (folder.path().join("data"), folder.path().join("empty"), folder.path().join("link"));
-    let serving = Serving::start(Setup::registry().storage_at(&data));
+    let mut serving = Serving::start(Setup::registry().storage_at(&data));
     let image = serving.client("team/app").push_random("v1", 1, 100_000);
     let first = serving.process_id();
     let (_, wrong) = changed(&serving, &quoted(&data), &quoted(&other));

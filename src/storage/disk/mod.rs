@@ -115,7 +115,7 @@ impl Disk {
     }
 
     /// Device and number of the root: no other folder of this machine has both.
-    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+    pub(super) fn root_identity(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstat(self.resolver.root())?;
         Ok((stat.st_dev, stat.st_ino))
     }
