@@ -328,3 +328,51 @@ fn a_pull_through_cache_goes_on_with_its_file() {
     assert_eq!(refused.status, 405, "{}", refused.text());
     Request::get("/v2/").send(entrepot.address).expect(200);
 }
+
+/// Distribution has no place for commands: the file that is made has one, and says who may use them once a name is written there.
+#[test]
+fn commands_reach_what_was_imported() {
+    let (folder, address) = (folder(), ports::free());
+    let yaml = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}/volume}}}}\nhttp: {{addr: '{address}'}}\n\
+         auth: {{htpasswd: {{realm: r, path: {}/htpasswd}}}}\n",
+        folder.path().display(),
+        folder.path().display()
+    );
+    std::fs::write(folder.path().join("config.yml"), yaml).expect("written");
+    let done = entrepot(folder.path(), &["import", "distribution", "config.yml", "-o", "entrepot.toml"], &[]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let path = folder.path().join("entrepot.toml");
+    let made = std::fs::read_to_string(&path).expect("it is written");
+    assert!(made.contains("[admin]") && made.contains("unix = \"/run/entrepot/admin.sock\""), "{made}");
+    // As the comment has it.
+    let named: String = made.lines().map(|line| format!("{}\n", uncommented(line))).collect();
+    std::fs::write(&path, named.replace("user:NAME", "user:ann")).expect("written");
+    let (socket, admin) = (folder.path().join("run/admin.sock"), ports::free().to_string());
+    let socket = socket.to_str().expect("a path in UTF-8");
+    let variables = [
+        ("ENTREPOT_ADMIN__UNIX", socket.to_owned()),
+        ("ENTREPOT_ADMIN__ADDRESS", admin),
+        ("ENTREPOT_CACHE__PATH", folder.path().join("cache").display().to_string()),
+    ];
+    let serving = InItsPlace::start(folder.path(), &["serve", "--config", "entrepot.toml"], &variables, address);
+    let image = Repository::at(serving.address, "team/app").basic("ann", "a-long-password").push_random("1", 3, 1000);
+    assert!(!image.digest.is_empty(), "who logs in may push, as before");
+    let ask = |arguments: &[&str]| {
+        let arguments = [arguments, &["--admin", socket]].concat();
+        entrepot(folder.path(), &arguments, &[("ENTREPOT_ADMIN_PASSWORD", "a-long-password")])
+    };
+    assert_eq!(ask(&["status"]).status.code(), Some(1));
+    for command in [["status", "--user", "ann"].as_slice(), &["gc", "plan", "--user", "ann"]] {
+        let done = ask(command);
+        assert_eq!(done.status.code(), Some(0), "{command:?}: {}", text(&done.stderr));
+    }
+    let refused = ask(&["upgrade", "/bin/true"]);
+    assert!(text(&refused.stderr).contains("the successor ended before it came to us"), "{}", text(&refused.stderr));
+}
+
+/// As who follows the comment does it.
+fn uncommented(line: &str) -> &str {
+    let of_rule = ["#[[auth.rule]]", "#who = ", "#allow = "].iter().any(|start| line.starts_with(start));
+    if of_rule { &line[1..] } else { line }
+}

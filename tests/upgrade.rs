@@ -4,8 +4,10 @@ mod activation;
 mod killed;
 mod load;
 mod manager;
+mod parent;
 mod refused;
 mod sockets;
+mod storage;
 mod world;
 
 use std::io::Read;

@@ -40,7 +40,7 @@ use tokio::time::sleep;
 use crate::audit::Origin;
 use crate::auth::{Permit, Refused, Unproven};
 use crate::oci::digest::Digest;
-use crate::sockets::{Accepted, Address, OTHERS_MAY_NOT, Socket};
+use crate::sockets::{Accepted, Address, OTHERS_MAY_NOT, Socket, make_folder_of};
 
 pub use answer::NOTHING_HERE;
 pub use config::Config;
@@ -165,7 +165,10 @@ impl Admin {
             io::Error::new(error.kind(), format!("admin.unix {}: {error}", path.display()))
         };
         let socket = match &config.unix {
-            Some(path) => Some(open(Address::Unix(path.clone())).map_err(|error| named(error, path))?),
+            Some(path) => {
+                make_folder_of(path).map_err(|error| named(error, path))?;
+                Some(open(Address::Unix(path.clone())).map_err(|error| named(error, path))?)
+            }
             None => None,
         };
         Ok(Admin {

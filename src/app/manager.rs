@@ -16,6 +16,8 @@ const WATCHDOG: &str = "WATCHDOG_USEC";
 const WATCHED: &str = "WATCHDOG_PID";
 /// The process that it started, since systemd 248.
 const STARTED: &str = "SYSTEMD_EXEC_PID";
+/// Everything that a unit starts has this, and nothing in a container.
+const INVOCATION: &str = "INVOCATION_ID";
 /// A successor is of the same unit, and is not the process that these speak of.
 pub const NOT_INHERITED: [&str; 6] = [WATCHED, STARTED, "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
@@ -28,6 +30,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Manager {
     to: Option<SocketAddr>,
     watchdog: Option<Duration>,
+}
+
+/// Whether this process is of a unit of systemd's. The socket alone says nothing: podman gives it to a container, which has no systemd.
+pub fn has_started_us() -> bool {
+    let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    is_started() || (has(SOCKET) && has(INVOCATION))
+}
+
+/// By systemd since 248, which says so.
+fn is_started() -> bool {
+    std::env::var(STARTED).is_ok_and(|process| process == std::process::id().to_string())
 }
 
 impl Manager {
@@ -49,9 +62,8 @@ impl Manager {
 
     /// Why it would end our successor together with us, if it would: a sentence.
     pub fn would_end_a_successor(&self) -> Option<&'static str> {
-        let started = std::env::var(STARTED).is_ok_and(|process| process == std::process::id().to_string());
         let what = "systemd started this process and would end its successor with it: write Type=notify in the unit's [Service]";
-        (started && self.to.is_none()).then_some(what)
+        (is_started() && self.to.is_none()).then_some(what)
     }
 
     /// New requests are answered, by the present configuration.

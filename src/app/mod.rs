@@ -17,6 +17,7 @@ pub mod maintenance;
 mod manager;
 mod mirrors;
 mod operators;
+mod parent;
 mod presence;
 mod rooms;
 mod secret;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use crate::config::{Config, Source};
 use crate::sockets::Inherited;
 use crate::telemetry;
+use parent::Parent;
 use succession::Predecessor;
 
 /// After the drain, background tasks have this long to end with the process.
@@ -50,6 +52,8 @@ pub struct Beginning {
     source: Source,
     /// The program, where it was when it was started.
     program: Option<PathBuf>,
+    /// Who started it.
+    parent: Parent,
     /// Sockets of a service manager.
     inherited: Inherited,
     predecessor: Option<Predecessor>,
@@ -61,9 +65,10 @@ impl Beginning {
     /// # Errors
     /// For people: what this process was started with is not what it should be.
     pub fn of_process(source: Source) -> Result<Self, String> {
+        let parent = Parent::of_process();
         let inherited = Inherited::of_manager().map_err(|error| error.to_string())?;
         let predecessor = Predecessor::of_environment()?;
-        Ok(Beginning { source, program: std::env::current_exe().ok(), inherited, predecessor })
+        Ok(Beginning { source, program: std::env::current_exe().ok(), parent, inherited, predecessor })
     }
 
     pub fn source(&self) -> &Source {

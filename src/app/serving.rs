@@ -14,10 +14,12 @@ use super::jobs::Jobs;
 use super::listeners::{Bound, Listeners};
 use super::maintenance::Scheduled;
 use super::manager::Manager;
+use super::parent::Parent;
 use super::presence::Presence;
 use super::rooms::Rooms;
 use super::signals::{Order, Signals};
-use super::upgrade::{self, Asked, Successor};
+use super::upgrade::{self, Asked, Condition, Successor};
+use super::words::Home;
 use super::{Beginning, Failure, acme, secret};
 use crate::audit::{Deed, Ending, Origin, Outcome};
 use crate::config::{Config, Source};
@@ -43,8 +45,7 @@ struct Serving {
     working: Option<Working>,
     manager: Manager,
     program: Option<PathBuf>,
-    /// It has taken another one's place.
-    has_succeeded: bool,
+    parent: Parent,
 }
 
 /// Why a process that serves ends.
@@ -69,8 +70,8 @@ enum Vain {
 pub async fn run(beginning: Beginning, config: Config, logs: LogHandle, bounds: (usize, u64)) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let (successors, mut asked) = mpsc::channel(1);
-    let Beginning { source, program, inherited, predecessor } = beginning;
-    let begun = begin((config, program), (inherited, predecessor.as_ref()), successors, bounds).await;
+    let Beginning { source, program, parent, inherited, predecessor } = beginning;
+    let begun = begin((config, program, parent), (inherited, predecessor.as_ref()), successors, bounds).await;
     let mut serving = match begun {
         Ok(serving) => serving,
         Err(error) => {
@@ -119,7 +120,7 @@ pub async fn run(beginning: Beginning, config: Config, logs: LogHandle, bounds: 
 
 /// Everything is built and open before anything is accepted; beside a process whose place is taken, once that accepts no more.
 async fn begin(
-    (config, program): (Config, Option<PathBuf>),
+    (config, program, parent): (Config, Option<PathBuf>, Parent),
     (mut inherited, predecessor): (Inherited, Option<&super::Predecessor>),
     successors: mpsc::Sender<Asked>,
     (threads, open_files): (usize, u64),
@@ -174,8 +175,7 @@ async fn begin(
     status.serves(Presence::now(addresses, admin_address.map(|address| address.to_string())), jobs.clone());
     advice(&config);
     let manager = Manager::of_environment();
-    let has_succeeded = predecessor.is_some();
-    Ok(Serving { config, rooms, listeners, admin, status, jobs, working, manager, program, has_succeeded })
+    Ok(Serving { config, rooms, listeners, admin, status, jobs, working, manager, program, parent })
 }
 
 fn work(jobs: &Arc<Jobs>) -> Working {
@@ -276,7 +276,8 @@ impl Serving {
         let program = binary.or_else(|| self.program.clone());
         let program = program.ok_or("where this program was started from is not known: name one")?;
         let reasons = crate::admin::AdminState::ready(&*self.status).reasons;
-        let successor = Successor::find(program, self.folders(), reasons).await?;
+        let storage = Home::of(self.rooms.integrated.storage()).await?;
+        let successor = Successor::find(program, self.folders(), Condition { reasons, storage }).await?;
         let admin = self.admin.iter().flat_map(Door::heirlooms);
         let endowed = successor.endow(self.listeners.heirlooms().into_iter().chain(admin).collect()).await;
         let left = match endowed {
@@ -296,7 +297,8 @@ impl Serving {
         let forgets = self.config.storage.driver == DriverKind::Memory && self.rooms.integrated.get().is_some();
         let forgotten = "storage.driver is \"memory\": what was pushed is in this process alone, and another one would have none of \
                          it";
-        upgrade::hindrance(self.has_succeeded)
+        self.parent
+            .hindrance()
             .or_else(|| self.manager.would_end_a_successor().map(str::to_owned))
             .or_else(|| forgets.then(|| forgotten.to_owned()))
     }

@@ -10,7 +10,7 @@ use prometheus::Registry;
 
 use super::Failure;
 use super::rooms::Rooms;
-use super::words::{ANSWER, OPENING, PROOF, PROOF_SOCKET, TAKING_OVER, Word};
+use super::words::{ANSWER, Home, OPENING, PROOF, PROOF_SOCKET, TAKING_OVER, Word};
 use crate::config::{Config, SUCCESSOR_VARIABLE};
 use crate::listener::{Listener, ListenerHandle, Metrics};
 use crate::sockets::{Address, Channel, Inherited, Told};
@@ -49,7 +49,8 @@ impl Predecessor {
     /// Answers requests at a socket that nobody else knows, until the sockets come.
     pub async fn prove(&self, config: &Config, rooms: &Rooms, reasons: Vec<String>) -> Result<Inherited, Failure> {
         let proof = self.answering(config, rooms).await?;
-        self.say(Word::Proved { version: env!("CARGO_PKG_VERSION").to_owned(), reasons }).await?;
+        let storage = Home::of(rooms.integrated.storage()).await?;
+        self.say(Word::Proved { version: env!("CARGO_PKG_VERSION").to_owned(), reasons, storage }).await?;
         let (word, sockets) = self.hear(PROOF + ANSWER).await?;
         proof.stop_accepting().await;
         match word {

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::manager::NOT_INHERITED;
-use super::words::{ANSWER, DOOR, ENDING, OPENING, PROOF, PROOF_SOCKET, TAKING_OVER, Word};
+use super::words::{ANSWER, DOOR, ENDING, Home, OPENING, PROOF, PROOF_SOCKET, TAKING_OVER, Word};
 use crate::admin::Refusal;
 use crate::audit::Origin;
 use crate::config::SUCCESSOR_VARIABLE;
@@ -69,23 +69,12 @@ pub fn nobody_serves() -> Refusal {
     Refusal::new(StatusCode::CONFLICT, "UNSUPPORTED", what)
 }
 
-/// Why this process cannot have a successor, wherever it comes from. `has_succeeded`: it has taken another one's place itself.
-pub fn hindrance(has_succeeded: bool) -> Option<String> {
-    if std::process::id() == 1 {
-        return Some(
-            "this is process 1 of a container, which ends with it: replace the container, and let the new one begin before the old \
-             one ends"
-                .to_owned(),
-        );
-    }
-    let of_kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty());
-    let in_container =
-        of_kubernetes || ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
-    let below_init = rustix::process::getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == 1);
-    // Process 1 is everybody's parent whose own has ended, as that of a process which took its place has.
-    (in_container && below_init && !has_succeeded).then(|| {
-        "process 1 of this container has started us and ends with us, and the container with it: replace the container".to_owned()
-    })
+/// How a process is, as the other one is compared with it.
+#[derive(Default)]
+pub struct Condition {
+    /// Why it is not ready to have requests: a successor may have the same reasons.
+    pub reasons: Vec<String>,
+    pub storage: Option<Home>,
 }
 
 /// A process that is to take our place. Dropped before it has, it is ended.
@@ -100,15 +89,15 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Starts it and waits for its proof. `reasons`: why we ourselves are not ready to have requests; it may have the same.
+    /// Starts it and waits for its proof.
     ///
     /// # Errors
     /// For people: why it is none.
-    pub async fn find(program: PathBuf, folders: Vec<PathBuf>, reasons: Vec<String>) -> Result<Successor, String> {
+    pub async fn find(program: PathBuf, folders: Vec<PathBuf>, ours: Condition) -> Result<Successor, String> {
         let given_up = Arc::new(AtomicBool::new(false));
         // Nobody may wait for us any more.
         let _guard = SetWhenDropped(given_up.clone());
-        let finding = move || found(&program, &folders, &reasons, &given_up);
+        let finding = move || found(&program, &folders, &ours, &given_up);
         tokio::task::spawn_blocking(finding).await.map_err(|error| error.to_string())?
     }
 
@@ -231,7 +220,7 @@ pub fn signal(process: u32, signal: Signal) {
     }
 }
 
-fn found(program: &Path, folders: &[PathBuf], reasons: &[String], given_up: &AtomicBool) -> Result<Successor, String> {
+fn found(program: &Path, folders: &[PathBuf], ours: &Condition, given_up: &AtomicBool) -> Result<Successor, String> {
     let until = Instant::now() + PROOF;
     let (folder, door) = opened(folders)?;
     let mut started = Started(Some(start(program, &folder.path().join(DOOR))?));
@@ -244,13 +233,16 @@ fn found(program: &Path, folders: &[PathBuf], reasons: &[String], given_up: &Ato
     let mut successor = Successor { child, channel, process, version: String::new(), kept, folder };
     let word = hear(&successor.channel, &successor.child, until, unproven)?;
     let (version, its) = match word {
-        Word::Proved { version, reasons } => (version, reasons),
+        Word::Proved { version, reasons, storage } => (version, Condition { reasons, storage }),
         other => return Err(odd(&other)),
     };
     successor.version = version;
+    if let Some(why) = Home::hindrance(ours.storage.as_ref(), its.storage.as_ref()) {
+        return Err(why);
+    }
     ask_for_health(&successor.folder.path().join(PROOF_SOCKET), process)
         .map_err(|error| format!("the successor does not answer: {error}"))?;
-    let worse: Vec<_> = its.into_iter().filter(|reason| !reasons.contains(reason)).collect();
+    let worse: Vec<_> = its.reasons.into_iter().filter(|reason| !ours.reasons.contains(reason)).collect();
     match worse.is_empty() {
         true => Ok(successor),
         false => Err(format!("the successor is not ready: {}", worse.join("; "))),
@@ -365,15 +357,17 @@ mod tests {
         let mut writing = Command::new("sh");
         writing.args(["-c", write, "sh"]).arg(&program).arg(script);
         assert!(writing.status().unwrap().success());
-        found(&program, &[folder.path().to_owned()], &[], &AtomicBool::new(false))
+        found(&program, &[folder.path().to_owned()], &Condition::default(), &AtomicBool::new(false))
     }
 
     #[test]
     fn one_that_ends_is_none_and_why_is_told() {
         assert_eq!(find("exit 3").err().unwrap(), "the successor ended before it came to us: exit status: 3");
-        let absent = found(Path::new("/nonexistent"), &[std::env::temp_dir()], &[], &AtomicBool::new(false));
+        let absent =
+            found(Path::new("/nonexistent"), &[std::env::temp_dir()], &Condition::default(), &AtomicBool::new(false));
         assert!(absent.err().unwrap().starts_with("/nonexistent cannot be started: "));
-        let nowhere = found(Path::new("/bin/true"), &["/nonexistent".into()], &[], &AtomicBool::new(false));
+        let nowhere =
+            found(Path::new("/bin/true"), &["/nonexistent".into()], &Condition::default(), &AtomicBool::new(false));
         assert!(nowhere.err().unwrap().starts_with("there is no folder to speak with a successor in: /nonexistent: "));
     }
 
@@ -397,7 +391,7 @@ mod tests {
     fn whoever_gives_up_waits_no_longer() {
         let folder = std::env::temp_dir();
         let given_up = AtomicBool::new(true);
-        let one = found(Path::new("/bin/cat"), &[folder], &[], &given_up);
+        let one = found(Path::new("/bin/cat"), &[folder], &Condition::default(), &given_up);
         assert_eq!(one.err().unwrap(), unproven());
     }
 }

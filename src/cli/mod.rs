@@ -1,4 +1,5 @@
-//! The command line: one file per command. Exit codes: 0 it worked, 1 it did not, 2 it was misused, 130 it was interrupted (Ctrl-C).
+//! The command line: one file per command. Exit codes: 0 it worked, 1 it did not, 2 it was misused, 3 it worked in
+//! part (`import`), 130 it was interrupted (Ctrl-C).
 
 mod access;
 mod admin;

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +12,8 @@ use tokio::net::UnixListener;
 
 /// What others than the user who serves may do: nothing.
 pub const OTHERS_MAY_NOT: u32 = 0o600;
+/// Others may look for a socket in a folder that we make: who may open it says its own mode.
+const FOLDER: u32 = 0o755;
 /// Bytes of a path at which a socket can be opened.
 const MAX_PATH: usize = 107;
 
@@ -83,6 +85,20 @@ impl SocketFile {
     }
 }
 
+/// Makes the folder that a socket is to be in, but none above it: what is below /run is gone with each start of the machine.
+///
+/// # Errors
+/// It is not there, and we may not make it.
+pub fn make_folder_of(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.exists()) else { return Ok(()) };
+    std::fs::DirBuilder::new().mode(FOLDER).create(folder).map_err(|error| {
+        let what = format!(
+            "its folder is not there and cannot be made ({error}): make it for the user who serves, or name another path"
+        );
+        io::Error::new(error.kind(), what)
+    })
+}
+
 /// Whether a socket that is there is one that a process left behind. Does not wait for one that is slow to accept.
 ///
 /// # Errors
@@ -131,6 +147,19 @@ mod tests {
         let other = folder.path().join("other.sock");
         let _datagrams = std::os::unix::net::UnixDatagram::bind(&other).unwrap();
         assert!(bind(&other).err().unwrap().to_string().contains("cannot be told"));
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_made_and_no_tree_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("entrepot");
+        for _ in 0..2 {
+            make_folder_of(&made.join("admin.sock")).unwrap();
+            assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o022, 0, "nobody else writes there");
+        }
+        let error = make_folder_of(&folder.path().join("a/b/admin.sock")).unwrap_err().to_string();
+        assert!(error.contains("cannot be made") && error.contains("name another path"), "{error}");
+        assert!(!folder.path().join("a").exists());
     }
 
     /// All its places for those who wait are taken.

@@ -12,6 +12,6 @@ mod socket;
 
 pub use address::Address;
 pub use channel::{Channel, Door, Peer};
-pub use file::OTHERS_MAY_NOT;
+pub use file::{OTHERS_MAY_NOT, make_folder_of};
 pub use inherited::{Inherited, Role, Told};
 pub use socket::{Accepted, Socket};

@@ -194,10 +194,14 @@ impl Config {
         match self.driver {
             DriverKind::Filesystem => format!("storage.root {}", self.root.display()),
             DriverKind::Memory => "memory".to_owned(),
-            _ => match &self.endpoint {
-                Some(endpoint) => format!("storage.bucket \"{}\" at {endpoint}", self.bucket),
-                None => format!("storage.bucket \"{}\"", self.bucket),
-            },
+            _ => {
+                let at = self.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+                let below = match self.prefix.trim_matches('/') {
+                    "" => String::new(),
+                    prefix => format!(" below {prefix}/"),
+                };
+                format!("storage.bucket \"{}\"{at}{below}", self.bucket)
+            }
         }
     }
 
@@ -267,6 +271,15 @@ mod tests {
             let faults = config.check();
             assert_eq!(faults.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [key], "{faults:?}");
         }
+    }
+
+    #[test]
+    fn a_place_is_told_with_all_that_makes_it_another_one() {
+        assert_eq!(s3().place(), "storage.bucket \"b\"");
+        let endpoint = Some("http://minio:9000".into());
+        let whole = Config { endpoint, prefix: "/team/images/".into(), ..s3() };
+        assert_eq!(whole.place(), "storage.bucket \"b\" at http://minio:9000 below team/images/");
+        assert_eq!(Config { root: "/srv".into(), ..Config::default() }.place(), "storage.root /srv");
     }
 
     #[test]

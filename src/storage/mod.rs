@@ -4,7 +4,7 @@
 //! - `layout`: every key of the tree and of our own files, as values; `format`: the versions of our own
 //! - `driver`: what a store has to do, whatever its kind; `disk` does it, and `remote`, the only user of `object_store`
 //! - `store`: the configured one, measured
-//! - `rights`: what may be done in it, found out by doing it
+//! - `rights`: what may be done in it, found out by doing it; `identity`: which one it is
 //! - `lists`, `walk`, `links`: what is in it; `trash`, `epoch`: bytes that are taken away, and that somebody does so; `deleted`: what
 //!   clients deleted of it; `dropping`: tags
 
@@ -20,6 +20,7 @@ mod emptied;
 mod epoch;
 mod error;
 pub(crate) mod format;
+mod identity;
 mod links;
 mod lists;
 mod metrics;

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use super::layout::{self, Link, OwnKey};
 use super::metrics::Action;
 use super::store::Store;
-use super::{Config, Error, Metrics};
+use super::{Config, Error, Metrics, identity};
 use crate::oci::Digest;
 
 /// A link holds a digest, the longest of which has 135 bytes; distribution writes no newline, people do.
@@ -31,6 +31,8 @@ pub struct Storage {
     damaged: moka::sync::Cache<Digest, ()>,
     /// What the operator calls it.
     place: String,
+    /// Which one it is, where it is no folder.
+    pub(super) bucket: Option<String>,
 }
 
 /// A blob's bytes from an offset to its end.
@@ -78,14 +80,15 @@ impl Storage {
         let damaged = moka::sync::Cache::builder().max_capacity(DAMAGED).time_to_live(DAMAGED_TIME).build();
         let store = Store::new(config, &metrics).await?;
         let conditions = tokio::sync::OnceCell::new();
-        Ok(Arc::new(Storage { store, conditions, damaged, place: config.place() }))
+        let (place, bucket) = (config.place(), identity::of_bucket(config));
+        Ok(Arc::new(Storage { store, conditions, damaged, place, bucket }))
     }
 
     #[cfg(test)]
     pub(super) fn over(store: Store) -> Arc<Self> {
         let damaged = moka::sync::Cache::new(DAMAGED);
         let conditions = tokio::sync::OnceCell::new();
-        Arc::new(Storage { store, conditions, damaged, place: "a test".into() })
+        Arc::new(Storage { store, conditions, damaged, place: "a test".into(), bucket: None })
     }
 
     /// For uploads, which have files of their own.

@@ -20,6 +20,19 @@ const PRIVATE: u32 = 0o600;
 /// For everybody's eyes: there is no secret in it.
 const PUBLIC: u32 = 0o644;
 
+/// Distribution knows no operators. A rule takes away what goes without saying while there is none, so that has to be said with it.
+const OPERATORS: &str = "
+# ---- Who operates ----
+# `entrepot status`, `gc`, `retention` and the like ask by --user for somebody with `admin`, and nobody has it yet (`entrepot upgrade`
+# asks nobody, at the socket of [admin]). Name a user, and take the '#' away from all six lines:
+#[[auth.rule]]
+#who = [\"authenticated\"]
+#allow = [\"pull\", \"push\", \"overwrite\", \"delete\", \"catalog\"]
+#[[auth.rule]]
+#who = [\"user:NAME\"]
+#allow = [\"admin\"]
+";
+
 #[derive(Args)]
 pub struct Distribution {
     /// Distribution's configuration file
@@ -45,6 +58,7 @@ fn import(command: &Distribution) -> Result<(), String> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("{name}: {fault}")).collect();
         lines.join("\n")
     })?;
+    let translation = translation.with_admin(super::SOCKET, super::port_beside);
     let told = translation.told();
     match &command.output {
         Some(output) => write(output, &command.file, &translation, &told),
@@ -115,6 +129,9 @@ fn whole(from: &Path, translation: &Translation, told: &Told, folder: &Path) -> 
         from.display().to_string().escape_debug(),
         translation.toml(Secrets::InFiles(&beside))
     );
+    if translation.asks() {
+        text.push_str(OPERATORS);
+    }
     for (title, lines) in [("Not carried over", &told.lost), ("Needed no longer", &told.needless)] {
         if lines.is_empty() {
             continue;

@@ -1,11 +1,12 @@
 //! The whole way: the file and the variables, what they are here, and what has no counterpart.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::auth::{self, USUAL};
 use super::document::Document;
-use super::draft::{Draft, Setting, Weight};
+use super::draft::{Draft, Given, Setting, Table, Weight};
 use super::written::{self, Secrets};
 use super::{Machine, environment, http, proxy, redis, registry, rest};
 use crate::config::errors::{Errors, Problem};
@@ -71,6 +72,27 @@ impl Translation {
             setting.from = with_variable(&document, &setting.from);
         }
         Ok(Translation { draft, set_by: document.set_by })
+    }
+
+    /// For a file of ours: where commands ask, which distribution has none of. `port`: one that is none of these.
+    pub fn with_admin(mut self, unix: &str, port: impl Fn(&[u16]) -> u16) -> Self {
+        let of = |table: Table, key: &str| self.draft.settings.iter().find(|one| one.table == table && one.key == key);
+        if of(Table::Admin, "address").is_none() {
+            let address = of(Table::Listener, "address").and_then(|address| match &address.given {
+                Given::Plain(value) => value.as_str()?.parse::<SocketAddr>().ok(),
+                Given::Secret(_) | Given::Login(..) => None,
+            });
+            let port = port(&address.iter().map(SocketAddr::port).collect::<Vec<_>>());
+            let from = "Entrepot's own: metrics, health, and what operators do, for this machine only";
+            self.draft.set(Table::Admin, "address", format!("127.0.0.1:{port}"), from);
+        }
+        self.draft.set(Table::Admin, "unix", unix, "Entrepot's own");
+        self
+    }
+
+    /// Whether anybody is asked who they are.
+    pub fn asks(&self) -> bool {
+        self.draft.settings.iter().any(|one| matches!(one.table, Table::Auth | Table::Verifier))
     }
 
     /// As a file of ours.

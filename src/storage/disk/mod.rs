@@ -114,6 +114,12 @@ impl Disk {
         Ok(())
     }
 
+    /// Device and number of the root: no other folder of this machine has both.
+    pub(super) fn root_identity(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(self.resolver.root())?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     fn space(&self) -> io::Result<Space> {
         let volume = rustix::fs::fstatvfs(self.resolver.root())?;
         let unit = volume.f_frsize.max(1);

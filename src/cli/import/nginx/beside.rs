@@ -2,11 +2,12 @@
 
 use super::access::{Access, Condition};
 use super::backends::Backends;
+use super::drafts::Draft;
 use super::fields::{self, Told};
 use super::made::{Keys, Listener};
 use super::notes::{Notes, Weight};
 use super::paths::{About, Order};
-use super::routes::{Draft, Rules};
+use super::rules::Rules;
 use super::servers::{Answer, Entry, Server};
 use crate::cluster::forward::CLOSED;
 

@@ -46,7 +46,7 @@ pub fn of(servers: &[Server<'_>], served: &[usize], made: &mut Made) {
 fn one(server: &Server<'_>, listen: &Listen, serves: bool, made: &mut Made) {
     let certificate = if listen.ssl { certificate(server, made) } else { None };
     if listen.ssl && certificate.is_none() {
-        made.notes.lost(
+        made.notes.leave(
             format!("listen {}", listen.address),
             "has no certificate that can be read at the start",
             server.at,

@@ -3,8 +3,8 @@
 //! - `tokens`, `parse`, `files`: words, directives and blocks, files that are included; `tree`: what comes of them
 //! - `scope`: what counts at a place; `values`: spans, sizes, addresses, networks
 //! - `servers`, `paths`: servers and what their locations are about; `access`: who may
-//! - `translate`: the whole; `routes`, `beside`, `listeners`, `backends`, `upstream`, `fields`, `general`: a part each, into `made`;
-//!   `globs`: whether two of its parts are about the same
+//! - `translate`: the whole; `routes` with `drafts`, `rules` and `clients`, `beside`, `listeners`, `backends`, `upstream`, `fields`,
+//!   `general`: a part each, into `made`; `globs`: whether two of its parts are about the same
 //! - `known`: why nothing is made of the other directives; `notes`: what is told of all that; `write`: the file
 //!
 //! What nginx keeps somebody from must not be open here: where that cannot be said, a server is left out.
@@ -12,6 +12,8 @@
 mod access;
 mod backends;
 mod beside;
+mod clients;
+mod drafts;
 mod fields;
 mod files;
 mod general;
@@ -23,10 +25,13 @@ mod notes;
 mod parse;
 mod paths;
 mod routes;
+mod rules;
 mod scope;
 mod servers;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_left;
 #[cfg(test)]
 mod tests_shut;
 mod tokens;
@@ -64,19 +69,21 @@ pub struct Nginx {
     /// Write it to a file that is not there yet, and passwords beside it (0600); otherwise it goes to stdout, and passwords nowhere
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Only servers with this `server_name`; may be given more than once [default: all]
+    /// Only servers with this `server_name`, letter by letter; may be given more than once [default: all]
     #[arg(long, value_name = "NAME")]
     server: Vec<String>,
 }
 
 pub fn run(command: Nginx) -> ExitCode {
     match import(&command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(super::INCOMPLETE),
         Err(what) => crate::cli::fail(what),
     }
 }
 
-fn import(command: &Nginx) -> Result<(), String> {
+/// Whether no server and no part of one is left out.
+fn import(command: &Nginx) -> Result<bool, String> {
     let output = command.output.as_deref().map(whole).transpose()?;
     output.iter().try_for_each(|output| absent(output))?;
     let made = read(&Disk, &command.file, output.as_deref(), &command.server).map_err(|fault| fault.to_string())?;
@@ -84,9 +91,10 @@ fn import(command: &Nginx) -> Result<(), String> {
     let told: String = made.notes.lines().into_iter().map(|line| format!("{line}\n")).collect();
     made.secrets().filter(|_| output.is_some()).try_for_each(|secret| absent(&secret.path))?;
     crate::cli::print_err(&told);
+    let complete = made.notes.is_complete();
     let Some(output) = output else {
         crate::cli::print(&text);
-        return Ok(());
+        return Ok(complete);
     };
     create(&output, text.as_bytes(), PUBLIC)?;
     for secret in made.secrets() {
@@ -97,7 +105,7 @@ fn import(command: &Nginx) -> Result<(), String> {
         Ok(_) => crate::cli::err(&format!("{}: ok", output.display())),
         Err(errors) => crate::cli::err(&format!("Before it can be served:\n{errors}")),
     }
-    Ok(())
+    Ok(complete)
 }
 
 /// All that a file of nginx's and what it includes become.

@@ -36,6 +36,8 @@ struct Note {
 pub struct Notes {
     notes: Vec<Note>,
     left_out: usize,
+    /// A server or a part of one is not in the result, or lets more through there.
+    incomplete: bool,
 }
 
 impl Weight {
@@ -54,6 +56,7 @@ impl Weight {
 impl Notes {
     /// The same said of several places is one note.
     pub fn say(&mut self, weight: Weight, what: impl Into<String>, why: impl Into<String>, at: &Place) {
+        self.incomplete |= weight == Weight::Opener;
         let (what, why) = (plain(&what.into()), plain(&why.into()));
         let known = self.notes.iter_mut().find(|note| note.weight == weight && note.what == what && note.why == why);
         if let Some(note) = known {
@@ -68,6 +71,16 @@ impl Notes {
             true => self.notes.push(Note { weight, what, why, places: vec![at.clone()], more: 0 }),
             false => self.left_out += 1,
         }
+    }
+
+    /// A server, a location, or an address: who asks there is answered otherwise than by nginx, where a directive that is lost changes how.
+    pub fn leave(&mut self, what: impl Into<String>, why: impl Into<String>, at: &Place) {
+        self.incomplete = true;
+        self.lost(what, why, at);
+    }
+
+    pub fn is_complete(&self) -> bool {
+        !self.incomplete
     }
 
     pub fn lost(&mut self, what: impl Into<String>, why: impl Into<String>, at: &Place) {
@@ -167,6 +180,18 @@ mod tests {
         assert_eq!(lines.len(), 6);
         (0..600).for_each(|n| notes.lost(format!("d{n}"), "", &at(n)));
         assert!(notes.lines().last().unwrap().starts_with("… and"));
+    }
+
+    #[test]
+    fn a_part_that_is_left_out_or_let_through_is_no_mere_directive() {
+        let (at, mut notes) = (Place { file: "n.conf".into(), line: 1 }, Notes::default());
+        notes.lost("sub_filter", "", &at);
+        notes.other("location /", "", &at);
+        assert!(notes.is_complete());
+        let mut open = Notes::default();
+        open.opener("secure_link", "", &at);
+        notes.leave("location /static/", "", &at);
+        assert!(!notes.is_complete() && !open.is_complete());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::Files;
-use super::notes::{Notes, Weight, plain};
+use super::notes::{Notes, plain};
 use super::tokens::{Token, Tokens};
 use super::tree::{Directive, Fault, Place};
 
@@ -169,7 +169,11 @@ impl Parser<'_> {
             return false;
         }
         let why = format!("{} is not here, so what it says is not in this configuration", plain(file));
-        self.notes.say(Weight::Lost, "include", why, &include.at);
-        !file.contains(['*', '?', '['])
+        let needed = !file.contains(['*', '?', '[']);
+        match needed {
+            true => self.notes.leave("include", why, &include.at),
+            false => self.notes.lost("include", why, &include.at),
+        }
+        needed
     }
 }

@@ -142,7 +142,7 @@ fn listens(server: &Directive, scope: &Scope<'_>, notes: &mut Notes) -> Vec<List
                     }
                 }
             }
-            Err(why) => notes.lost(format!("listen {}", directive.arg(0)), why, &directive.at),
+            Err(why) => notes.leave(format!("listen {}", directive.arg(0)), why, &directive.at),
         }
     }
     found
@@ -233,6 +233,9 @@ fn to_https(directive: &Directive, hosts: &[String]) -> bool {
 impl Entry<'_> {
     /// Says why nothing is made of it.
     pub fn lost(&self, weight: Weight, why: impl Into<String>, notes: &mut Notes) {
-        notes.say(weight, &*self.shown, why, self.at);
+        match weight {
+            Weight::Lost => notes.leave(&*self.shown, why, self.at),
+            _ => notes.say(weight, &*self.shown, why, self.at),
+        }
     }
 }

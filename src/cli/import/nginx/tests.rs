@@ -8,7 +8,7 @@ use super::tree::Directive;
 use super::*;
 
 /// Files that are nowhere but here.
-struct These(BTreeMap<&'static str, String>);
+pub struct These(pub BTreeMap<&'static str, String>);
 
 impl Files for These {
     fn read(&self, path: &Path) -> Result<Vec<u8>, String> {

@@ -7,8 +7,9 @@ use super::general;
 use super::known;
 use super::listeners;
 use super::made::Made;
-use super::notes::Notes;
+use super::notes::{Notes, plain};
 use super::routes;
+use super::rules;
 use super::scope::Scope;
 use super::servers::{Does, Server};
 use super::tree::{Directive, Fault};
@@ -22,6 +23,9 @@ pub struct Wanted<'a> {
     /// The folder that nginx looks for files in.
     pub home: &'a Path,
 }
+
+/// Names of servers that are told to who asks for another.
+const MAX_NAMES: usize = 50;
 
 /// Directives that name a file.
 const FILES: [&str; 8] = [
@@ -43,6 +47,7 @@ pub fn translate(mut tree: Vec<Directive>, wanted: &Wanted<'_>, notes: Notes) ->
     // A file that nginx includes in its `http` can stand for itself.
     let http = tree.iter().find(|directive| directive.name == "http" && directive.block.is_some());
     let scope = Scope::new(http.map_or(tree.as_slice(), Directive::inner));
+    are_there(&scope, wanted.servers)?;
     let servers: Vec<Server<'_>> = scope
         .every("server")
         .filter(|directive| directive.block.is_some() && is_wanted(directive, wanted.servers))
@@ -61,7 +66,7 @@ pub fn translate(mut tree: Vec<Directive>, wanted: &Wanted<'_>, notes: Notes) ->
         let Does::Serves(entries) = &server.does else { continue };
         match routes::of(server, entries, standing, &mut backends, &mut made) {
             Ok(()) => served.push(index),
-            Err(why) => made.notes.lost("server", format!("is left out: {why}"), server.at),
+            Err(why) => made.notes.leave("server", format!("is left out: {why}"), server.at),
         }
     }
     let imported = |directive: &Directive| {
@@ -83,14 +88,37 @@ pub fn translate(mut tree: Vec<Directive>, wanted: &Wanted<'_>, notes: Notes) ->
     let used: Vec<&Directive> = backends.caches().collect();
     general::cache(&scope, &used, &mut made);
     made.take_backends(backends.finish());
-    routes::shut(&mut made);
+    rules::shut(&mut made);
     known::rest(&tree, &imported, &mut made.notes);
     Ok(made)
 }
 
 fn is_wanted(server: &Directive, names: &[String]) -> bool {
-    let own = server.inner().iter().filter(|inner| inner.name == "server_name").flat_map(|inner| &inner.args);
-    names.is_empty() || own.into_iter().any(|name| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)))
+    names.is_empty() || names_of(server).any(|name| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)))
+}
+
+fn names_of(server: &Directive) -> impl Iterator<Item = &str> {
+    let lines = server.inner().iter().filter(|inner| inner.name == "server_name");
+    lines.flat_map(|inner| inner.args.iter().map(String::as_str))
+}
+
+/// # Errors
+/// A name that is wanted is no server's: which there are.
+fn are_there(scope: &Scope<'_>, wanted: &[String]) -> Result<(), Fault> {
+    let servers = scope.every("server").filter(|directive| directive.block.is_some());
+    let mut known: Vec<&str> = servers.flat_map(names_of).filter(|name| !name.is_empty()).collect();
+    let Some(absent) = wanted.iter().find(|wanted| !known.iter().any(|name| wanted.eq_ignore_ascii_case(name))) else {
+        return Ok(());
+    };
+    known.sort_unstable();
+    known.dedup();
+    let (shown, more) = (known.len().min(MAX_NAMES), known.len().saturating_sub(MAX_NAMES));
+    let there = match known.is_empty() {
+        true => "no server has a `server_name`: leave --server out".to_owned(),
+        false => format!("there are: {}", known[..shown].join(", ")),
+    };
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Err(Fault::Nothing(plain(&format!("no server has the `server_name` {absent}; {there}{more}"))))
 }
 
 /// nginx looks for files beside its main one; Entrepot is started wherever.

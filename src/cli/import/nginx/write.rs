@@ -6,13 +6,21 @@ use super::general;
 use super::made::{Backend, Certificate, Keys, Listener, Made, SecretFile};
 use super::notes::{plain, wrapped};
 use super::values::{list, quoted};
+use crate::cli::import::{SOCKET, SOCKET_WORDS, port_beside};
 
 /// Where the cache is; nginx's own folder is its own.
 const CACHE: &str = "/var/lib/entrepot/cache";
-/// The admin endpoint's port, or the next that nobody has.
-const ADMIN: u16 = 5001;
 /// Column at which comments begin, where keys leave room.
 const COLUMN: usize = 60;
+
+/// Nobody of nginx's is known to be one.
+const OPERATORS: [&str; 4] = [
+    "Who operates: no rule here allows anybody `admin`, which `entrepot status`, `gc`, `cache purge` and the like ask for by --user \
+     (`entrepot upgrade` does not, at the socket of [admin]). Name a user, and take the '#' away:",
+    "[[auth.rule]]",
+    "who = [\"user:NAME\"]",
+    "allow = [\"admin\"]",
+];
 
 /// The whole file.
 pub fn text(made: &Made, source: &str, to_file: bool) -> String {
@@ -28,6 +36,8 @@ pub fn text(made: &Made, source: &str, to_file: bool) -> String {
     }
     text.push_str("\n# Metrics, health, and what operators do: for machines of yours only.\n[admin]\n");
     key(&mut text, "address", &quoted(&format!("127.0.0.1:{}", admin_port(made))), "");
+    wrapped(&mut text, SOCKET_WORDS);
+    key(&mut text, "unix", &quoted(SOCKET), "");
     section(&mut text, "[log]", &made.log);
     cache(made, &mut text);
     section(&mut text, "[limits]", &made.limits);
@@ -198,6 +208,8 @@ fn rules(made: &Made, text: &mut String) {
             key(text, "from", &list(rule.said.from.iter().map(ToString::to_string)), "");
         }
     }
+    text.push('\n');
+    OPERATORS.iter().for_each(|line| wrapped(text, line));
 }
 
 /// One that no listener and no peer on this machine has.
@@ -205,6 +217,5 @@ fn admin_port(made: &Made) -> u16 {
     let listened = made.listeners.iter().filter_map(|listener| Some(listener.address.tcp()?.port()));
     let peers = made.backends.iter().flat_map(|backend| &backend.peers);
     let peers = peers.filter_map(|peer| peer.address.rsplit_once(':')?.1.parse::<u16>().ok());
-    let taken: Vec<u16> = listened.chain(peers).collect();
-    (ADMIN..u16::MAX).find(|port| !taken.contains(port)).unwrap_or(ADMIN)
+    port_beside(&listened.chain(peers).collect::<Vec<_>>())
 }
