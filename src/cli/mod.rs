@@ -1,4 +1,5 @@
-//! The command line: one file per command. Exit codes: 0 it worked, 1 it did not, 2 it was misused, 130 it was interrupted (Ctrl-C).
+//! The command line: one file per command. Exit codes: 0 it worked, 1 it did not, 2 it was misused, 130 it was interrupted (Ctrl-C,
+//! SIGTERM).
 
 mod access;
 mod admin;
@@ -47,6 +48,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Order;
 use crate::maintenance::gc::given_back;
@@ -235,7 +237,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// What a shell expects of a command that Ctrl-C ended: 128 and the signal's number.
+/// What a shell expects of a command that Ctrl-C ended: 128 and the signal's number. SIGTERM, which has another number, is the same to
+/// us, and whoever looks at the status has one to know.
 const INTERRUPTED: u8 = 130;
 
 /// Why a command came to nothing.
@@ -257,14 +260,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     runtime.map_err(|error| format!("cannot start: {error}"))
 }
 
-/// Does what waits for others, until Ctrl-C.
+/// Does what waits for others, until Ctrl-C or SIGTERM.
 fn interruptible<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Failure> {
     // A collection that was cut off keeps the next one from beginning as long as that is not said; whoever does not want to wait for it
     // presses it once more.
     interruptible_then(work, given_back())
 }
 
-/// Does what waits for others, until Ctrl-C; then what has to be done after it, until that is pressed once more.
+/// Does what waits for others, until Ctrl-C or SIGTERM; then what has to be done after it, until there is one more.
 fn interruptible_then<T>(
     work: impl Future<Output = Result<T, String>>,
     after: impl Future<Output = ()>,
@@ -279,12 +282,14 @@ fn interruptible_on<T>(
     after: impl Future<Output = ()>,
 ) -> Result<T, Failure> {
     let done = runtime.block_on(async {
+        let cut_off = || std::io::Result::Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
+        let mut signals = cut_off().map_err(|error| format!("cannot start: {error}"))?;
         tokio::select! {
             done = work => done.map_err(Failure::Told),
-            _ = tokio::signal::ctrl_c() => {
+            () = next(&mut signals) => {
                 tokio::select! {
                     () = after => {}
-                    _ = tokio::signal::ctrl_c() => {}
+                    () = next(&mut signals) => {}
                 }
                 Err(Failure::Interrupted)
             }
@@ -293,6 +298,14 @@ fn interruptible_on<T>(
     // What a driver does on a thread of its own is done, or is not worth waiting for.
     runtime.shutdown_background();
     done
+}
+
+/// One of the two that end a command.
+async fn next((interrupt, terminate): &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// Has an order done, shows its steps, and then what `shown` makes of its report, or the report itself.

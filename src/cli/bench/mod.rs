@@ -45,7 +45,8 @@ pub const ABOUT: &str = "Measure a registry as its clients use it, alone or besi
     goes to both addresses in turn. Connections stay open; a token is asked for within the first request that needs one. What is pulled was \
     pushed a moment ago: it comes out of memory where the registry has enough of it. This program makes, sends and checks the bytes, and \
     takes its own share of the machine that it runs on.\n\n\
-    Ctrl-C and --time end it, with what was measured so far. In the end its manifests and blobs are deleted; the next collection of garbage \
+    A percentile is told only of enough samples: p90 of 10, p99 of 100; else it is — (null as JSON), beside the number of samples.\n\n\
+    Ctrl-C, SIGTERM and --time end it, with what was measured so far. In the end its manifests and blobs are deleted; the next collection of garbage \
     frees their bytes, and until `entrepot repo rm` the repository's name may stay in the catalog. A registry that does not delete is told \
     of.\n\n\
     Exit code 0: all went well, 1: something failed, 2: it was misused, 130: interrupted.";
