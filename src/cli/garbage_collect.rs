@@ -13,8 +13,8 @@ use clap::Args;
 use parking_lot::Mutex;
 
 use super::opened::of_another_user;
-use super::words::size;
-use super::{Failure, INTERRUPTED, interruptible};
+use super::words::{count, size};
+use super::{Failure, interruptible};
 use crate::config::distribution::{self, Distribution};
 use crate::config::{Config, Source};
 use crate::fleet::{self, Fleet};
@@ -80,8 +80,7 @@ pub fn run(command: GarbageCollect) -> ExitCode {
         Err(Failure::Told(what)) => super::fail(what),
         Err(Failure::Interrupted) => {
             printer.held();
-            super::err("interrupted: what is done stays done, and the next run goes on");
-            ExitCode::from(INTERRUPTED)
+            super::interrupted("interrupted: what is done stays done, and the next run goes on")
         }
     }
 }

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod auth;
 mod bench;
+mod beside;
 mod cache;
 mod check;
 mod check_token;
@@ -42,26 +43,34 @@ mod verify;
 mod warm;
 mod words;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Order;
 use crate::maintenance::gc::given_back;
+use beside::{err, fail, give_up, interrupted, misunderstood, misused, print_err};
 use operator::{OperatorArguments, Outcome, Workplace};
 use progress::{Progress, Shown};
 
 /// Front, edge cache and registry for container images in one binary.
 #[derive(Parser)]
-#[command(name = "entrepot", version, arg_required_else_help = true)]
+#[command(name = "entrepot", version, arg_required_else_help = true, after_help = ENDINGS)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Behind the list of commands.
+const ENDINGS: &str = "A command that has --json prints its answer as one document of JSON on stdout, and what else there is to say as lines of JSON on \
+    stderr: {\"errors\":[{\"code\":\"FAILED\",\"message\":\"…\"}]} where it fails, {\"notes\":[{\"message\":\"…\"}]} where something \
+    should be known. Exit code 0: it worked, 1: it did not (FAILED), 2: it was misused (MISUSED), 130: it was interrupted by Ctrl-C or \
+    SIGTERM (INTERRUPTED).";
 
 #[derive(Subcommand)]
 enum Command {
@@ -203,7 +212,19 @@ enum Command {
 pub fn run() -> ExitCode {
     // One provider for everything that speaks TLS. It fails only when one is installed, and then that one is ours.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match Arguments::parse_from(serve::spelled_out(std::env::args_os().collect())).command {
+    let words: Vec<OsString> = serve::spelled_out(std::env::args_os().collect());
+    let parsed = Arguments::command().try_get_matches_from(&words).and_then(|matches| {
+        beside::as_wanted_by(&matches);
+        Arguments::from_arg_matches(&matches)
+    });
+    match parsed {
+        Ok(arguments) => perform(arguments.command),
+        Err(error) => misunderstood(&error, &words),
+    }
+}
+
+fn perform(command: Command) -> ExitCode {
+    match command {
         Command::Serve { config, file } => serve::run(config.or(file)),
         Command::Check { file } => check::run(file),
         Command::Import { command } => import::run(command),
@@ -354,32 +375,6 @@ fn print(text: &str) {
 /// A line on stdout.
 fn out(line: &str) {
     print(&format!("{line}\n"));
-}
-
-/// A line on stderr.
-fn err(line: &str) {
-    print_err(&format!("{line}\n"));
-}
-
-/// As [`print()`], on stderr.
-fn print_err(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-fn give_up(failure: Failure) -> ExitCode {
-    match failure {
-        Failure::Told(what) => fail(what),
-        Failure::Interrupted => {
-            err("interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
-    }
-}
-
-/// Says on stderr why a command failed.
-fn fail(what: impl std::fmt::Display) -> ExitCode {
-    err(&what.to_string());
-    ExitCode::FAILURE
 }
 
 #[cfg(test)]

@@ -30,8 +30,6 @@ use report::{Ended, Report};
 use rounds::Tell;
 use side::Side;
 
-/// Exit code: it was misused.
-const MISUSED: u8 = 2;
 /// Means stdin.
 const STDIN: &str = "-";
 /// Threads that send and check at most.
@@ -101,7 +99,7 @@ pub struct Bench {
     /// Draw the figures, as SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     json: bool,
 }
@@ -113,10 +111,7 @@ pub fn run(bench: Bench) -> ExitCode {
     });
     let (plan, sides, plot) = match ready {
         Ok(ready) => ready,
-        Err(why) => {
-            super::err(&why);
-            return ExitCode::from(MISUSED);
-        }
+        Err(why) => return super::misused(why),
     };
     let tell = Tell::new(bench.json, &plan, sides.len());
     let work = async {

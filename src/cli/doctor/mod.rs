@@ -50,8 +50,6 @@ const LONG_CHECK_TIME: Duration = Duration::from_secs(90);
 const ADMIN_TIME: Duration = Duration::from_secs(10);
 /// A page of metrics is no longer than this, in bytes.
 const MAX_METRICS: usize = 16 << 20;
-/// Exit code: it was misused.
-const MISUSED: u8 = 2;
 
 #[derive(Args)]
 pub struct Doctor {
@@ -82,7 +80,7 @@ pub struct Doctor {
     /// Print what docker, containerd and podman have to be told of this address
     #[arg(long)]
     clients: bool,
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     json: bool,
 }
@@ -91,10 +89,7 @@ pub fn run(doctor: Doctor) -> ExitCode {
     let access = match (&doctor.user, &doctor.password_file) {
         (Some(user), Some(file)) => match Access::read(user, file) {
             Ok(access) => Some(access),
-            Err(why) => {
-                super::err(&why);
-                return ExitCode::from(MISUSED);
-            }
+            Err(why) => return super::misused(why),
         },
         _ => None,
     };
