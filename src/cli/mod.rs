@@ -40,6 +40,7 @@ mod upgrade;
 mod uploads;
 mod user;
 mod verify;
+mod version;
 mod warm;
 mod words;
 
@@ -204,6 +205,8 @@ enum Command {
     /// Read all that the registry's storage holds, say what is damaged, and repair it. Exit code 0: nothing is wrong, or all was
     /// repaired, 1: damage is left. May run beside whatever serves.
     Verify(verify::Verify),
+    /// Say which version this is; with --json also what else whoever helps with it has to know.
+    Version(version::Version),
     /// Say how much the registry's storage holds: repositories, images, tags, blobs, what sharing saves, how it grows.
     Stats(stats::Command),
 }
@@ -253,6 +256,7 @@ fn perform(command: Command) -> ExitCode {
         Command::Completions(command) => pages::completions(command),
         Command::Man(command) => pages::man(command),
         Command::Verify(command) => verify::run(command),
+        Command::Version(command) => version::run(&command),
         Command::Stats(command) => stats::run(command),
         Command::GarbageCollect(command) => garbage_collect::run(command),
     }

@@ -44,6 +44,7 @@ fn commands() -> Vec<(&'static str, Option<(Vec<&'static str>, i32)>)> {
         ("uploads", nowhere(&[])),
         ("uploads cancel", nowhere(&["id"])),
         ("verify", nowhere(&[])),
+        ("version", None),
     ]
 }
 
