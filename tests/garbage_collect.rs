@@ -162,13 +162,50 @@ fn what_was_pushed_today_stays_and_quiet_says_nothing() {
     let peer = ground.v3();
     let repository = Repository::at(peer.address, "team/app");
     let pushed = push(&repository);
-    let said = collect(&["-m"], &peer.config_path());
-    assert!(eligible(&said).is_empty(), "{said}");
+    let begun = SystemTime::now();
+    let told = output(command(Path::new(BINARY)).arg("-m").arg(peer.config_path()));
+    let said = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success() && eligible(&said).is_empty(), "{said}");
+    let young = Young::of(&String::from_utf8_lossy(&told.stderr));
+    // Of an image without a tag, one that was deleted, and a blob that no image ever named.
+    assert!(young.manifests == 1 && young.blobs >= 3, "{young:?}");
+    let day = Duration::from_secs(24 * 3600);
+    assert!(young.until >= begun && young.until <= SystemTime::now() + day + Duration::from_secs(2), "{young:?}");
     for digest in [&pushed.orphan, &pushed.untagged.layers[0], &pushed.deleted.layers[0]] {
         assert_eq!(repository.head_blob(digest).status, 200);
     }
     assert_whole(&repository, &pushed.untagged.digest, &pushed.untagged);
-    assert_eq!(collect(&["-q"], &peer.config_path()), "");
+    let quiet = output(command(Path::new(BINARY)).arg("-q").arg(peer.config_path()));
+    assert_eq!((quiet.stdout.len(), quiet.stderr.len()), (0, 0));
+    // Nothing but its age kept it: what was told is what goes later, with the bytes of the manifest.
+    let Ground::Volume(folder) = &ground else { panic!("a volume") };
+    age(folder.path());
+    let told = output(command(Path::new(BINARY)).args(["-m", "-d"]).arg(peer.config_path()));
+    let sum = summary(&String::from_utf8_lossy(&told.stdout));
+    let end = format!(" {} blobs and 1 manifests eligible for deletion", young.blobs + young.manifests);
+    assert!(sum.ends_with(&end), "{sum}: {young:?}");
+    assert!(!String::from_utf8_lossy(&told.stderr).contains("that nothing needs stay"));
+}
+
+/// What a run says of what is too young.
+#[derive(Debug)]
+struct Young {
+    blobs: u64,
+    manifests: u64,
+    until: SystemTime,
+}
+
+impl Young {
+    #[track_caller]
+    fn of(told: &str) -> Self {
+        let line = told.lines().find(|line| line.contains("that nothing needs stay"));
+        let line = line.unwrap_or_else(|| panic!("it is not told: {told}"));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| words[at].parse::<u64>().unwrap_or_else(|error| panic!("{error}: {line}"));
+        let after = line.split(" after ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a time");
+        let seconds = run(Command::new("date").args(["-d", after, "+%s"])).trim().parse::<u64>().expect("seconds");
+        Young { blobs: number(0), manifests: number(3), until: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) }
+    }
 }
 
 /// It says that it has what it once saw, for as long as it runs, and takes a manifest without looking: deleted at once, the image that

@@ -4,6 +4,7 @@
 mod api;
 mod copying;
 mod gc;
+mod json_errors;
 mod login;
 mod maintenance;
 mod pages;

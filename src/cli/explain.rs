@@ -20,7 +20,7 @@ pub struct Explain {
     /// docker.io/library/alpine:3, alpine:3, ghcr.io/team/app@sha256:…
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     json: bool,
     #[command(flatten)]

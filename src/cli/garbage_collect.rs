@@ -13,17 +13,17 @@ use clap::Args;
 use parking_lot::Mutex;
 
 use super::opened::of_another_user;
-use super::words::size;
-use super::{Failure, INTERRUPTED, interruptible};
+use super::words::{count, size};
+use super::{Failure, interruptible};
 use crate::config::distribution::{self, Distribution};
 use crate::config::{Config, Source};
 use crate::fleet::{self, Fleet};
-use crate::maintenance::gc::{self, Collector, Needs, Order, Parts, Report, Step, Tell, Trash};
+use crate::maintenance::gc::{self, Collector, Needs, Order, Parts, Report, Step, Tell, Time, Trash, Young};
 use crate::oci::Digest;
 use crate::registry::quota;
 use crate::storage::config::DriverKind;
 use crate::storage::{self, Storage};
-use crate::units::seconds;
+use crate::units::{Span, seconds};
 
 /// What it is called by those who collect, pause and look.
 const BY: &str = "entrepot garbage-collect";
@@ -80,8 +80,7 @@ pub fn run(command: GarbageCollect) -> ExitCode {
         Err(Failure::Told(what)) => super::fail(what),
         Err(Failure::Interrupted) => {
             printer.held();
-            super::err("interrupted: what is done stays done, and the next run goes on");
-            ExitCode::from(INTERRUPTED)
+            super::interrupted("interrupted: what is done stays done, and the next run goes on")
         }
     }
 }
@@ -114,6 +113,7 @@ async fn collect(command: &GarbageCollect, read: &Distribution, own: &Config, pr
         by: BY.into(),
         // Whoever had this job has another program there.
         foreign_careful: true,
+        young: !command.quiet,
         ..Order::default()
     };
     let outcome = Collector::new(parts, own.gc.clone()).run(order, printer).await;
@@ -121,6 +121,11 @@ async fn collect(command: &GarbageCollect, read: &Distribution, own: &Config, pr
     match &outcome {
         Ok(report) => {
             printer.sum(report);
+            if let Some(young) =
+                report.counts.young.filter(|_| !command.quiet).and_then(|young| too_young(&young, own.gc.grace))
+            {
+                super::err(&young);
+            }
             if printer.stays() && report.counts.moved > 0 && !command.quiet {
                 super::err(&in_the_trash(report, read.cache, own.gc.grace.0));
             }
@@ -141,6 +146,24 @@ fn trash(at_once: bool, read: &Distribution) -> Trash {
         Some(_) => Trash::Always,
         None => Trash::BesideOthers,
     }
+}
+
+/// Why less went than somebody expects who knows distribution's command, which takes also what was pushed a moment ago. `None`: nothing
+/// is kept for that.
+fn too_young(young: &Young, grace: Span) -> Option<String> {
+    let until = young.until.filter(|_| young.blobs + young.manifests > 0)?;
+    Some(format!(
+        "{} and {} that nothing needs stay, because they, or what names them, were written less than {grace} ago and may belong to a push \
+         that is under way ([gc] grace in the configuration of Entrepot). A garbage-collect after {} takes all of them.",
+        count(young.blobs, "blob"),
+        count(young.manifests, "manifest"),
+        until_the_second(until),
+    ))
+}
+
+/// Rounded up: before it, it would be too soon.
+fn until_the_second(time: Time) -> humantime::Rfc3339Timestamp {
+    humantime::format_rfc3339_seconds(time.plus(Duration::from_millis(999)).get())
 }
 
 fn in_the_trash(report: &Report, cache: Option<&str>, grace: Duration) -> String {
@@ -369,6 +392,16 @@ mod tests {
             assert_eq!(trash(true, &of(Some(cache), false)), Trash::Never);
         }
         assert_eq!((trash(false, &of(None, true)), trash(true, &of(None, false))), (Trash::Never, Trash::Never));
+    }
+
+    #[test]
+    fn what_is_too_young_is_told_with_the_time_when_it_is_not() {
+        let time = |text: &str| Time::of(humantime::parse_rfc3339(text).unwrap());
+        let young = Young { blobs: 2, manifests: 1, until: Some(time("2026-12-01T10:00:00.250Z")) };
+        let told = too_young(&young, seconds(86_400)).unwrap();
+        assert!(told.starts_with("2 blobs and 1 manifest that nothing needs stay"), "{told}");
+        assert!(told.contains("less than 1d ago") && told.contains("after 2026-12-01T10:00:01Z takes"), "{told}");
+        assert_eq!(too_young(&Young::default(), seconds(86_400)), None);
     }
 
     #[test]

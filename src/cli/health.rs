@@ -16,7 +16,7 @@ const MAX_ANSWER: usize = 64 << 10;
 
 #[derive(Args)]
 pub struct Health {
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -36,8 +36,9 @@ pub fn run(command: Health) -> ExitCode {
             if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(super::Failure::Told(what)) if as_json => {
+            // That nobody says so is an answer to this question.
             super::print(&format!("{:#}\n", json!({ "ready": false, "reasons": [what] })));
-            ExitCode::FAILURE
+            super::fail(what)
         }
         Err(failure) => super::give_up(failure),
     }

@@ -32,7 +32,7 @@ pub struct Status {
     /// Tell of so many images of each remote
     #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     limit: usize,
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     json: bool,
     #[command(flatten)]

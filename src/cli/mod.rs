@@ -1,10 +1,11 @@
-//! The command line: one file per command. Exit codes: 0 it worked, 1 it did not, 2 it was misused, 3 it worked in
-//! part (`import`), 130 it was interrupted (Ctrl-C).
+//! The command line: one file per command. Exit codes: 0 it worked, 1 it did not, 2 it was misused, 3 it worked in part (`import`),
+//! 130 it was interrupted (Ctrl-C, SIGTERM).
 
 mod access;
 mod admin;
 mod auth;
 mod bench;
+mod beside;
 mod cache;
 mod check;
 mod check_token;
@@ -39,28 +40,38 @@ mod upgrade;
 mod uploads;
 mod user;
 mod verify;
+mod version;
 mod warm;
 mod words;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Order;
 use crate::maintenance::gc::given_back;
+use beside::{err, fail, give_up, interrupted, misunderstood, misused, print_err};
 use operator::{OperatorArguments, Outcome, Workplace};
 use progress::{Progress, Shown};
 
 /// Front, edge cache and registry for container images in one binary.
 #[derive(Parser)]
-#[command(name = "entrepot", version, arg_required_else_help = true)]
+#[command(name = "entrepot", version, arg_required_else_help = true, after_help = ENDINGS)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Behind the list of commands.
+const ENDINGS: &str = "A command that has --json prints its answer as one document of JSON on stdout, and what else there is to say as lines of JSON on \
+    stderr: {\"errors\":[{\"code\":\"FAILED\",\"message\":\"…\"}]} where it fails, {\"notes\":[{\"message\":\"…\"}]} where something \
+    should be known. Exit code 0: it worked, 1: it did not (FAILED), 2: it was misused (MISUSED), 130: it was interrupted by Ctrl-C or \
+    SIGTERM (INTERRUPTED).";
 
 #[derive(Subcommand)]
 enum Command {
@@ -194,6 +205,8 @@ enum Command {
     /// Read all that the registry's storage holds, say what is damaged, and repair it. Exit code 0: nothing is wrong, or all was
     /// repaired, 1: damage is left. May run beside whatever serves.
     Verify(verify::Verify),
+    /// Say which version this is; with --json also what else whoever helps with it has to know.
+    Version(version::Version),
     /// Say how much the registry's storage holds: repositories, images, tags, blobs, what sharing saves, how it grows.
     Stats(stats::Command),
 }
@@ -202,7 +215,19 @@ enum Command {
 pub fn run() -> ExitCode {
     // One provider for everything that speaks TLS. It fails only when one is installed, and then that one is ours.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match Arguments::parse_from(serve::spelled_out(std::env::args_os().collect())).command {
+    let words: Vec<OsString> = serve::spelled_out(std::env::args_os().collect());
+    let parsed = Arguments::command().try_get_matches_from(&words).and_then(|matches| {
+        beside::as_wanted_by(&matches);
+        Arguments::from_arg_matches(&matches)
+    });
+    match parsed {
+        Ok(arguments) => perform(arguments.command),
+        Err(error) => misunderstood(&error, &words),
+    }
+}
+
+fn perform(command: Command) -> ExitCode {
+    match command {
         Command::Serve { config, file } => serve::run(config.or(file)),
         Command::Check { file } => check::run(file),
         Command::Import { command } => import::run(command),
@@ -231,12 +256,14 @@ pub fn run() -> ExitCode {
         Command::Completions(command) => pages::completions(command),
         Command::Man(command) => pages::man(command),
         Command::Verify(command) => verify::run(command),
+        Command::Version(command) => version::run(&command),
         Command::Stats(command) => stats::run(command),
         Command::GarbageCollect(command) => garbage_collect::run(command),
     }
 }
 
-/// What a shell expects of a command that Ctrl-C ended: 128 and the signal's number.
+/// What a shell expects of a command that Ctrl-C ended: 128 and the signal's number. SIGTERM, which has another number, is the same to
+/// us, and whoever looks at the status has one to know.
 const INTERRUPTED: u8 = 130;
 
 /// Why a command came to nothing.
@@ -258,14 +285,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     runtime.map_err(|error| format!("cannot start: {error}"))
 }
 
-/// Does what waits for others, until Ctrl-C.
+/// Does what waits for others, until Ctrl-C or SIGTERM.
 fn interruptible<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Failure> {
     // A collection that was cut off keeps the next one from beginning as long as that is not said; whoever does not want to wait for it
     // presses it once more.
     interruptible_then(work, given_back())
 }
 
-/// Does what waits for others, until Ctrl-C; then what has to be done after it, until that is pressed once more.
+/// Does what waits for others, until Ctrl-C or SIGTERM; then what has to be done after it, until there is one more.
 fn interruptible_then<T>(
     work: impl Future<Output = Result<T, String>>,
     after: impl Future<Output = ()>,
@@ -280,12 +307,14 @@ fn interruptible_on<T>(
     after: impl Future<Output = ()>,
 ) -> Result<T, Failure> {
     let done = runtime.block_on(async {
+        let cut_off = || std::io::Result::Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
+        let mut signals = cut_off().map_err(|error| format!("cannot start: {error}"))?;
         tokio::select! {
             done = work => done.map_err(Failure::Told),
-            _ = tokio::signal::ctrl_c() => {
+            () = next(&mut signals) => {
                 tokio::select! {
                     () = after => {}
-                    _ = tokio::signal::ctrl_c() => {}
+                    () = next(&mut signals) => {}
                 }
                 Err(Failure::Interrupted)
             }
@@ -294,6 +323,14 @@ fn interruptible_on<T>(
     // What a driver does on a thread of its own is done, or is not worth waiting for.
     runtime.shutdown_background();
     done
+}
+
+/// One of the two that end a command.
+async fn next((interrupt, terminate): &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// Has an order done, shows its steps, and then what `shown` makes of its report, or the report itself.
@@ -342,32 +379,6 @@ fn print(text: &str) {
 /// A line on stdout.
 fn out(line: &str) {
     print(&format!("{line}\n"));
-}
-
-/// A line on stderr.
-fn err(line: &str) {
-    print_err(&format!("{line}\n"));
-}
-
-/// As [`print()`], on stderr.
-fn print_err(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-fn give_up(failure: Failure) -> ExitCode {
-    match failure {
-        Failure::Told(what) => fail(what),
-        Failure::Interrupted => {
-            err("interrupted");
-            ExitCode::from(INTERRUPTED)
-        }
-    }
-}
-
-/// Says on stderr why a command failed.
-fn fail(what: impl std::fmt::Display) -> ExitCode {
-    err(&what.to_string());
-    ExitCode::FAILURE
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub struct OperatorArguments {
     /// Work on storage itself, as the configuration has it, without asking a running Entrepot
     #[arg(long, conflicts_with_all = ["admin", "user"])]
     no_server: bool,
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     pub json: bool,
 }

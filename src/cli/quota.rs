@@ -39,7 +39,7 @@ enum Command {
 struct Place {
     #[command(flatten)]
     storage: StorageArguments,
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     json: bool,
 }

@@ -19,7 +19,7 @@ const BACK: [u64; 5] = [1, 7, 30, 90, 365];
 
 #[derive(Args)]
 pub struct Command {
-    /// Everything as JSON
+    /// Everything as JSON, errors too
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -24,7 +24,7 @@ pub struct Upgrade {
     binary: Option<PathBuf>,
     #[command(flatten)]
     admin: AdminArguments,
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     json: bool,
 }

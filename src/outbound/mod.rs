@@ -12,6 +12,7 @@
 //! - [`client()`]: what all HTTP clients of ours have in common
 //! - [`hop`]: the fields of one connection
 //! - [`program()`]: what all programs of others that we run have in common
+//! - [`run`]: one that is run to its end, in bounded time
 //! - [`tls`]: what is trusted and shown, for all who speak to others
 
 mod address;
@@ -23,6 +24,7 @@ mod own;
 mod program;
 mod reach;
 mod resolver;
+pub mod run;
 pub mod tls;
 pub mod via;
 mod way;

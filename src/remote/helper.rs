@@ -2,8 +2,6 @@
 //! the registry's name from their standard input, and write `{"ServerURL": …, "Username": …, "Secret": …}`. A user name `<token>`
 //! says that the secret is a refresh token.
 
-mod run;
-
 #[cfg(test)]
 mod tests;
 
@@ -14,8 +12,13 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::units::Secret;
+use crate::outbound::{self, run};
+use crate::units::{Secret, Span};
 
+/// Until the program has ended.
+const TIME: Span = Span(Duration::from_secs(10));
+/// Most that is read of what it writes, in bytes.
+const MAX_OUTPUT: u64 = 64 << 10;
 /// What a helper said is believed for so long, unless the remote refuses it before.
 const KEPT: Duration = Duration::from_secs(3600);
 /// A helper is not run again sooner than this: neither after it failed, nor because the remote refuses what it said.
@@ -113,7 +116,10 @@ impl Helper {
 /// Why there is no credential, for the log; without anything secret.
 pub(super) async fn ask_helper(exec: &[String], registry: &str) -> Result<Login, String> {
     let (program, arguments) = exec.split_first().ok_or("the credential helper has no name")?;
-    let output = run::run(program, arguments, registry).await.map_err(|reason| format!("{program}: {reason}"))?;
+    let mut command = outbound::program(program);
+    command.args(arguments).arg("get");
+    let output = run::ask(command, registry, TIME, MAX_OUTPUT).await;
+    let output = output.map_err(|reason| format!("{program}: {reason}"))?;
     // What serde says of it may have a piece of the secret in it.
     let answer: Answer = serde_json::from_slice(&output)
         .map_err(|_| format!("{program}: its output is no JSON object with 'Username' and 'Secret'"))?;

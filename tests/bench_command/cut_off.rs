@@ -19,6 +19,15 @@ fn long(address: &str, more: &[&str], folder: &std::path::Path) -> Process {
 
 #[test]
 fn ctrl_c_tells_what_was_measured_and_deletes() {
+    tells_and_deletes_after(Signal::INT);
+}
+
+#[test]
+fn sigterm_does_as_ctrl_c_does() {
+    tells_and_deletes_after(Signal::TERM);
+}
+
+fn tells_and_deletes_after(signal: Signal) {
     let (server, other) = (Setup::registry().start(), Registry::debian().start());
     let proxy = FaultProxy::before(server.address);
     let folder = scratch();
@@ -26,7 +35,7 @@ fn ctrl_c_tells_what_was_measured_and_deletes() {
     let mut running = long(&proxy.address.to_string(), &["--vs", &vs], folder.path());
     // All is pushed by now.
     eventually("it pulls", || proxy.count("GET", "/v2/") > 60);
-    running.signal(Signal::INT);
+    running.signal(signal);
     let status = running.wait(Duration::from_secs(60)).expect("it ends");
     let log = running.log();
     assert_eq!(status.code(), Some(130), "{log}");

@@ -60,7 +60,8 @@ fn the_document_has_the_same_shape_whatever_is_measured() {
         for measure in MEASURES {
             let told = &side["measures"][measure];
             assert_eq!(keys(told), ["bytes_per_second", "count", "failed", "per_second", "seconds", "why"]);
-            let seconds = ["p50", "p90", "p99", "max"].map(|key| told["seconds"][key].as_f64().expect("a number"));
+            assert_eq!(keys(&told["seconds"]), ["max", "p50", "p90", "p99"]);
+            let seconds = ["p50", "max"].map(|key| told["seconds"][key].as_f64().expect("a number"));
             assert!(seconds[0] > 0.0 && seconds.is_sorted(), "{told:#}");
             assert!(told["per_second"].as_f64().expect("a rate") > 0.0, "{told:#}");
             let moves = ["push", "pull", "concurrent_pull"].contains(&measure);
@@ -111,12 +112,40 @@ fn people_get_a_table_with_both_columns_and_the_ratio() {
 }
 
 #[test]
+fn percentiles_of_few_samples_are_not_told() {
+    let server = Setup::registry().start();
+    let address = server.address.to_string();
+    let counts = ["--pushes", "10", "--pulls", "9", "--concurrency", "1", "--requests", "100"];
+    let told = small(&address, &[&counts[..], &["--json"]].concat()).well().json();
+    for (measure, count, p90, p99) in [
+        ("pull", 9, false, false),
+        ("push", 10, true, false),
+        ("concurrent_pull", 9, false, false),
+        ("ping", 100, true, true),
+    ] {
+        let measured = &told["sides"][0]["measures"][measure];
+        assert_eq!(measured["count"], count, "{measure}: {told:#}");
+        let seconds = &measured["seconds"];
+        assert_eq!((seconds["p90"].is_number(), seconds["p99"].is_number()), (p90, p99), "{measure}: {seconds}");
+        assert_eq!((seconds["p90"].is_null(), seconds["p99"].is_null()), (!p90, !p99), "{measure}: {seconds}");
+        assert!(seconds["p50"].is_number() && seconds["max"].is_number(), "{measure}: {seconds}");
+    }
+    let text = small(&address, &counts).well().text;
+    let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let push = words.iter().position(|line| line.starts_with(&["push"])).expect("a push");
+    assert_eq!(words[push + 1], ["samples", "10"], "{text}");
+    assert_eq!((words[push + 3][0], words[push + 3].len()), ("p90", 3), "{text}");
+    assert_eq!(words[push + 4], ["p99", "—"], "{text}");
+    assert!(text.contains("—: too few samples to say; p90 is told of 10 or more, p99 of 100 or more"), "{text}");
+}
+
+#[test]
 fn the_plot_is_xml_with_a_bar_for_each_value() {
     let (one, other) = (Setup::registry().start(), Registry::debian().start());
     let folder = scratch();
     let path = folder.path().join("figures.svg");
     let (address, vs, file) = (one.address.to_string(), other.address.to_string(), path.display().to_string());
-    small(&address, &["--vs", &vs, "--plot", &file]).well();
+    small(&address, &["--vs", &vs, "--plot", &file, "--requests", "100", "--pushes", "10"]).well();
     let text = std::fs::read_to_string(&path).expect("the plot");
     let mut checked = std::process::Command::new("python3");
     checked.args([
@@ -125,8 +154,11 @@ fn the_plot_is_xml_with_a_bar_for_each_value() {
         &file,
     ]);
     assert_eq!(crate::harness::tools::run(&mut checked), "svg");
-    // Two of the legend, seven measures with four values, three with a rate, each of both; and the ground.
-    assert_eq!(text.matches("<rect ").count(), 2 + 2 * (7 * 4 + 3) + 1, "{text}");
+    // Two of the legend; of both, four values of four requests, three of ten pushes, two of three and four pulls, three with a rate; and
+    // the ground.
+    assert_eq!(text.matches("<rect ").count(), 2 + 2 * (4 * 4 + 3 + 2 * 2 + 3) + 1, "{text}");
+    let without = ["— of 10 samples", "— of 3 samples", "— of 4 samples"].map(|words| text.matches(words).count());
+    assert_eq!(without, [2, 2 * 2, 2 * 2], "{text}");
     assert!(text.contains(&address) && text.contains(&vs) && text.contains("MB/s"), "{text}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1, "nothing else is left beside it");
 }

@@ -74,7 +74,7 @@ fn peers_that_are_down_wrong_or_of_another_time_are_named() {
     );
 
     let no_registry = FaultProxy::scripted(|_| Reply::new(404));
-    Patient::before(&[no_registry.address]).doctor(&[]).only("error", "peers", "404: no registry does");
+    Patient::before(&[no_registry.address]).doctor(&[]).only("error", "peers", "404, as no registry does");
 
     let date = "Thu, 01 Jan 2015 00:00:00 GMT";
     let late = FaultProxy::scripted(move |_| Reply::new(200).header("Date", date).body("{}"));

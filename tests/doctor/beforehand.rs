@@ -63,7 +63,7 @@ fn certificates_that_clients_refuse_are_named() {
         with_tls(Patient::registry(), certificate, key).doctor(&[])
     };
     with(&expired).only("error", "certificates", "has expired");
-    with(&early).only("error", "certificates", "good only in");
+    with(&early).only("error", "certificates", "becomes valid only in");
     with(&own).names("warning", "certificates", "signed by itself").names("ok", "certificates", "days left");
     // Which the configuration itself refuses.
     with(&(own.0.clone(), expired.1.clone())).names("error", "config", "is not the key of the certificate");

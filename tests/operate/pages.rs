@@ -5,7 +5,7 @@ use std::process::Command;
 use super::world::entrepot;
 use crate::harness::{scratch, tools};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "serve",
     "check",
     "status",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 20] = [
     "mirror",
     "explain",
     "completions",
+    "version",
 ];
 
 #[test]

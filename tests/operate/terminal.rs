@@ -59,6 +59,16 @@ fn nobody_who_stops_reading_makes_a_command_panic() {
 /// A server that takes what is asked and never answers.
 #[test]
 fn ctrl_c_ends_every_command_with_a_word_and_130() {
+    every_command_is_ended_by(Signal::INT);
+}
+
+/// By a timer, or by systemd.
+#[test]
+fn sigterm_ends_every_command_as_ctrl_c_does() {
+    every_command_is_ended_by(Signal::TERM);
+}
+
+fn every_command_is_ended_by(signal: Signal) {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address").to_string();
     for (arguments, hint) in [
@@ -79,7 +89,7 @@ fn ctrl_c_ends_every_command_with_a_word_and_130() {
         let child = child.expect("it runs");
         let (mut stream, _) = silent.accept().expect("it asks");
         stream.read_exact(&mut [0; 16]).expect("a question");
-        kill_process(Pid::from_raw(child.id() as i32).expect("an id"), Signal::INT).expect("told");
+        kill_process(Pid::from_raw(child.id() as i32).expect("an id"), signal).expect("told");
         let output = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(130), "{arguments:?}: {said}");

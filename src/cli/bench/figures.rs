@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 
 use super::trouble::Trouble;
 
+/// How many have to be measured before these percentiles are told.
+pub const SAMPLES_FOR_P90: usize = 10;
+pub const SAMPLES_FOR_P99: usize = 100;
+
 /// What is measured, in the order in which it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
@@ -81,10 +85,11 @@ pub struct Summary {
     pub count: usize,
     pub failed: u64,
     pub why: Option<String>,
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub max: f64,
+    /// `None` of these four: there are too few of them to say.
+    pub p50: Option<f64>,
+    pub p90: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
     pub per_second: f64,
     /// Where bytes are what it is about.
     pub bytes_per_second: Option<f64>,
@@ -108,7 +113,7 @@ impl Figures {
         }
         let mut sorted = self.took.clone();
         sorted.sort_unstable();
-        let at = |percent: usize| nearest(&sorted, percent).as_secs_f64();
+        let at = |percent: usize| nearest(&sorted, percent).map(|took| took.as_secs_f64());
         let busy = self.busy.as_secs_f64();
         let rate = |amount: f64| if busy > 0.0 { amount / busy } else { 0.0 };
         Some(Summary {
@@ -125,10 +130,22 @@ impl Figures {
     }
 }
 
-/// The least value that so many percent of all are not above (nearest rank); zero of none.
-fn nearest(sorted: &[Duration], percent: usize) -> Duration {
+/// The least value that so many percent of all are not above (nearest rank). `None`: of so few it says nothing.
+fn nearest(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    if sorted.len() < samples_for(percent) {
+        return None;
+    }
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or_default()
+    sorted.get(rank - 1).copied()
+}
+
+/// Of fewer, the slowest one alone would be what is above: the maximum by another name.
+fn samples_for(percent: usize) -> usize {
+    match percent {
+        90..99 => SAMPLES_FOR_P90,
+        99 => SAMPLES_FOR_P99,
+        _ => 1,
+    }
 }
 
 impl Summary {
@@ -143,17 +160,19 @@ impl Summary {
         })
     }
 
-    /// What is compared: a name for programs, and the value.
-    pub fn values(&self) -> Vec<(&'static str, f64)> {
+    /// What is compared: a name for programs, and the value where there is one.
+    pub fn values(&self) -> Vec<(&'static str, Option<f64>)> {
         let mut values = vec![("p50", self.p50), ("p90", self.p90), ("p99", self.p99), ("max", self.max)];
-        values.push(("per_second", self.per_second));
-        values.extend(self.bytes_per_second.map(|bytes| ("bytes_per_second", bytes)));
+        let rate = |value: f64| Some(value).filter(|value| *value > 0.0);
+        values.push(("per_second", rate(self.per_second)));
+        values.extend(self.bytes_per_second.map(|bytes| ("bytes_per_second", rate(bytes))));
         values
     }
 }
 
 /// `None` where one of them says nothing.
-pub fn ratio(one: f64, other: f64) -> Option<f64> {
+pub fn ratio(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    let (one, other) = (one?, other?);
     (one > 0.0 && other > 0.0).then(|| one / other)
 }
 
@@ -167,13 +186,32 @@ mod tests {
         (1..=100).rev().for_each(|ms| figures.add(Duration::from_millis(ms), 10));
         figures.busy = Duration::from_secs(2);
         let told = figures.summary(Measure::Push).unwrap();
-        assert_eq!((told.p50, told.p90, told.p99, told.max), (0.05, 0.09, 0.099, 0.1));
+        assert_eq!((told.p50, told.p90, told.p99, told.max), (Some(0.05), Some(0.09), Some(0.099), Some(0.1)));
         assert_eq!((told.per_second, told.bytes_per_second), (50.0, Some(500.0)));
         assert_eq!(figures.summary(Measure::Ping).unwrap().bytes_per_second, None);
         let mut one = Figures::default();
         one.add(Duration::from_secs(1), 0);
         let told = one.summary(Measure::Ping).unwrap();
-        assert_eq!((told.p50, told.max, told.per_second), (1.0, 1.0, 0.0));
+        assert_eq!((told.p50, told.max, told.per_second), (Some(1.0), Some(1.0), 0.0));
+    }
+
+    #[test]
+    fn a_percentile_is_told_of_enough_samples_only() {
+        for (count, p50, p90, p99) in [
+            (1, true, false, false),
+            (9, true, false, false),
+            (10, true, true, false),
+            (99, true, true, false),
+            (100, true, true, true),
+        ] {
+            let mut figures = Figures::default();
+            (1..=count).for_each(|ms| figures.add(Duration::from_millis(ms), 0));
+            let told = figures.summary(Measure::Ping).unwrap();
+            assert_eq!((told.p50.is_some(), told.p90.is_some(), told.p99.is_some()), (p50, p90, p99), "{count}");
+            let seconds = &told.json()["seconds"];
+            assert_eq!((seconds["p90"].is_null(), seconds["p99"].is_null()), (!p90, !p99), "{count}");
+            assert_eq!((told.json()["count"].as_u64(), told.max.is_some()), (Some(count), true));
+        }
     }
 
     #[test]
@@ -182,7 +220,8 @@ mod tests {
         let mut figures = Figures::default();
         figures.failed(&Trouble::Start("no".into()));
         let told = figures.summary(Measure::Pull).unwrap();
-        assert_eq!((told.count, told.failed, told.max, told.why.as_deref()), (0, 1, 0.0, Some("cannot start: no")));
-        assert_eq!((ratio(1.0, 0.0), ratio(3.0, 2.0)), (None, Some(1.5)));
+        assert_eq!((told.count, told.failed, told.max, told.why.as_deref()), (0, 1, None, Some("cannot start: no")));
+        let of = |one, other| ratio(Some(one), Some(other));
+        assert_eq!((of(1.0, 0.0), of(3.0, 2.0), ratio(Some(1.0), None)), (None, Some(1.5), None));
     }
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::figures::Summary;
-use super::report::{Report, Row, label, shown};
+use super::report::{NONE, Report, Row, label, shown};
+use crate::cli::words;
 
 /// All lengths are in pixels of the picture.
 const WIDTH: f64 = 860.0;
@@ -90,7 +91,7 @@ impl Picture {
         let sides: Vec<_> =
             row.sides.iter().map(|told| told.as_ref().map(Summary::values).unwrap_or_default()).collect();
         let all = || sides.iter().flatten().filter(|(key, _)| wanted(key));
-        let most = all().map(|(_, value)| *value).fold(0.0, f64::max);
+        let most = all().filter_map(|(_, value)| *value).fold(0.0, f64::max);
         let mut keys: Vec<&str> = Vec::new();
         for (key, _) in all() {
             if !keys.contains(key) {
@@ -104,7 +105,11 @@ impl Picture {
                 if index == 0 {
                     self.text((MARGIN, TEXT), "normal", label(key, row.measure));
                 }
-                let value = values.iter().find(|(known, _)| *known == key).map_or(0.0, |(_, value)| *value);
+                let Some(value) = values.iter().find(|(known, _)| *known == key).and_then(|(_, value)| *value) else {
+                    let count = row.sides.get(index).and_then(Option::as_ref).map_or(0, |told| told.count as u64);
+                    self.text((FROM + 6.0, TEXT), "normal", &format!("{NONE} of {}", words::count(count, "sample")));
+                    continue;
+                };
                 let length = if most > 0.0 { value / most * LONGEST } else { 0.0 };
                 self.bar((FROM, length), COLOURS.get(index).copied().unwrap_or("black"));
                 self.text((FROM + length + 6.0, TEXT), "normal", &shown(key, value));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::figures::{MEASURES, Measure, Summary, ratio};
+use super::figures::{MEASURES, Measure, SAMPLES_FOR_P90, SAMPLES_FOR_P99, Summary, ratio};
 use super::plan::Plan;
 use super::side::Side;
 use crate::cli::words::{printable, size};
@@ -18,6 +18,11 @@ const LETTERS: [&str; 2] = ["A", "B"];
 /// Bytes of a megabyte, as rates are told.
 const MEGABYTE: f64 = 1e6;
 
+/// What stands in the place of a value that there is not.
+pub const NONE: &str = "—";
+
+type Values = Vec<(&'static str, Option<f64>)>;
+
 /// How a run came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -25,7 +30,7 @@ pub enum Ended {
     Done,
     /// By `--time`.
     Time,
-    /// By Ctrl-C.
+    /// By Ctrl-C or SIGTERM.
     Interrupted,
 }
 
@@ -108,6 +113,9 @@ impl Report {
             self.measure(row, &mut text);
         }
         text.push('\n');
+        if let Some(why) = self.too_few() {
+            let _ = writeln!(text, "{why}");
+        }
         for (row, index, told) in self.failures() {
             let name = row.measure.name(self.plan.concurrency);
             let of = told.count as u64 + told.failed;
@@ -160,24 +168,36 @@ impl Report {
 
     fn measure(&self, row: &Row, text: &mut String) {
         let _ = writeln!(text, "{}", row.measure.name(self.plan.concurrency));
-        let sides: Vec<Vec<(&str, f64)>> =
+        let _ = write!(text, "  {:width$}", "samples", width = NAME - 2);
+        for told in &row.sides {
+            let _ = write!(text, "{:>VALUE$}", told.as_ref().map_or(0, |told| told.count));
+        }
+        text.push('\n');
+        let sides: Vec<Values> =
             row.sides.iter().map(|told| told.as_ref().map(Summary::values).unwrap_or_default()).collect();
         let keys = sides.iter().max_by_key(|values| values.len()).cloned().unwrap_or_default();
         for (key, _) in keys {
-            let of =
-                |values: &Vec<(&str, f64)>| values.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+            let of = |values: &Values| values.iter().find(|(known, _)| *known == key).and_then(|(_, value)| *value);
             let values: Vec<Option<f64>> = sides.iter().map(of).collect();
             let _ = write!(text, "  {:width$}", label(key, row.measure), width = NAME - 2);
             for value in &values {
-                let shown = value.filter(|value| *value > 0.0).map_or_else(|| "-".into(), |value| shown(key, value));
+                let shown = value.map_or_else(|| NONE.into(), |value| shown(key, value));
                 let _ = write!(text, "{shown:>VALUE$}");
             }
-            if let [Some(one), Some(other)] = values[..] {
-                let shown = ratio(one, other).map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
+            if let [one, other] = values[..] {
+                let shown = ratio(one, other).map_or_else(|| NONE.into(), |ratio| format!("{ratio:.2}"));
                 let _ = write!(text, "{shown:>VALUE$}");
             }
             text.push('\n');
         }
+    }
+
+    /// Why percentiles are not there, where that is so.
+    fn too_few(&self) -> Option<String> {
+        let told = || self.rows.iter().flat_map(|row| row.sides.iter().flatten()).filter(|told| told.count > 0);
+        told().any(|told| told.p99.is_none()).then(|| {
+            format!("{NONE}: too few samples to say; p90 is told of {SAMPLES_FOR_P90} or more, p99 of {SAMPLES_FOR_P99} or more")
+        })
     }
 }
 

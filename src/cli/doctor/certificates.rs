@@ -61,13 +61,13 @@ pub fn check(config: &Config, hosts: &[String], ca: Option<&Path>) -> Findings {
         }
     }
     if pairs.is_empty() {
-        findings.ok("no listener has one (plain HTTP: see `clients`)");
+        findings.ok("no listener has a certificate (plain HTTP: see `clients`)");
         return findings;
     }
     for host in hosts.iter().filter(|host| !covered.iter().any(|own| covers(own, host))) {
         findings.error(
-            format!("no certificate is for {host}, which a route answers: there are {}", listed(&covered)),
-            "clients that ask for it by https will refuse: get a certificate with this name",
+            format!("no certificate is for {host}, which a route answers; certificates are for {}", listed(&covered)),
+            "clients that come by https refuse to speak with it: get a certificate with this name",
         );
     }
     findings
@@ -152,19 +152,19 @@ fn life(file: &Path, seen: &Seen, now: UnixTime, findings: &mut Findings) -> boo
     let whole = seen.until.saturating_sub(seen.from).max(1);
     let file = file.display();
     if left <= 0 {
-        let what = format!("{file} has expired {} ago: no client connects any more", span(-left));
-        findings.error(what, "renew it; it is taken over as soon as the files are there");
+        let what = format!("{file} has expired {} ago: clients refuse it", span(-left));
+        findings.error(what, "renew it; new files are taken over within moments, without a restart");
         return false;
     }
     if seen.from > now {
-        let what = format!("{file} is good only in {}", span(seen.from - now));
+        let what = format!("{file} becomes valid only in {}", span(seen.from - now));
         findings.error(what, "correct this machine's clock, or wait");
         return false;
     }
     if left < whole / DUE_PART {
         findings.warning(
             format!("{file} ({}) has {} left, of {}", listed(&seen.names), span(left), span(whole)),
-            "see why nothing has renewed it",
+            "renew it, and see why nothing has",
         );
     } else {
         findings.ok(format!("{file} ({}) has {} left", listed(&seen.names), span(left)));

@@ -62,8 +62,9 @@ impl Clocks {
         }
         match told.len() {
             _ if !findings.found.is_empty() => {}
-            0 => findings.ok("there is nobody to compare this machine's clock with"),
-            count => findings.ok(format!("agrees with {count} other{}", if count == 1 { "" } else { "s" })),
+            0 => findings.ok("not compared: nobody that was asked told the time"),
+            count => findings
+                .ok(format!("agrees with {count} other{} that told the time", if count == 1 { "" } else { "s" })),
         }
         findings
     }

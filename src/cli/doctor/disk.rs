@@ -15,12 +15,15 @@ const CHECK: &str = "disk";
 /// Of all files that a file system can have, so many percent should be left.
 const FEW_FILES: u64 = 2;
 
+const ROOM: &str = "make room: `entrepot gc run` collects what nothing needs and frees it after days, with --now at once and for good (`gc plan --now` says \
+    how much that is); `entrepot retention plan` says which tags could go; or give it a larger disk";
+
 /// A folder that is written to.
 struct Folder<'a> {
     path: &'a Path,
     key: &'static str,
-    /// What it may hold.
-    most: Option<Size>,
+    /// What it may hold, and which key says that.
+    most: Option<(Size, &'static str)>,
 }
 
 /// Blocking. Makes nothing.
@@ -29,7 +32,7 @@ pub fn check(config: &Config) -> Findings {
     let mut folders = Vec::new();
     let cache = &config.cache;
     if cache.disk > Size(0) {
-        folders.push(Folder { path: &cache.path, key: "cache.path", most: Some(cache.disk) });
+        folders.push(Folder { path: &cache.path, key: "cache.path", most: Some((cache.disk, "cache.disk")) });
     }
     if config.uses_registry() {
         match config.storage.driver {
@@ -39,7 +42,7 @@ pub fn check(config: &Config) -> Findings {
             DriverKind::Memory => {}
             _ if config.registry.spool_size == Size(0) => {}
             _ => {
-                let most = Some(config.registry.spool_size);
+                let most = Some((config.registry.spool_size, "registry.spool_size"));
                 folders.push(Folder { path: &config.registry.spool, key: "registry.spool", most });
             }
         }
@@ -61,11 +64,14 @@ fn one(config: &Config, folder: &Folder<'_>, findings: &mut Findings) {
     }
     if let Err(error) = access(&there, Access::WRITE_OK | Access::EXEC_OK) {
         let what = format!("{} ({key}) cannot be written: {error}", there.display());
-        return findings.error(what, "give it to the user who serves: chown, or mount it for writing");
+        return findings.error(what, "give it to the user who serves (chown), or mount it for writing");
     }
     let volume = match statvfs(&there) {
         Ok(volume) => volume,
-        Err(error) => return findings.error(format!("{shown} ({key}): {error}"), "see whether its disk is well"),
+        Err(error) => {
+            return findings
+                .error(format!("{shown} ({key}): {error}"), "see whether its disk is mounted and well: `dmesg`, `df`");
+        }
     };
     let unit = volume.f_frsize.max(1);
     let (total, free) = (volume.f_blocks.saturating_mul(unit), volume.f_bavail.saturating_mul(unit));
@@ -80,15 +86,23 @@ fn one(config: &Config, folder: &Folder<'_>, findings: &mut Findings) {
         return of_storage(config, (total, free), &told, findings);
     }
     match folder.most {
-        Some(Size(most)) if most > total => findings.error(
-            format!("{told}, and may hold {}, more than there is", size(Some(most))),
-            "lower it below the size of the file system, less what else is there",
+        Some((Size(most), bound)) if most > total => findings.error(
+            format!("{told}, and may hold {} ({bound}), more than there is", size(Some(most))),
+            format!("lower {bound} below the size of that file system, less what else is there"),
         ),
         _ if free < free_to_leave(total) => findings.warning(
-            format!("{told}: nearly full, so that what comes is not kept"),
-            "make room there, or name a folder on another disk",
+            format!("{told}: nearly full, so that {}", nearly_full(key)),
+            format!("make room there, or let {key} name a folder on another disk"),
         ),
         _ => findings.ok(told),
+    }
+}
+
+/// What comes of it.
+fn nearly_full(key: &str) -> &'static str {
+    match key {
+        "registry.spool" => "layers go to the bucket in parts, which takes longer",
+        _ => "nothing more is kept in the cache",
     }
 }
 
@@ -96,15 +110,10 @@ fn of_storage(config: &Config, (total, free): (u64, u64), told: &str, findings: 
     let used = total.saturating_sub(free);
     let (warn, full) = (config.registry.disk_warn, config.registry.disk_full);
     if !full.is_whole() && used >= full.of(total) {
-        findings.error(
-            format!("{told}: [registry] disk_full ({full}) is reached, and pushes are answered with 507"),
-            "make room: `entrepot gc plan`, `entrepot retention plan`, or a larger disk",
-        );
+        findings
+            .error(format!("{told}: [registry] disk_full ({full}) is reached, and pushes are answered with 507"), ROOM);
     } else if used >= warn.of(total) {
-        findings.warning(
-            format!("{told}: [registry] disk_warn ({warn}) is reached; pushes end at {full}"),
-            "make room: `entrepot gc plan`, `entrepot retention plan`, or a larger disk",
-        );
+        findings.warning(format!("{told}: [registry] disk_warn ({warn}) is reached; pushes end at {full}"), ROOM);
     } else {
         findings.ok(told);
     }

@@ -9,6 +9,7 @@ use rustix::fs::{Access, access};
 use super::finding::Findings;
 use crate::audit;
 use crate::auth::htpasswd_unused;
+use crate::cli::words;
 use crate::config::{Config, Errors, Written};
 use crate::remote::config::Credentials;
 use crate::telemetry::AccessTarget;
@@ -74,7 +75,7 @@ pub fn secrets(config: Option<&Config>, written: &Result<Vec<Written>, Errors>, 
             ),
             Err(error) => findings.error(
                 format!("{} ({key}) cannot be looked at: {error}", path.display()),
-                "let the user who serves read it, and its folder be entered",
+                "let the user who serves enter its folder and read it (chown, chmod)",
             ),
         }
     }
@@ -95,7 +96,10 @@ pub fn secrets(config: Option<&Config>, written: &Result<Vec<Written>, Errors>, 
         );
     }
     if findings.found.is_empty() {
-        findings.ok(format!("{} files hold secrets, and only those who should can read them", files.len()));
+        findings.ok(match files.len() as u64 {
+            0 => "the configuration names no file that holds a secret".to_owned(),
+            count => format!("nobody else can read the {} with secrets", words::count(count, "file")),
+        });
     }
     findings
 }

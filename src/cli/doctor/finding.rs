@@ -23,6 +23,9 @@ impl Level {
     }
 }
 
+/// What to do where nobody but those who make Entrepot can do anything.
+pub const REPORT: &str = "this is a fault of Entrepot: report it, with what `entrepot version --json` prints";
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -87,8 +90,10 @@ pub async fn within(check: &'static str, limit: Duration, work: impl Future<Outp
         Ok(findings) => findings,
         Err(_) => {
             let mut findings = Findings::of(check);
-            findings
-                .error(format!("is not done after {limit:?}"), "see whether what it asks still answers, and try again");
+            findings.error(
+                format!("this check did not end within {limit:?}"),
+                "see whether what it asks still answers, and try again",
+            );
             findings
         }
     }
@@ -103,7 +108,7 @@ pub async fn blocking_within(
     within(check, limit, async {
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
             let mut findings = Findings::of(check);
-            findings.error(format!("could not be done: {error}"), "tell who makes Entrepot");
+            findings.error(format!("this check could not be done: {error}"), REPORT);
             findings
         })
     })

@@ -100,7 +100,10 @@ impl Probe {
         let answer = match self.door.ask(Method::GET, "/v2/", HeaderMap::new(), Vec::new()).await {
             Ok(answer) => answer,
             Err(why) => {
-                findings.error(format!("/v2/ does not answer: {why}"), "see the log of who serves");
+                findings.error(
+                    format!("/v2/ does not answer: {why}"),
+                    "see the log of Entrepot: `journalctl -u entrepot`, or wherever `serve` writes to",
+                );
                 return findings;
             }
         };
@@ -120,7 +123,7 @@ impl Probe {
             ),
             (status, _) => {
                 let why = reason(answer).await;
-                findings.error(format!("/v2/ answers {status}: {why}"), "see the log of who serves");
+                findings.error(format!("/v2/ answers {status}: {why}"), "see the log of Entrepot: `journalctl -u entrepot`, or wherever `serve` writes to");
             }
         }
         findings
@@ -309,11 +312,11 @@ fn advice(refused: &Refused, verb: &str) -> String {
                 "no rule allows it: `entrepot auth explain NAME {verb} REPOSITORY` says why; --repository names another one"
             )
         }
-        Some(405) => "[registry] read_only is true, or the route of this repository has no `write`".into(),
+        Some(405) => "[registry] read_only is true, or the route of this repository has no `write`: set it where pushes are wanted".into(),
         Some(404) => "no route answers this repository: see [[route]]; --repository names another one".into(),
         Some(503) => "is `entrepot maintenance` on, or storage or a peer down? see the other lines".into(),
-        Some(507) => "the disk of the storage is nearly full: make room".into(),
-        _ => "see the log of who serves".into(),
+        Some(507) => "the disk of the storage is nearly full: see `disk`".into(),
+        _ => "see the log of Entrepot: `journalctl -u entrepot`, or wherever `serve` writes to".into(),
     }
 }
 

@@ -21,9 +21,9 @@ pub fn check(config: &Config, serving: Option<u64>) -> Findings {
     let fitting: u64 = within(files, &config.listener).iter().map(|listener| listener.max_connections as u64).sum();
     if fitting < wanted {
         findings.warning(
-            format!("{whose} may open {files} files: of {wanted} connections (listener.max_connections), {fitting} are taken"),
+            format!("{whose} may open {files} files: of the {wanted} connections that max_connections of the listeners allows, it can hold {fitting}"),
             format!(
-                "raise it to {} (systemd: LimitNOFILE, docker: --ulimit nofile), or lower max_connections",
+                "let it open {} (systemd: LimitNOFILE, docker: --ulimit nofile), or lower max_connections",
                 wanted.saturating_mul(2)
             ),
         );
@@ -56,7 +56,7 @@ mod tests {
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!(check(&config, Some(2000)).found[0].level, Level::Ok);
         let found = check(&config, Some(1000)).found.remove(0);
-        assert!(found.level == Level::Warning && found.what.contains("500 are taken"), "{found:?}");
+        assert!(found.level == Level::Warning && found.what.contains("it can hold 500"), "{found:?}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ use certificates::Trust;
 use clients::Reached;
 use clock::Clocks;
 use door::{Door, There};
-use finding::{Findings, blocking_within, within};
+use finding::{Findings, REPORT, blocking_within, within};
 use image::Probe;
 use report::{Report, Stage};
 
@@ -50,8 +50,6 @@ const LONG_CHECK_TIME: Duration = Duration::from_secs(90);
 const ADMIN_TIME: Duration = Duration::from_secs(10);
 /// A page of metrics is no longer than this, in bytes.
 const MAX_METRICS: usize = 16 << 20;
-/// Exit code: it was misused.
-const MISUSED: u8 = 2;
 
 #[derive(Args)]
 pub struct Doctor {
@@ -82,7 +80,7 @@ pub struct Doctor {
     /// Print what docker, containerd and podman have to be told of this address
     #[arg(long)]
     clients: bool,
-    /// As JSON
+    /// As JSON, errors too
     #[arg(long)]
     json: bool,
 }
@@ -91,10 +89,7 @@ pub fn run(doctor: Doctor) -> ExitCode {
     let access = match (&doctor.user, &doctor.password_file) {
         (Some(user), Some(file)) => match Access::read(user, file) {
             Ok(access) => Some(access),
-            Err(why) => {
-                super::err(&why);
-                return ExitCode::from(MISUSED);
-            }
+            Err(why) => return super::misused(why),
         },
         _ => None,
     };
@@ -131,7 +126,7 @@ async fn examine(doctor: &Doctor, access: Option<Access>, pending: &Pending, rep
         Ok(read) => read,
         Err(error) => {
             let mut findings = Findings::of("config");
-            findings.error(format!("could not be read: {error}"), "tell who makes Entrepot");
+            findings.error(format!("could not be read: {error}"), REPORT);
             return report.add(findings);
         }
     };
@@ -148,8 +143,10 @@ async fn examine(doctor: &Doctor, access: Option<Access>, pending: &Pending, rep
         }
         None => {
             let mut findings = Findings::of("config");
-            findings
-                .error("the other checks need a configuration without errors", "correct these first, and try again");
+            findings.error(
+                "no more can be checked until the configuration has no errors",
+                "correct them, and run this again",
+            );
             report.add(findings);
         }
     }
@@ -160,7 +157,7 @@ fn of_config(source: &Source, config: &Result<Config, Errors>) -> Findings {
     let name = source.path.as_ref().map_or("the built-in configuration".into(), |path| path.display().to_string());
     match config {
         Ok(config) => {
-            findings.ok(format!("{name} can be read"));
+            findings.ok(format!("{name} has no errors"));
             config.warnings().into_iter().for_each(|warning| findings.warning(warning, ""));
         }
         Err(errors) => {
@@ -307,8 +304,10 @@ impl Patient<'_> {
             false => {
                 let reasons = answer["reasons"].as_array().into_iter().flatten().map(super::words::text);
                 let reasons = reasons.collect::<Vec<_>>().join("; ");
-                findings
-                    .error(format!("it says that no requests should be sent to it: {reasons}"), "see what that needs");
+                findings.error(
+                    format!("it says that no requests should be sent to it: {reasons}"),
+                    "mend what it names; `entrepot status` says more",
+                );
             }
         }
         findings

@@ -98,11 +98,11 @@ fn judge(name: &str, key: &str, found: Result<Vec<IpAddr>, String>, findings: &m
         Err(why) => return findings.error(format!("{name} ({key}) does not resolve: {why}"), advice),
     };
     let shown = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let elsewhere = found.iter().filter(|ip| !is_of_this_machine(**ip)).count();
-    match elsewhere {
-        0 => findings.ok(format!("{name} ({key}) leads here: {shown}")),
+    let elsewhere: Vec<_> = found.iter().filter(|ip| !is_of_this_machine(**ip)).map(ToString::to_string).collect();
+    match elsewhere.as_slice() {
+        [] => findings.ok(format!("{name} ({key}) leads here: {shown}")),
         _ => findings.warning(
-            format!("{name} ({key}) leads to {shown}, of which {elsewhere} are no addresses of this machine"),
+            format!("{name} ({key}) leads to {shown}; not of this machine: {}", elsewhere.join(", ")),
             "right if a load balancer, a NAT or other instances stand there; else correct its DNS record",
         ),
     }

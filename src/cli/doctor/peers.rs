@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use prometheus::Registry as Prometheus;
 
 use super::clock::Clocks;
-use super::finding::Findings;
+use super::finding::{Findings, REPORT};
 use crate::cluster::config::Authorization;
 use crate::cluster::{self, Cluster, PeerTable};
 use crate::config::Config;
@@ -33,7 +33,8 @@ pub async fn peers(config: &Config, clocks: &Clocks) -> Findings {
     let mut findings = Findings::of(PEERS);
     for (name, section) in &config.cluster {
         if let Err(why) = cluster_of(name, section, clocks, &mut findings).await {
-            findings.error(format!("cluster.{name}: {why}"), "correct what is said of it in the configuration");
+            findings
+                .error(format!("cluster.{name}: {why}"), "correct [cluster.NAME] of that name in the configuration");
         }
     }
     findings
@@ -113,8 +114,8 @@ fn judge(who: &str, status: u16, section: &cluster::Config, findings: &mut Findi
             "is it spoken to by https where it wants http, or the other way round? see `tls` of the cluster",
         ),
         _ => findings.error(
-            format!("{who} answers {BASE} with {status}: no registry does"),
-            "see whether this is the registry's address, and its log",
+            format!("{who} answers {BASE} with {status}, as no registry does"),
+            "see whether this is the registry's address and port, and look into the registry's log",
         ),
     }
 }
@@ -124,7 +125,7 @@ pub async fn remotes(config: &Config, clocks: &Clocks) -> Findings {
     let surroundings = match surroundings().await {
         Ok(surroundings) => surroundings,
         Err(why) => {
-            findings.error(format!("cannot be asked: {why}"), "tell who makes Entrepot");
+            findings.error(format!("cannot be asked: {why}"), REPORT);
             return findings;
         }
     };
@@ -147,7 +148,7 @@ pub async fn remotes(config: &Config, clocks: &Clocks) -> Findings {
             }
             Err(Trouble::Asked(RemoteError::Denied(status))) => findings.error(
                 format!("{who} refuses our login ({})", status.as_u16()),
-                "correct its username and the file of its password: credentials of the remote",
+                "correct `credentials` of the remote: the username, and what is in the file of the password",
             ),
             Err(Trouble::Asked(error)) => findings.error(
                 format!("{who}: {error}"),

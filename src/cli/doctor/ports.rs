@@ -8,6 +8,8 @@ use super::finding::Findings;
 use crate::config::Config;
 
 const CHECK: &str = "ports";
+const START: &str =
+    "start it (`systemctl start entrepot`, or `entrepot serve`); if it does not start or stay, its log says why";
 /// Below it, a port needs a right.
 const PRIVILEGED: u16 = 1024;
 
@@ -64,7 +66,7 @@ pub fn ours(config: &Config, there: &[Option<There>], admin: Option<&Result<(), 
             Some(There::Entrepot) => findings.ok(format!("{address} ({key}) answers as Entrepot")),
             Some(There::Nobody) => findings.error(
                 format!("nobody listens at {address} ({key})"),
-                "is it running, with this configuration? `entrepot serve`, or its log, says why not",
+                START,
             ),
             Some(There::Somebody(why)) => findings.error(
                 format!("{address} ({key}) is not answered by this configuration's Entrepot: {why}"),
@@ -81,9 +83,9 @@ pub fn ours(config: &Config, there: &[Option<There>], admin: Option<&Result<(), 
     }
     match (admin, &config.admin) {
         (Some(Ok(())), Some(admin)) => findings.ok(format!("{} (admin) answers", admin.address)),
-        (Some(Err(why)), _) => findings.error(why.clone(), "is it running, with this configuration?"),
+        (Some(Err(why)), _) => findings.error(why.clone(), START),
         _ => findings.warning(
-            "there is no [admin] address: nobody sees whether it is ready",
+            "there is no [admin] address: commands and monitoring cannot ask whether it is ready",
             "give one that only this machine reaches: [admin] address = \"127.0.0.1:5001\"",
         ),
     }

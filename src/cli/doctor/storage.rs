@@ -47,7 +47,7 @@ pub async fn check(config: &Config, clocks: &Clocks) -> (Findings, Option<Arc<St
     let storage = match opened(config).await {
         Ok(storage) => storage,
         Err(error) => {
-            failed(&place, "open it", &error, &mut findings);
+            failed((config.storage.driver, &place), "open it", &error, &mut findings);
             return (findings, None);
         }
     };
@@ -103,7 +103,7 @@ fn judge(place: &str, rights: &Rights, config: &Config, findings: &mut Findings)
     for right in &rights.tried {
         match &right.outcome {
             Ok(()) => works.push(right.what),
-            Err(error) => failed(place, right.what, error, findings),
+            Err(error) => failed((config.storage.driver, place), right.what, error, findings),
         }
     }
     let is_well = findings.is_all_ok();
@@ -117,14 +117,21 @@ fn judge(place: &str, rights: &Rights, config: &Config, findings: &mut Findings)
         findings.ok(format!("{place} lets us {}", works.join(", ")));
     }
     if config.registry.read_only {
-        findings.warning("[registry] read_only = true: whatever the storage allows, nothing is written", "meant so?");
+        findings.warning(
+            "[registry] read_only = true: whatever the storage allows, nothing is written",
+            "right if nobody shall push or delete; else set it to false",
+        );
     }
     is_well
 }
 
-fn failed(place: &str, what: &str, error: &Error, findings: &mut Findings) {
+fn failed((driver, place): (DriverKind, &str), what: &str, error: &Error, findings: &mut Findings) {
     let needed = NEEDED.iter().find(|(name, _)| *name == what).map_or("", |(_, right)| right);
+    let is_folder = driver == DriverKind::Filesystem;
     let advice = match error {
+        Error::Unavailable(_) | Error::Failed(_) if is_folder => {
+            "see whether its disk is mounted and well: `dmesg`, `df`".to_owned()
+        }
         Error::Unavailable(_) => "see whether it runs, and whether this machine reaches it".to_owned(),
         Error::Full(_) => "make room there".to_owned(),
         Error::Refused(why) if why.contains("NoSuchBucket") || why.contains("ContainerNotFound") => {
@@ -135,9 +142,14 @@ fn failed(place: &str, what: &str, error: &Error, findings: &mut Findings) {
         {
             "correct access_key_id and secret_access_key in [storage] (and this machine's clock)".to_owned()
         }
-        Error::Refused(_) if needed.is_empty() => "give its folder to the user who serves, for writing".to_owned(),
-        Error::Refused(_) => format!("give the keys, or the user who serves, the right: on S3 {needed}"),
-        _ => "its own log may say more".to_owned(),
+        Error::Refused(_) if is_folder => {
+            "let the user who serves read and write there: `chown -R USER FOLDER`, and mount it for writing".to_owned()
+        }
+        Error::Refused(_) if needed.is_empty() => {
+            "give the keys of [storage] the rights of a registry on the bucket".to_owned()
+        }
+        Error::Refused(_) => format!("give the keys of [storage] the right to it: on S3 {needed}"),
+        _ => "the store's own log may say more".to_owned(),
     };
     findings.error(format!("{place} does not let us {what}: {error}"), advice);
 }
@@ -172,14 +184,18 @@ mod tests {
 
     #[test]
     fn what_a_store_says_leads_to_what_to_do() {
-        let advice = |error: Error| {
+        let of = |driver: DriverKind, error: Error| {
             let mut findings = Findings::of(CHECK);
-            failed("b", "write", &error, &mut findings);
+            failed((driver, "b"), "write", &error, &mut findings);
             findings.found.remove(0).advice
         };
+        let advice = |error: Error| of(DriverKind::S3, error);
         assert!(advice(Error::Refused("NoSuchBucket".into())).contains("make the bucket"));
         assert!(advice(Error::Refused("SignatureDoesNotMatch".into())).contains("secret_access_key"));
         assert!(advice(Error::Refused("AccessDenied".into())).contains("s3:PutObject"));
         assert!(advice(Error::Unavailable("x".into())).contains("runs"));
+        let folder = of(DriverKind::Filesystem, Error::Refused("Permission denied".into()));
+        assert!(folder.contains("chown") && !folder.contains("s3:"), "{folder}");
+        assert!(of(DriverKind::Filesystem, Error::Unavailable("x".into())).contains("df"));
     }
 }

@@ -23,9 +23,6 @@ use crate::remote::RemoteNames;
 use crate::units::Percent;
 use progress::Progress;
 
-/// What a shell expects of a command that was misused.
-const MISUSED: u8 = 2;
-
 #[derive(Args)]
 pub struct Verify {
     /// Look at a part only of blobs, links, manifests and tags, such as 5%
@@ -43,7 +40,7 @@ pub struct Verify {
     /// PEM file of authorities to trust for the other registry [default: the system's]
     #[arg(long, value_name = "FILE", requires = "repair_from")]
     ca: Option<PathBuf>,
-    /// The report as JSON
+    /// The report as JSON, errors too
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -77,10 +74,7 @@ pub fn run(command: Verify) -> ExitCode {
             super::say(Ok(if json { shown::json(&report) } else { shown::report(&report) }));
             if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Ok(Err(Trouble::Misused(why))) => {
-            super::err(&why);
-            ExitCode::from(MISUSED)
-        }
+        Ok(Err(Trouble::Misused(why))) => super::misused(why),
         Ok(Err(Trouble::Failed(why))) => {
             super::print_err(&progress.so_far());
             super::fail(why)

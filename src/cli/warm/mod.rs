@@ -38,7 +38,7 @@ pub struct Warm {
     /// A file with an image on each line, '-' for stdin; '#' begins a comment
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// Each step as a line of JSON
+    /// Each step as a line of JSON, errors too
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::error::GcError;
 use super::marks::Marks;
 use super::reach::{Aliases, Reach, Unneeded};
-use super::report::{FromRepository, Needs, Step};
+use super::report::{FromRepository, Needs, Step, Young};
 use super::time::{Stopwatch, Time, is_past};
 use super::view::{self, View};
 use super::work::Work;
@@ -50,6 +50,8 @@ struct Marked {
     /// What stays linked, and what is named.
     needed: Vec<Digest>,
     condemned: Unneeded,
+    /// Only where that is counted.
+    young: Option<Young>,
     /// What stays linked, and how many tags there are; only where that is counted.
     held: Option<(Vec<Digest>, usize)>,
     /// That stay.
@@ -197,6 +199,10 @@ impl Work<'_> {
             Some(_) => Unneeded::default(),
             None => reach.unneeded(&view, self.grace(), self.begun),
         };
+        let young = match self.order.young && unreadable.is_none() {
+            true => Some(self.young(&view, &read, &aliases, &unneeded).await?),
+            false => None,
+        };
         let condemned = match unneeded.is_empty() || self.order.dry {
             true => unneeded,
             false => self.condemn(&view.name, &unneeded).await?,
@@ -218,7 +224,7 @@ impl Work<'_> {
         });
         let links = view.len() as u64;
         let manifests = view.revisions.into_iter().map(|(digest, _)| digest).collect();
-        Ok(Marked { name: view.name, needed, condemned, held, manifests, links, unreadable })
+        Ok(Marked { name: view.name, needed, condemned, young, held, manifests, links, unreadable })
     }
 
     /// Another program pushes into this repository: it knows nothing of what is done here, so somebody has to say that this is meant.
@@ -264,6 +270,9 @@ impl Work<'_> {
             }
             if done.unreadable.is_some() {
                 state.kept_whole(done.name.as_str());
+            }
+            if let Some(young) = done.young {
+                state.counts.young.get_or_insert_default().add(young);
             }
             state.counts.manifests += done.manifests.len() as u64;
             state.counts.links += done.links;

@@ -67,7 +67,8 @@ pub use config::{Config, Foreign};
 pub use error::GcError;
 pub use lease::given_back;
 pub use metrics::Metrics;
-pub use report::{Needs, Order, Report, Step, Tell, Trash, Undelete};
+pub use report::{Needs, Order, Report, Step, Tell, Trash, Undelete, Young};
 #[cfg(test)]
 pub use state::Phase;
+pub use time::Time;
 pub use work::{LastPulls, Parts};

@@ -29,6 +29,9 @@ pub struct Order {
     pub empty: bool,
     /// Began by its schedule: keeps to `[gc] hours`.
     pub scheduled: bool,
+    /// What stays only because it is younger than `grace` is counted. Costs a question for each tag of a repository in which all is
+    /// young, so that only those ask who tell of it.
+    pub young: bool,
 }
 
 /// When bytes that are moved with `now` are not deleted by the same run. Who wrote a link without looking, because it believes its own
@@ -174,6 +177,28 @@ pub struct Counts {
     pub trash_bytes: u64,
     /// Needed, and neither in place nor in the trash: damage, which `entrepot verify` looks into.
     pub lost: u64,
+    /// Only where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub young: Option<Young>,
+}
+
+/// What nothing needs, and what stays because it is younger than `grace`, or because something is that needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Young {
+    /// Counted in each repository that links them, and those that none does.
+    pub blobs: u64,
+    pub manifests: u64,
+    /// When the last of them is old enough.
+    pub until: Option<Time>,
+}
+
+impl Young {
+    pub fn add(&mut self, other: Young) {
+        self.blobs += other.blobs;
+        self.manifests += other.manifests;
+        self.until = self.until.max(other.until);
+    }
 }
 
 /// What was taken from one repository.

@@ -1,12 +1,16 @@
 //! Where needs begin in a repository whose manifests go when nothing keeps them.
 
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
 use futures::future::FutureExt as _;
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 
 use super::config::Untagged;
-use super::reach::{Aliases, Reach, Roots, is_about};
+use super::reach::{Aliases, Reach, Roots, Unneeded, is_about};
 use super::references::Read;
-use super::time::is_past;
+use super::report::Young;
+use super::time::{Time, is_past};
 use super::view::View;
 use super::work::Work;
 use crate::mirror::TagRecord;
@@ -21,10 +25,15 @@ const RECORD_LIMIT: u64 = 64 << 10;
 impl Work<'_> {
     /// What of a repository is needed, as far as its links tell now. What cannot be found out is needed.
     pub async fn reach(&self, view: &View, read: &Read, aliases: &Aliases) -> Result<Reach, Error> {
+        self.reach_of(view, read, aliases, self.grace()).await
+    }
+
+    /// The same, where whatever is younger than `grace` is needed.
+    async fn reach_of(&self, view: &View, read: &Read, aliases: &Aliases, grace: Duration) -> Result<Reach, Error> {
         let all = || Reach::of_all(view, &read.references, aliases);
         let Untagged::After(span) = self.untagged else { return Ok(all()) };
-        let young = span.0.max(self.grace());
-        let is_young = |(_, changed): &&(Digest, std::time::SystemTime)| !is_past(*changed, young, self.begun);
+        let young = span.0.max(grace);
+        let is_young = |(_, changed): &&(Digest, SystemTime)| !is_past(*changed, young, self.begun);
         let mut roots = Roots {
             manifests: view.revisions.iter().filter(is_young).map(|(digest, _)| *digest).collect(),
             ..Roots::default()
@@ -51,6 +60,29 @@ impl Work<'_> {
             roots.manifests.extend(pulls.pulled(&view.name, &left, since).await?);
         }
         Ok(reach(&roots))
+    }
+
+    /// What would go beside what goes, were it not young.
+    pub async fn young(&self, view: &View, read: &Read, aliases: &Aliases, goes: &Unneeded) -> Result<Young, Error> {
+        let reach = self.reach_of(view, read, aliases, Duration::ZERO).await?;
+        let some_day = reach.unneeded(view, Duration::ZERO, self.begun);
+        let layers: HashSet<_> = goes.layers.iter().collect();
+        let manifests: HashSet<_> = goes.manifests.iter().collect();
+        let layers = some_day.layers.iter().filter(|digest| !layers.contains(digest));
+        let manifests = some_day.manifests.iter().filter(|digest| !manifests.contains(digest));
+        let mut young = Young::default();
+        for changed in layers.filter_map(|digest| view.layer(digest)) {
+            young.add(Young { blobs: 1, ..self.young_since(changed) });
+        }
+        for changed in manifests.filter_map(|digest| view.revision(digest)) {
+            young.add(Young { manifests: 1, ..self.young_since(changed) });
+        }
+        Ok(young)
+    }
+
+    /// Nothing that was written then.
+    pub fn young_since(&self, changed: SystemTime) -> Young {
+        Young { until: Some(Time::of(changed).plus(self.grace())), ..Young::default() }
     }
 
     /// What the tags lead to. False if one of them cannot be read.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::error::GcError;
 use super::mark::Mark;
 use super::pace::PAGE;
-use super::report::{Heap, Step};
+use super::report::{Heap, Step, Young};
 use super::time::{Time, is_past};
 use super::work::Work;
 use crate::oci::{Algorithm, Digest, RepositoryName};
@@ -316,6 +316,7 @@ impl Work<'_> {
                 if let Some(count) = &mut *self.count.lock() {
                     count.sized(&blob.digest, blob.size);
                 }
+                self.mind_young(&blob, mark);
                 if self.is_unlinked(&blob, mark) {
                     unlinked.add(blob.size);
                     // What was linked again in between, and has just been condemned again, waits from now on.
@@ -357,6 +358,13 @@ impl Work<'_> {
     /// Nothing needs it, and it is no part of a push that has not come to its link yet.
     fn is_unlinked(&self, blob: &StoredBlob, mark: &Mark) -> bool {
         !mark.marks.contains(&blob.digest) && is_past(blob.changed, self.grace(), self.begun)
+    }
+
+    fn mind_young(&self, blob: &StoredBlob, mark: &Mark) {
+        if self.order.young && !mark.marks.contains(&blob.digest) && !is_past(blob.changed, self.grace(), self.begun) {
+            let young = Young { blobs: 1, ..self.young_since(blob.changed) };
+            self.kept.state.lock().counts.young.get_or_insert_default().add(young);
+        }
     }
 
     async fn listed(&self, count: &mut u64) {

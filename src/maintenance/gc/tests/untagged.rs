@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::yard::{Yard, config, name, order};
-use crate::maintenance::gc::{Config, LastPulls, Order, Untagged};
+use crate::maintenance::gc::{Config, LastPulls, Order, Untagged, Young};
 use crate::maintenance::retention;
 use crate::mirror::TagRecord;
 use crate::oci::{Digest, RepositoryName, media_type};
@@ -293,4 +293,32 @@ async fn what_expired_and_was_collected_leaves_nothing_that_was_about_it() {
     }
     assert_eq!(yard.harness.get("/v2/a/tags/list").await.json()["tags"], json!(["v2"]));
     assert_eq!(yard.harness.status("GET", "/v2/a/manifests/v2").await, 200);
+}
+
+/// What somebody is told who expected it to go.
+#[tokio::test]
+async fn what_stays_for_its_age_alone_is_counted_where_it_is_asked_for() {
+    for yard in Yard::each().await {
+        yard.harness.push_blob("a", b"of nobody").await;
+        untagged(&yard, "untagged").await;
+        yard.harness.push_image("a", "v1", "tagged").await;
+        let asks = Order { now: true, young: true, untagged: Some(seconds(0)), ..order() };
+        let mut told = Young::default();
+        for dry in [true, false] {
+            let report = yard.try_run(Order { dry, ..asks.clone() }).await.unwrap();
+            told = report.counts.young.unwrap();
+            assert_eq!((told.manifests, report.counts.condemned_blobs, report.counts.condemned_manifests), (1, 0, 0));
+            let day = config().grace.0;
+            let until = told.until.unwrap();
+            assert!(until > report.begun && until <= report.ended.plus(day), "{until:?}");
+        }
+        // Those of a policy are kept by it, and not for their age.
+        let policy = Order { untagged: Some(seconds(48 * 3600)), ..asks.clone() };
+        assert_eq!(yard.try_run(policy).await.unwrap().counts.young.unwrap().manifests, 0);
+        assert_eq!(yard.run().await.counts.young, None);
+        yard.hours(25);
+        let report = yard.try_run(asks).await.unwrap();
+        assert_eq!((report.counts.condemned_blobs, report.counts.condemned_manifests), (told.blobs, 1));
+        assert_eq!(report.counts.young, Some(Young::default()));
+    }
 }
