@@ -367,7 +367,8 @@ fn commands_reach_what_was_imported() {
         let done = ask(command);
         assert_eq!(done.status.code(), Some(0), "{command:?}: {}", text(&done.stderr));
     }
-    let refused = ask(&["upgrade", "/bin/true"]);
+    // It is taken there from the user who serves, and needs no login.
+    let refused = entrepot(folder.path(), &["upgrade", "/bin/true", "--admin", socket], &[]);
     assert!(text(&refused.stderr).contains("the successor ended before it came to us"), "{}", text(&refused.stderr));
 }
 

@@ -482,7 +482,8 @@ fn commands_reach_what_was_imported() {
         assert!(done.status.success(), "{command:?}: {}", text(&done.stderr));
     }
     // An upgrade is taken there, and needs no login.
-    let refused = ask(&["upgrade", "/bin/true"]);
+    let refused =
+        Command::new(BINARY).args(["upgrade", "/bin/true", "--admin", &socket]).output().expect("the binary runs");
     assert!(text(&refused.stderr).contains("the successor ended before it came to us"), "{}", text(&refused.stderr));
     Request::get("/v2/").basic("ann", "1234").send(serving.address).expect(200);
 }

@@ -20,7 +20,6 @@ mod tests;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -255,10 +254,11 @@ impl Admin {
 /// Where whoever opens the socket is.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Whoever may open the socket: its permissions may have been changed since it was made.
+/// Whoever may open the socket: its permissions may have been changed since it was made. They may come from outside of our container, so
+/// that their process has no number here.
 fn is_ours(stream: &tokio::net::UnixStream) -> bool {
-    let who = rustix::net::sockopt::socket_peercred(stream.as_fd()).map(|peer| peer.uid);
-    who.is_ok_and(|uid| uid.is_root() || uid == rustix::process::geteuid())
+    let ours = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == ours)
 }
 
 async fn connection(

@@ -22,6 +22,9 @@ use super::wire::Wire;
 /// After our last word (an error, GOAWAY, close_notify) a client has this long to take it.
 const CLOSING: Duration = Duration::from_secs(10);
 
+/// A connection that is too old and has had an answer sooner than that may be asking again just now: the next answer tells it.
+const QUIET: Duration = Duration::from_secs(1);
+
 pub(super) struct Table {
     inner: Mutex<Inner>,
     metrics: Arc<ListenerMetrics>,
@@ -178,8 +181,9 @@ impl Entry {
             return first;
         }
         let seen = self.state.moment();
+        let quiet = seen.phase() == Phase::Idle && now.saturating_sub(seen.since()) >= millis(QUIET);
         // Not if a request has come meanwhile: that one is told.
-        if seen.phase() == Phase::Idle && self.state.close_from(seen) {
+        if quiet && self.unread() == 0 && self.state.close_from(seen) {
             self.ends_at = None;
             self.finish();
         }
@@ -204,7 +208,8 @@ impl Entry {
             Phase::Handshake if overdue(timeouts.handshake.0) => Verdict::Shut(Deadline::Handshake),
             Phase::FirstByte if overdue(timeouts.first_byte.0) => finish(self, Deadline::FirstByte),
             Phase::Head if overdue(timeouts.header.0) => finish(self, Deadline::Header),
-            Phase::Idle if overdue(timeouts.keepalive.0) => finish(self, Deadline::KeepAlive),
+            // Not if a request has come meanwhile.
+            Phase::Idle if overdue(timeouts.keepalive.0) && self.unread() == 0 => finish(self, Deadline::KeepAlive),
             Phase::Closing if overdue(CLOSING) => Verdict::Shut(Deadline::Closing),
             _ => Verdict::Bear,
         }

@@ -93,7 +93,10 @@ impl Serving {
         let output = Entrepot::cli(&[&arguments[..], &binary.as_deref().into_iter().collect::<Vec<_>>()].concat());
         if !output.status.success() {
             assert_eq!(output.status.code(), Some(1));
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+            let told = String::from_utf8_lossy(&output.stderr);
+            let last: serde_json::Value =
+                told.lines().last().and_then(|line| serde_json::from_str(line).ok()).expect("JSON");
+            return Err(last["errors"][0]["message"].as_str().expect("an error").to_owned());
         }
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let process = report["process"].as_u64().and_then(|process| u32::try_from(process).ok()).expect("a process");
