@@ -400,7 +400,7 @@ mod tests {
         let young = Young { blobs: 2, manifests: 1, until: Some(time("2026-12-01T10:00:00.250Z")) };
         let told = too_young(&young, seconds(86_400)).unwrap();
         assert!(told.starts_with("2 blobs and 1 manifest that nothing needs stay"), "{told}");
-        assert!(told.contains("less than 1d ago") && told.contains("after 2026-12-01T10:00:01Z takes"), "{told}");
+        assert!(told.contains("less than 24h ago") && told.contains("after 2026-12-01T10:00:01Z takes"), "{told}");
         assert_eq!(too_young(&Young::default(), seconds(86_400)), None);
     }
 

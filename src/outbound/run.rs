@@ -51,10 +51,8 @@ async fn within<T>(time: Span, work: impl Future<Output = Result<T, String>>) ->
     timeout(time.0, work).await.unwrap_or_else(|_| Err(format!("it did not end within {time}")))
 }
 
-/// Ended when dropped.
 struct Running {
-    /// `None`: it has ended.
-    child: Option<Child>,
+    child: Ours,
     complaint: Arc<Mutex<Vec<u8>>>,
     listening: AbortOnDropHandle<()>,
 }
@@ -62,9 +60,11 @@ struct Running {
 impl Running {
     async fn start(mut command: Command) -> Result<Self, String> {
         command.stderr(Stdio::piped()).process_group(0);
-        let started = tokio::task::spawn_blocking(move || command.spawn()).await.map_err(|error| error.to_string())?;
+        // It is ours from its first moment: whoever runs it may have left before this is told of it.
+        let start = move || command.spawn().map(|child| Ours(Some(child)));
+        let started = tokio::task::spawn_blocking(start).await.map_err(|error| error.to_string())?;
         let mut child = started.map_err(|error| format!("it cannot be run: {error}"))?;
-        let stderr = child.stderr.take();
+        let stderr = child.get()?.stderr.take();
         let complaint = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&complaint);
         let stderr = stderr.map(|stderr| pipe::Receiver::from_owned_fd(OwnedFd::from(stderr)));
@@ -73,11 +73,11 @@ impl Running {
                 listen(stderr, &heard).await;
             }
         }));
-        Ok(Running { child: Some(child), complaint, listening })
+        Ok(Running { child, complaint, listening })
     }
 
     async fn talk(&mut self, input: &str, most: u64) -> Result<Vec<u8>, String> {
-        let child = self.child.as_mut().ok_or("it is gone")?;
+        let child = self.child.get()?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("it has no pipes".into());
         };
@@ -111,9 +111,8 @@ impl Running {
     async fn end(&mut self) -> Result<ExitStatus, String> {
         let mut pause = Duration::from_millis(1);
         loop {
-            let child = self.child.as_mut().ok_or("it is gone")?;
-            if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-                self.child = None;
+            if let Some(status) = self.child.get()?.try_wait().map_err(|error| error.to_string())? {
+                self.child.0 = None;
                 return Ok(status);
             }
             tokio::time::sleep(pause).await;
@@ -122,9 +121,18 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+/// Ended when dropped. `None`: it has ended.
+struct Ours(Option<Child>);
+
+impl Ours {
+    fn get(&mut self) -> Result<&mut Child, &'static str> {
+        self.0.as_mut().ok_or("it is gone")
+    }
+}
+
+impl Drop for Ours {
     fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.0.take() else { return };
         if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL); // it may have ended just now
         }
@@ -246,8 +254,24 @@ mod tests {
         let began = number(&path).await;
         asking.abort();
         assert!(asking.await.is_err());
-        let process = Path::new("/proc").join(began).join("stat");
-        until(|| std::fs::read_to_string(&process).map_or(true, |stat| stat.contains(") Z "))).await;
+        ended(&began).await;
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_has_been_told_of_is_ended_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("began");
+        let command = script(&format!("sleep 600 & echo \"$!\" > {}; wait", path.display()));
+        let mut starting = Box::pin(Running::start(command));
+        let told = futures::poll!(&mut starting);
+        let began = number(&path).await;
+        drop((starting, told));
+        ended(&began).await;
+    }
+
+    async fn ended(process: &str) {
+        let stat = Path::new("/proc").join(process).join("stat");
+        until(|| std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))).await;
     }
 
     async fn number(path: &Path) -> String {
