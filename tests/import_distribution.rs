@@ -362,7 +362,9 @@ fn commands_reach_what_was_imported() {
         let arguments = [arguments, &["--admin", socket]].concat();
         entrepot(folder.path(), &arguments, &[("ENTREPOT_ADMIN_PASSWORD", "a-long-password")])
     };
-    assert_eq!(ask(&["status"]).status.code(), Some(1));
+    let stranger = entrepot(folder.path(), &["status", "--admin", socket], &[]);
+    assert_eq!(stranger.status.code(), Some(1));
+    assert!(text(&stranger.stderr).contains("answered 401"), "{}", text(&stranger.stderr));
     for command in [["status", "--user", "ann"].as_slice(), &["gc", "plan", "--user", "ann"]] {
         let done = ask(command);
         assert_eq!(done.status.code(), Some(0), "{command:?}: {}", text(&done.stderr));

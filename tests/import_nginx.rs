@@ -475,8 +475,9 @@ fn commands_reach_what_was_imported() {
         command.output().expect("the binary runs")
     };
     let absent = format!("sha256:{}", "a".repeat(64));
-    let stranger = ask(&["status"]);
-    assert!(!stranger.status.success());
+    let stranger = entrepot(&["status", "--admin", &socket]);
+    assert_eq!(stranger.status.code(), Some(1));
+    assert!(text(&stranger.stderr).contains("answered 401"), "{}", text(&stranger.stderr));
     for command in [["status", "--user", "ann"].as_slice(), &["cache", "purge", &absent, "--user", "ann"]] {
         let done = ask(command);
         assert!(done.status.success(), "{command:?}: {}", text(&done.stderr));
