@@ -10,8 +10,11 @@ use crate::harness::entrepot::BINARY;
 use crate::harness::process::{Ending, Process, command};
 use crate::harness::{FaultProxy, Gate, Rule, Setup, eventually, scratch};
 
-/// Every command that has `--json`, with words that it fails of, and its exit status. `None`: nothing can go wrong.
-fn commands() -> Vec<(&'static str, Option<(Vec<&'static str>, i32)>)> {
+/// Words that a command fails of, and its exit status.
+type Wrong = (Vec<&'static str>, i32);
+
+/// Every command that has `--json`, with what it fails of. `None`: nothing can go wrong.
+fn commands() -> Vec<(&'static str, Option<Wrong>)> {
     let nowhere = |words: &[&'static str]| Some(([words, &["--config", "/nowhere/entrepot.toml"]].concat(), 1));
     vec![
         ("bench", Some((vec!["127.0.0.1:1"], 1))),
